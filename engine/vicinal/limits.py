@@ -7,6 +7,7 @@ from typing import Final
 # Vectors and ids
 DIM_MAX: Final = 8_192  # 32 KiB per float32 row; no embedding model in use is wider
 TOKENS_MAX: Final = 1 << 20  # token rows of one multi-vector; bounds one allocation, not one model
+PROXY_DIM_MAX: Final = 1 << 16  # numbers of one fixed dimensional encoding
 FIELDS_MAX: Final = 32  # vector fields of a collection; their presence is one bit mask
 SLOTS_MAX: Final = (1 << 31) - 2  # slots are u32 and kernels keep one bit beside the slot
 ID_MAX: Final = (1 << 64) - 1

@@ -1,0 +1,212 @@
+"""What a collection holds: its vector fields and how each is stored, compared and indexed.
+
+A schema is decided when the collection is created and written into its catalogue as JSON. Unknown keys or a
+newer format are refused, so that an old engine never misreads a new directory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal
+
+import orjson
+
+from vicinal import limits
+from vicinal.errors import CorruptData, FormatTooNew, InvalidArgument, LimitExceeded, NotFound
+from vicinal.types import HnswParams, Metric
+
+__all__ = ["FORMAT", "Dense", "Field", "Multi", "Schema", "check_name", "from_mapping"]
+
+FORMAT: Final = 1
+_NAME = re.compile(limits.NAME_PATTERN)
+
+
+def check_name(name: Any, what: str) -> str:
+    """Return `name` when it may name a collection or a field, else raise InvalidArgument."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidArgument(
+            f"{what} must match {limits.NAME_PATTERN}", field=what, value=name, limit=limits.NAME_PATTERN
+        )
+    return name
+
+
+def _whole(value: Any, what: str, low: int, high: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise InvalidArgument(
+            f"{what} must be a whole number from {low} to {high}", field=what, value=value, limit=[low, high]
+        )
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """One vector of `dim` float32 numbers per point.
+
+    metric: `cosine`, `dot` or `l2`. M and ef_construction are HNSW's (Malkov & Yashunin, 2018).
+    """
+
+    dim: int
+    metric: Metric = Metric.COSINE
+    dtype: Literal["float32"] = "float32"
+    M: int = 16
+    ef_construction: int = 200
+
+    def __post_init__(self) -> None:
+        _whole(self.dim, "dim", 1, limits.DIM_MAX)
+        _whole(self.M, "M", limits.M_MIN, limits.M_MAX)
+        _whole(self.ef_construction, "ef_construction", 1, limits.EF_CONSTRUCTION_MAX)
+        try:
+            object.__setattr__(self, "metric", Metric(self.metric))
+        except ValueError:
+            known = [m.value for m in Metric]
+            raise InvalidArgument(
+                f"metric must be one of {known}", field="metric", value=self.metric, limit=known
+            ) from None
+        if self.dtype != "float32":
+            raise InvalidArgument("dtype must be float32", field="dtype", value=self.dtype, limit=["float32"])
+
+    @property
+    def params(self) -> HnswParams:
+        """The graph's parameters."""
+        return HnswParams(self.M, self.ef_construction)
+
+
+@dataclass(frozen=True, slots=True)
+class Multi:
+    """A matrix of token vectors per point, compared by MaxSim (late interaction, as ColBERT).
+
+    Tokens are stored as int8 with one scale per point (`store="int8"`, lossy by declaration) or as sent
+    (`store="float32"`). Candidates come from fixed dimensional encodings (MUVERA, arXiv 2405.19504) of
+    repetitions x 2**simhash_projections x projection_dimension numbers.
+    """
+
+    dim: int
+    store: Literal["int8", "float32"] = "int8"
+    proxy: Literal["fde"] = "fde"
+    repetitions: int = 20
+    simhash_projections: int = 5
+    projection_dimension: int | None = 16
+    fill_empty: bool = True
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        _whole(self.dim, "dim", 1, limits.DIM_MAX)
+        _whole(self.repetitions, "repetitions", 1, 1000)
+        _whole(self.simhash_projections, "simhash_projections", 0, 16)
+        if self.projection_dimension is not None:
+            _whole(self.projection_dimension, "projection_dimension", 1, self.dim)
+        if self.store not in ("int8", "float32"):
+            raise InvalidArgument(
+                "store must be int8 or float32", field="store", value=self.store, limit=["int8", "float32"]
+            )
+        if self.proxy != "fde":
+            raise InvalidArgument("proxy must be fde", field="proxy", value=self.proxy, limit=["fde"])
+        if self.proxy_dim > limits.PROXY_DIM_MAX:
+            raise LimitExceeded(
+                "the encoding is too wide: lower repetitions, simhash_projections or projection_dimension",
+                field="proxy_dim",
+                value=self.proxy_dim,
+                limit=limits.PROXY_DIM_MAX,
+            )
+
+    @property
+    def proxy_dim(self) -> int:
+        """Numbers in one fixed dimensional encoding."""
+        return self.repetitions * (1 << self.simhash_projections) * (self.projection_dimension or self.dim)
+
+
+Field = Dense | Multi
+_KINDS: Final[dict[str, type[Dense] | type[Multi]]] = {"dense": Dense, "multi": Multi}
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The vector fields of one collection by name; the unnamed field of a simple collection is ""."""
+
+    fields: Mapping[str, Field] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.fields) <= limits.FIELDS_MAX:
+            raise LimitExceeded(
+                f"a collection has 1 to {limits.FIELDS_MAX} vector fields",
+                field="vectors",
+                value=len(self.fields),
+                limit=limits.FIELDS_MAX,
+            )
+        if list(self.fields) != [""]:
+            for name in self.fields:
+                check_name(name, "vector field name")
+
+    def resolve(self, using: str | None, kind: type[Dense] | type[Multi]) -> str:
+        """The name of the field a query means: `using`, or the only field of that kind."""
+        word = "dense" if kind is Dense else "multi"
+        if using is not None:
+            found = self.fields.get(using)
+            if found is None:
+                raise NotFound(
+                    f"no vector field {using!r}; there are {sorted(self.fields)}", field="using", value=using
+                )
+            if not isinstance(found, kind):
+                other = "query_multi" if kind is Dense else "query"
+                raise InvalidArgument(
+                    f"{using!r} is not a {word} field: use {other}", field="using", value=using
+                )
+            return using
+        names = [n for n, f in self.fields.items() if isinstance(f, kind)]
+        if len(names) != 1:
+            raise InvalidArgument(
+                f"name the {word} field with `using`; there are {names}", field="using", limit=names
+            )
+        return names[0]
+
+    def encode(self) -> bytes:
+        """JSON as it stands in the catalogue."""
+        fields = {n: {"kind": _kind(f), **asdict(f)} for n, f in self.fields.items()}
+        return orjson.dumps({"format": FORMAT, "fields": fields})
+
+    @classmethod
+    def decode(cls, text: bytes) -> Schema:
+        """Read what `encode` wrote; FormatTooNew or CorruptData otherwise."""
+        try:
+            tree = orjson.loads(text)
+            written = tree["format"]
+            if written > FORMAT:
+                raise FormatTooNew(
+                    f"the collection has format {written}; this engine reads up to {FORMAT}: upgrade vicinal",
+                    field="format",
+                    value=written,
+                    limit=FORMAT,
+                )
+            return cls({n: from_mapping(f) for n, f in tree["fields"].items()})
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, InvalidArgument) as error:
+            raise CorruptData(
+                f"the schema in the catalogue cannot be read: {error}", field="config"
+            ) from error
+
+
+def _kind(spec: Field) -> str:
+    return "dense" if isinstance(spec, Dense) else "multi"
+
+
+def from_mapping(spec: Mapping[str, Any]) -> Field:
+    """A field from its JSON form, {"kind": "dense" | "multi", "dim": ..., ...}; `kind` defaults to dense."""
+    options = dict(spec)
+    kind = options.pop("kind", "dense")
+    made = _KINDS.get(kind)
+    if made is None:
+        raise InvalidArgument(
+            f"kind must be one of {sorted(_KINDS)}", field="kind", value=kind, limit=sorted(_KINDS)
+        )
+    known = made.__dataclass_fields__
+    for option in options:
+        if option not in known:
+            raise InvalidArgument(
+                f"a {kind} field has no option {option!r}; it has {sorted(known)}",
+                field=option,
+                limit=sorted(known),
+            )
+    if "dim" not in options:
+        raise InvalidArgument("dim is missing: how many numbers has one vector?", field="dim")
+    return made(**options)
