@@ -1,1 +1,102 @@
-"""kernels."""
+"""Numba kernels: arrays and addresses in, arrays out; no classes, no I/O, no state.
+
+Import a kernel from its module (`from vicinal.kernels.exact import ...`): nothing is imported here, so that a
+short run compiles only what it calls. Kernels are declared with `njit` of this package, which is numba's with
+our defaults and with a cache folder of our own.
+
+numba's cache looks only at the file of the function it stores, so after an edit of a leaf in another file
+it would return the old caller. The folder is therefore named after the version, the processor and a hash of
+every file of this package: `<user cache>/vicinal/<version>-<processor>-<hash>`. `VICINAL_CACHE_DIR` replaces
+`<user cache>/vicinal`. The folder belongs to the user alone (mode 0700: numba's cache files can run code);
+one that cannot be written is copied to a private temporary folder, and without that nothing is cached.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba.core import config
+
+from vicinal import __version__
+from vicinal.kernels import cpu
+
+__all__ = ["cache_folder", "njit"]
+
+
+def _user_cache() -> Path:
+    """The folder under which caches go: VICINAL_CACHE_DIR, NUMBA_CACHE_DIR or the system's habit."""
+    chosen = os.environ.get("VICINAL_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    if sys.platform == "win32":
+        root = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData/Local")
+    elif sys.platform == "darwin":
+        root = str(Path.home() / "Library/Caches")
+    else:
+        root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(root) / "vicinal"
+
+
+def _source_hash() -> str:
+    """Sixteen hex digits over the kernels' sources and the compilers' versions."""
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {config.CPU_FEATURES}".encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether the folder can be written and nobody else may write it."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return False
+    if sys.platform == "win32":
+        return True
+    found = folder.stat()
+    return found.st_uid == os.getuid() and not found.st_mode & 0o022
+
+
+@functools.cache
+def cache_folder() -> Path | None:
+    """The folder of compiled kernels, made if need be; None when nothing can be cached."""
+    try:
+        folder = _user_cache() / f"{__version__}-{cpu.NAME}-{_source_hash()}"
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.is_dir() and _is_ours(folder):
+            return folder
+        private = Path(tempfile.mkdtemp(prefix="vicinal-kernels-"))
+        atexit.register(shutil.rmtree, private, ignore_errors=True)
+        if folder.is_dir() and folder.stat().st_uid in (0, os.getuid()):
+            shutil.copytree(folder, private, dirs_exist_ok=True)  # baked into an image, read-only
+    except (OSError, RuntimeError):  # RuntimeError: no home directory
+        return None
+    return private
+
+
+def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Decorate with numba's `njit`: nogil, cache, no bounds checks and C's division; options override these.
+
+    The cache folder is set only while the function is declared: other code's caches stay where they are.
+    """
+    if function is None:
+        return functools.partial(njit, **options)
+    folder = cache_folder()
+    settings = {"nogil": True, "cache": folder is not None, "boundscheck": False, "error_model": "numpy"}
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(folder or "")
+    try:
+        return numba.njit(**(settings | options))(function)
+    finally:
+        config.CACHE_DIR = before
