@@ -1,7 +1,7 @@
 """From any array-like to finite float32 rows: the one place where vectors are cast and checked.
 
-Vectors may be numpy arrays, nested lists, Arrow fixed-size lists, or anything with `__array__` or DLPack. They
-are cast to float32 first and checked after, because 1e39 is a finite number in JSON and infinite in float32.
+Vectors may be numpy arrays, nested lists, Arrow fixed-size lists, or anything with `__array__` or DLPack.
+They are cast to float32 first and checked after: 1e39 is a finite number in JSON and infinite in float32.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ SLOTS_MAX: Final = (1 << 31) - 2  # slots are u32 and kernels keep one bit besid
 ID_MAX: Final = (1 << 64) - 1
 ID_BYTES_MAX: Final = 512  # a string id is an index key of the catalogue
 PAYLOAD_BYTES_MAX: Final = 64 * 1024  # read with every hit; larger documents belong in a store
-PAYLOAD_DEPTH_MAX: Final = 32
 BATCH_POINTS_MAX: Final = 100_000  # one commit holds the batch in memory
 NAME_PATTERN: Final = r"[A-Za-z0-9_-]{1,64}"  # collections, fields: safe as file and path parts
 

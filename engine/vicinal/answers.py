@@ -1,0 +1,69 @@
+"""From slots and distances to what users see: scores, vectors, and the description of the fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.schema import Dense, Schema
+from vicinal.types import Metric
+from vicinal.view import Bits, DenseView, View
+
+__all__ = ["fields_of", "scores_of", "vectors_of"]
+
+
+def scores_of(metric: Metric, distances: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores as Qdrant's: cosine and dot larger is nearer, l2 is the Euclidean distance."""
+    if metric is Metric.L2:
+        return np.sqrt(distances)
+    if metric is Metric.DOT:
+        return -distances
+    return np.clip(np.float32(1) - distances, np.float32(-1), np.float32(1))
+
+
+def _has(present: Bits | None, slot: int) -> bool:
+    return present is None or bool((int(present[slot >> 6]) >> (slot & 63)) & 1)
+
+
+def _vector(field: Any, slot: int) -> NDArray[np.float32] | None:
+    if not _has(field.present, slot):
+        return None
+    if isinstance(field, DenseView):
+        return field.rows.vectors[slot].copy()
+    tokens, ends, scales = field.tokens
+    start = int(ends[slot - 1]) if slot else 0
+    return tokens[start : int(ends[slot])].astype(np.float32) * scales[slot]
+
+
+def vectors_of(schema: Schema, view: View, slots: NDArray[Any]) -> list[Any]:
+    """What is stored: an array for an unnamed field, else a dict of the fields each point has."""
+    if list(schema.fields) == [""]:
+        return [_vector(view.fields[""], s) for s in slots.tolist()]
+    rows = []
+    for s in slots.tolist():
+        named = {name: _vector(field, s) for name, field in view.fields.items()}
+        rows.append({name: v for name, v in named.items() if v is not None})
+    return rows
+
+
+def fields_of(schema: Schema, view: View) -> tuple[Mapping[str, Mapping[str, Any]], int]:
+    """Each field's declaration and state, and the bytes all of them hold in memory or mapped."""
+    described: dict[str, Mapping[str, Any]] = {}
+    total = 0
+    for name, spec in schema.fields.items():
+        field = view.fields[name]
+        rows = field.rows if isinstance(field, DenseView) else field.proxies
+        width = rows.vectors.shape[1] * 4 if rows.vectors.ndim == 2 else 0
+        used = view.n * width + rows.inv_norms.nbytes
+        if not isinstance(field, DenseView):
+            used += int(field.tokens.ends[view.n - 1]) * field.tokens.tokens.strides[0] if view.n else 0
+        if field.graph is not None:
+            used += field.graph.memory_bytes
+        total += used
+        state = {"indexed": field.indexed, "tail": view.n - field.indexed, "memory_bytes": used}
+        described[name] = {"kind": "dense" if isinstance(spec, Dense) else "multi", **asdict(spec), **state}
+    return described, total

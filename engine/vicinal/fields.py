@@ -1,0 +1,294 @@
+"""One vector field of a collection: its files, what is derived from them, and its index.
+
+The writer thread appends, the indexer thread builds the graph, readers take pictures; a field is shared by those
+two threads only through `view`, whose arrays are complete before they are published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.batch import DensePart, MultiPart
+from vicinal.casting import inverse_norms
+from vicinal.schema import Dense, Multi
+from vicinal.storage.vectors import RowFile
+from vicinal.types import HnswParams, Metric, Rows, TokenRows
+from vicinal.view import DenseView, MultiView, bits_from_mask
+
+if TYPE_CHECKING:
+    from vicinal.index.hnsw import HnswIndex
+    from vicinal.multivector.fde import FixedDimensionalEncoder
+
+__all__ = ["DenseField", "FieldStore", "MultiField", "TOKEN_END", "growable"]
+
+TOKEN_END = np.dtype([("end", "<i8"), ("scale", "<f4"), ("zero", "<u4")])
+_NO_NORMS = np.empty(0, np.float32)
+Cancel = Callable[[], bool]
+
+
+def growable(array: NDArray[Any], rows: int) -> NDArray[Any]:
+    """`array` when it has `rows` rows, else a copy with at least half as many again.
+
+    Readers keep the old one, which gets no further writes.
+    """
+    if rows <= len(array):
+        return array
+    wider = np.zeros((max(rows, len(array) + len(array) // 2, 1024), *array.shape[1:]), array.dtype)
+    wider[: len(array)] = array
+    return wider
+
+
+class _Presence:
+    """Which slots have a vector in this field; stays None while all have."""
+
+    def __init__(self) -> None:
+        self._mask: NDArray[np.bool_] | None = None
+
+    def load(self, mask: NDArray[np.bool_]) -> None:
+        self._mask = None if mask.all() else mask.copy()
+
+    def extend(self, first: int, count: int, present: bool) -> None:
+        if self._mask is None:
+            if present:
+                return
+            self._mask = np.ones(first, np.bool_)
+        self._mask = growable(self._mask, first + count)
+        self._mask[first : first + count] = present
+
+    def bits(self, n: int) -> NDArray[np.uint64] | None:
+        return None if self._mask is None else bits_from_mask(self._mask[:n])
+
+
+class FieldStore(Protocol):
+    """What the writer, the indexer and recovery need of a field, dense or multi."""
+
+    files: Mapping[str, RowFile]
+    indexed: int
+
+    def append(self, part: DensePart | MultiPart | None, first: int, count: int) -> None:
+        """Append `count` slots from `first`; None where the batch has no vectors for this field."""
+
+    def view(self, n: int) -> DenseView | MultiView:
+        """Picture of the first n slots."""
+
+    def extend_index(self, n: int, cancel: Cancel) -> None:
+        """Take slots indexed..n into the graph, or fewer when cancelled."""
+
+    def tail_bytes(self, n: int) -> int:
+        """Bytes that a query scans because they are not in the graph yet."""
+
+    def load(self, n: int, present: NDArray[np.bool_]) -> None:
+        """Derive norms, ends and presence of the n committed slots after opening."""
+
+    def snapshot(self) -> bytes:
+        """The graph as bytes."""
+
+    def restore(self, buffer: memoryview | bytes, n: int) -> None:
+        """Take a graph snapshot over at most n slots; CorruptData when it does not fit."""
+
+
+class _Indexed:
+    """The graph part that both kinds of field share."""
+
+    def __init__(self, metric: Metric, dim: int, params: HnswParams) -> None:
+        self._metric, self._dim, self._params = metric, dim, params
+        self._index: HnswIndex | None = None
+
+    @property
+    def indexed(self) -> int:
+        return 0 if self._index is None else self._index.n
+
+    def _extend(self, rows: Rows, stop: int, cancel: Cancel) -> None:
+        if self._index is None:
+            from vicinal.index.hnsw import HnswIndex
+
+            self._index = HnswIndex(self._metric, self._dim, self._params)
+        self._index.extend(rows, stop, cancel)
+
+    def _picture(self) -> Any:
+        return None if self._index is None else self._index.picture()
+
+    def snapshot(self) -> bytes:
+        """The graph as bytes; empty when there is none."""
+        return b"" if self._index is None else bytes(self._index.encode())
+
+    def restore(self, buffer: memoryview | bytes, n: int) -> None:
+        """Take a graph snapshot over at most n slots; CorruptData when it does not fit."""
+        from vicinal.index.hnsw import HnswIndex
+
+        self._index = HnswIndex.decode(buffer, self._metric, self._dim, self._params, n)
+
+
+class DenseField(_Indexed):
+    """float32 vectors by slot in one row file; 1/|x| derived under cosine."""
+
+    def __init__(self, name: str, spec: Dense, vectors: RowFile) -> None:
+        super().__init__(spec.metric, spec.dim, spec.params)
+        self.name, self.spec = name, spec
+        self.files: Mapping[str, RowFile] = {vector_file(name): vectors}
+        self._vectors = vectors
+        self._norms = _NO_NORMS
+        self._presence = _Presence()
+
+    def append(self, part: DensePart | MultiPart | None, first: int, count: int) -> None:
+        """Append the rows as sent; a slot without this vector takes a row of zeros."""
+        block = part.vectors if isinstance(part, DensePart) else np.zeros((count, self.spec.dim), np.float32)
+        self._vectors.append(block.view(np.uint8))
+        self._presence.extend(first, count, part is not None)
+        if self.spec.metric is Metric.COSINE:
+            self._grow_norms(first + count)
+            if isinstance(part, DensePart):
+                self._norms[first : first + count] = part.inv_norms
+
+    def _rows(self) -> Rows:
+        return Rows(self._vectors.matrix(np.dtype(np.float32), (self.spec.dim,)), self._norms)
+
+    def _grow_norms(self, n: int) -> None:
+        # kernels may route through any mapped row, so norms reach as far as the map
+        self._norms = growable(self._norms, max(n, len(self._rows().vectors)))
+
+    def view(self, n: int) -> DenseView:
+        """Picture of the first n slots."""
+        graph = self._picture()  # before the rows: what it links to must lie inside their map
+        return DenseView(self._rows(), graph, graph.n if graph else 0, self._presence.bits(n))
+
+    def extend_index(self, n: int, cancel: Cancel) -> None:
+        """Take slots up to n into the graph."""
+        self._extend(self._rows(), n, cancel)
+
+    def tail_bytes(self, n: int) -> int:
+        """Float bytes scanned per query."""
+        return (n - self.indexed) * self.spec.dim * 4
+
+    def load(self, n: int, present: NDArray[np.bool_]) -> None:
+        """Derive 1/|x| of the committed rows."""
+        self._presence.load(present)
+        if self.spec.metric is not Metric.COSINE:
+            return
+        self._grow_norms(n)
+        vectors = self._rows().vectors
+        for first in range(0, n, 8192):
+            block = vectors[first : min(first + 8192, n)]
+            squares = np.einsum("ij,ij->i", block, block)
+            here = present[first : first + len(block)]
+            self._norms[first : first + len(block)][here] = inverse_norms(block[here], squares[here], self.name)
+
+
+class MultiField(_Indexed):
+    """Token matrices, ragged by slot, and one proxy vector per slot for the graph."""
+
+    def __init__(self, name: str, spec: Multi, tokens: RowFile, ends: RowFile) -> None:
+        super().__init__(Metric.DOT, spec.proxy_dim, HnswParams())
+        self.name, self.spec = name, spec
+        self.files: Mapping[str, RowFile] = {token_file(name): tokens, ends_file(name): ends}
+        self._tokens, self._ends_file = tokens, ends
+        self._ends = np.zeros(0, np.int64)
+        self._scales = np.zeros(0, np.float32)
+        self._proxies = np.zeros((0, spec.proxy_dim), np.float32)
+        self._count = 0
+        self._presence = _Presence()
+        self._encoder: FixedDimensionalEncoder | None = None
+
+    @property
+    def _dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.int8 if self.spec.store == "int8" else np.float32)
+
+    def append(self, part: DensePart | MultiPart | None, first: int, count: int) -> None:
+        """Append the tokens (quantised when the field says so) and where each point's end."""
+        assert self._count == first, "slots are appended in order"
+        start = int(self._ends[first - 1]) if first else 0
+        records = np.zeros(count, TOKEN_END)
+        records["end"], records["scale"] = start, 1.0
+        if isinstance(part, MultiPart):
+            records["end"] += part.ends
+            records["scale"] = self._append_tokens(part)
+        self._ends_file.append(records.view(np.uint8).reshape(count, TOKEN_END.itemsize))
+        self._take(records, first)
+        self._presence.extend(first, count, part is not None)
+
+    def _append_tokens(self, part: MultiPart) -> NDArray[np.float32]:
+        scales = np.ones(len(part.ends), np.float32)
+        block: NDArray[Any] = part.tokens
+        if self.spec.store == "int8":
+            from vicinal.multivector.tokens import quantise_tokens
+
+            block, scales = quantise_tokens(part.tokens, part.ends)
+        self._tokens.append(np.ascontiguousarray(block).view(np.uint8))
+        return scales
+
+    def _take(self, records: NDArray[Any], first: int) -> None:
+        stop = first + len(records)
+        self._ends, self._scales = growable(self._ends, stop), growable(self._scales, stop)
+        self._ends[first:stop], self._scales[first:stop] = records["end"], records["scale"]
+        self._count = stop
+
+    def _token_rows(self) -> TokenRows:
+        return TokenRows(self._tokens.matrix(self._dtype, (self.spec.dim,)), self._ends, self._scales)
+
+    def view(self, n: int) -> MultiView:
+        """Picture of the first n slots."""
+        graph = self._picture()  # before the proxies: what it links to must lie inside the array
+        proxies = Rows(self._proxies, _NO_NORMS)
+        present = self._presence.bits(n)
+        return MultiView(self._token_rows(), proxies, graph, graph.n if graph else 0, present)
+
+    def extend_index(self, n: int, cancel: Cancel) -> None:
+        """Encode proxies of the slots up to n and take them into the graph."""
+        first = self.indexed
+        self._proxies = growable(self._proxies, n)
+        self._encode(first, n)
+        self._extend(Rows(self._proxies, _NO_NORMS), n, cancel)
+
+    def _encode(self, first: int, stop: int) -> None:
+        from vicinal.multivector.fde import FixedDimensionalEncoder
+        from vicinal.multivector.tokens import dequantise_tokens
+
+        encoder = self._encoder = self._encoder or FixedDimensionalEncoder(**encoder_options(self.spec))
+        rows = self._token_rows()
+        for low in range(first, stop, 256):
+            high = min(low + 256, stop)
+            tokens, ends = dequantise_tokens(rows, low, high)
+            self._proxies[low:high] = encoder.encode_documents(tokens, ends)
+
+    def tail_bytes(self, n: int) -> int:
+        """Token bytes scanned per query."""
+        first = int(self._ends[self.indexed - 1]) if self.indexed else 0
+        last = int(self._ends[n - 1]) if n else 0
+        return (last - first) * self.spec.dim * self._dtype.itemsize
+
+    def load(self, n: int, present: NDArray[np.bool_]) -> None:
+        """Read where each point's tokens end."""
+        self._presence.load(present)
+        records = self._ends_file.matrix(np.dtype(np.uint8), (TOKEN_END.itemsize,))[:n]
+        self._take(np.ascontiguousarray(records).view(TOKEN_END).reshape(n), 0)
+
+    def restore(self, buffer: memoryview | bytes, n: int) -> None:
+        """Take a graph snapshot; proxies are encoded anew, they cost less than reading them."""
+        super().restore(buffer, n)
+        self._proxies = growable(self._proxies, self.indexed)
+        self._encode(0, self.indexed)
+
+
+def encoder_options(spec: Multi) -> dict[str, Any]:
+    """Arguments of FixedDimensionalEncoder for a field."""
+    names = ("dim", "repetitions", "simhash_projections", "projection_dimension", "fill_empty", "seed")
+    return {name: getattr(spec, name) for name in names}
+
+
+def vector_file(name: str) -> str:
+    """File of a dense field's rows, generation 1."""
+    return f"{name or 'vectors'}-1.vec"
+
+
+def token_file(name: str) -> str:
+    """File of a multi field's token rows, generation 1."""
+    return f"{name or 'tokens'}-1.tok"
+
+
+def ends_file(name: str) -> str:
+    """File of a multi field's token ends, generation 1."""
+    return f"{name or 'tokens'}-1.off"

@@ -1,0 +1,108 @@
+"""The background indexer of a collection: takes the tail into the graphs, publishes, and writes snapshots.
+
+Nothing here is needed for a right answer: the tail is scanned exactly until the graph has it, and a lost snapshot
+is rebuilt. So the indexer may be stopped or killed at any time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from vicinal import limits
+from vicinal.errors import Unavailable
+from vicinal.fields import FieldStore
+from vicinal.writer import Writer
+
+__all__ = ["Indexer"]
+
+CHUNK_ROWS: Final = 1024  # a View is published after so many rows, so the tail shrinks steadily
+SNAPSHOT_ROWS: Final = 20_000
+SNAPSHOT_SHARE: Final = 0.1
+
+SaveSnapshot = Callable[[str, bytes, int], None]
+
+
+class Indexer:
+    """One thread per collection. `save` stores a field's snapshot: (field, bytes, slots covered)."""
+
+    def __init__(self, writer: Writer, fields: Mapping[str, FieldStore], save: SaveSnapshot | None) -> None:
+        self._writer, self._fields, self._save = writer, fields, save
+        self._saved = {name: field.indexed for name, field in fields.items()}
+        self._progress = threading.Condition()
+        self._stop = False
+        self.failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="vicinal-indexer", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop after the current chunk and save what is worth saving."""
+        self._stop = True
+        self._writer.published.set()
+        self._thread.join()
+        for name, field in self._fields.items():
+            if self.failure is None and field.indexed > self._saved[name]:
+                self._snapshot(name, field)
+
+    def tail(self) -> int:
+        """Slots that some field's graph does not have yet."""
+        n = self._writer.view.n
+        return max(n - field.indexed for field in self._fields.values())
+
+    def wait_empty(self, timeout: float | None = None) -> bool:
+        """Wait until the graph has everything committed before this call; False after `timeout` seconds."""
+        n = self._writer.view.n
+        return self._wait(lambda: min(f.indexed for f in self._fields.values()) >= n, timeout)
+
+    def wait_room(self) -> None:
+        """Hold a writer back while the tail is at its hard bound."""
+        n = self._writer.view.n
+        if sum(f.tail_bytes(n) for f in self._fields.values()) < limits.TAIL_HARD_BYTES:
+            return
+        self._wait(self._has_room, None)
+
+    def _has_room(self) -> bool:
+        n = self._writer.view.n
+        return sum(f.tail_bytes(n) for f in self._fields.values()) < limits.TAIL_HARD_BYTES
+
+    def _wait(self, ready: Callable[[], bool], timeout: float | None) -> bool:
+        with self._progress:
+            done = self._progress.wait_for(lambda: ready() or self._stop or self.failure is not None, timeout)
+        if self.failure is not None:
+            raise Unavailable(f"the indexer stopped: {self.failure}") from self.failure
+        return done and ready()
+
+    def _run(self) -> None:
+        published = self._writer.published
+        try:
+            while not self._stop:
+                published.clear()
+                if not self._step():
+                    published.wait()
+        except BaseException as error:  # noqa: BLE001  answers stay right without a graph; waiters must learn of it
+            self.failure = error
+        with self._progress:
+            self._progress.notify_all()
+
+    def _step(self) -> bool:
+        """Take one chunk of every field's tail into its graph; False when there was none."""
+        worked = False
+        for name, field in self._fields.items():
+            n = self._writer.view.n
+            if field.indexed >= n or self._stop:
+                continue
+            field.extend_index(min(field.indexed + CHUNK_ROWS, n), lambda: self._stop)
+            self._writer.publish_index(name)
+            worked = True
+            if field.indexed - self._saved[name] >= max(SNAPSHOT_ROWS, int(field.indexed * SNAPSHOT_SHARE)):
+                self._snapshot(name, field)
+        with self._progress:
+            self._progress.notify_all()
+        return worked
+
+    def _snapshot(self, name: str, field: FieldStore) -> None:
+        if self._save is not None:
+            covered = field.indexed
+            self._save(name, field.snapshot(), covered)
+            self._saved[name] = covered

@@ -1,0 +1,130 @@
+"""Open a collection's directory: recover what was committed, cut what was not, load or rebuild what is derived.
+
+The order (each step relies on the one before): catalogue, row files checked against its counts, ids and deaths,
+norms and ends, newest usable graph snapshot. Slots that no snapshot covers are the tail, and are searched exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.errors import CorruptData
+from vicinal.fields import TOKEN_END, DenseField, FieldStore, MultiField, ends_file, token_file, vector_file
+from vicinal.schema import Dense, Multi, Schema
+from vicinal.storage import snapshots
+from vicinal.storage.catalog import Catalog
+from vicinal.storage.files import Files
+from vicinal.storage.vectors import RowFile
+from vicinal.view import IdColumn, View, bits_from_mask
+
+__all__ = ["Opened", "create", "open_collection"]
+
+CATALOG = "catalog.db"
+
+
+@dataclass(slots=True)
+class Opened:
+    """A collection's parts, ready for a writer."""
+
+    schema: Schema
+    catalog: Catalog
+    fields: Mapping[str, FieldStore]
+    view: View
+    dead: NDArray[np.bool_]
+    directory: Path | None
+    files: Files
+
+
+def create(files: Files, directory: Path | None, schema: Schema) -> Opened:
+    """Make an empty collection in `directory`, or in memory when it is None."""
+    if directory is None:
+        catalog = Catalog.create(files, ":memory:", schema.encode())
+    else:
+        files.mkdir(directory)
+    row_files = {
+        name: _make(files, directory, name, width)
+        for field, spec in schema.fields.items()
+        for name, width in row_widths(field, spec).items()
+    }
+    if directory is not None:  # last: a directory without a catalogue is not a collection
+        catalog = Catalog.create(files, directory / CATALOG, schema.encode())
+        files.sync_dir(directory)
+    fields = {name: _field(name, spec, row_files) for name, spec in schema.fields.items()}
+    dead = np.zeros(0, np.bool_)
+    view = View(0, 0, 0, None, IdColumn(np.zeros(0, np.uint64), {}), {n: f.view(0) for n, f in fields.items()})
+    return Opened(schema, catalog, fields, view, dead, directory, files)
+
+
+def open_collection(files: Files, directory: Path, *, read_only: bool = False) -> Opened:
+    """Recover the collection in `directory`; FormatTooNew or CorruptData when it cannot be trusted."""
+    catalog = Catalog.open(files, directory / CATALOG, read_only=read_only)
+    schema = Schema.decode(catalog.config)
+    last = catalog.last
+    row_files: dict[str, RowFile] = {}
+    for field, spec in schema.fields.items():
+        for name, width in row_widths(field, spec).items():
+            file = RowFile.open(files, directory / name, width, last.counts.get(name, 0), read_only=read_only)
+            file.verify(catalog.crcs(name))
+            row_files[name] = file
+    numbers, texts, masks, dead = catalog.load_ids()
+    fields = {name: _field(name, spec, row_files) for name, spec in schema.fields.items()}
+    for bit, field_store in enumerate(fields.values()):
+        field_store.load(last.rows, (masks >> np.uint32(bit)) & np.uint32(1) == 1)
+    _load_snapshots(files, directory, catalog, fields, last.rows)
+    view = View(
+        last.seq,
+        last.rows,
+        last.rows - int(dead.sum()),
+        bits_from_mask(dead) if dead.any() else None,
+        IdColumn(numbers, texts),
+        {name: f.view(last.rows) for name, f in fields.items()},
+    )
+    return Opened(schema, catalog, fields, view, dead, directory, files)
+
+
+def _load_snapshots(
+    files: Files, directory: Path, catalog: Catalog, fields: Mapping[str, FieldStore], rows: int
+) -> None:
+    for name, (file, _) in catalog.snapshots().items():
+        if name not in fields:
+            continue
+        try:
+            fields[name].restore(snapshots.load(files, directory / file), rows)
+        except (CorruptData, FileNotFoundError):
+            continue  # derived: the indexer builds it again, and answers are exact meanwhile
+
+
+def save_snapshot(opened: Opened, name: str, graph: bytes, covered: int) -> None:
+    """Publish a field's graph: file first, then the catalogue's pointer, then the old file goes."""
+    assert opened.directory is not None, "collections in memory have no snapshots"
+    file = snapshots.publish(opened.files, opened.directory, f"{name or 'vectors'}-{covered}.graph", [graph])
+    previous = opened.catalog.snapshots().get(name)
+    opened.catalog.set_snapshot(name, file, covered)
+    if previous is not None and previous[0] != file:
+        opened.files.remove(opened.directory / previous[0])
+
+
+def row_widths(name: str, spec: Dense | Multi) -> dict[str, int]:
+    """Row files of a field and the bytes of one row in each."""
+    if isinstance(spec, Dense):
+        return {vector_file(name): spec.dim * 4}
+    width = spec.dim * (1 if spec.store == "int8" else 4)
+    return {token_file(name): width, ends_file(name): TOKEN_END.itemsize}
+
+
+def _make(files: Files, directory: Path | None, name: str, width: int) -> RowFile:
+    if directory is None:
+        return RowFile.in_memory(width)
+    return RowFile.create(files, directory / name, width)
+
+
+def _field(name: str, spec: Dense | Multi, row_files: Mapping[str, Any]) -> FieldStore:
+    if isinstance(spec, Dense):
+        return DenseField(name, spec, row_files[vector_file(name)])
+    return MultiField(name, spec, row_files[token_file(name)], row_files[ends_file(name)])

@@ -1,0 +1,129 @@
+"""View: one immutable picture of a collection for readers.
+
+A reader takes the current View once and never waits for the writer. Arrays behind it may gain rows, but the first
+`n` slots never change; deaths come with a new bitmap in a new View.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.types import Bits, PointId, Rows, TokenRows
+
+if TYPE_CHECKING:
+    from vicinal.index.hnsw import GraphPicture
+
+__all__ = [
+    "DenseView",
+    "IdColumn",
+    "MultiView",
+    "View",
+    "bits_from_mask",
+    "bits_from_slots",
+    "count_bits",
+    "slots_from_bits",
+    "word_count",
+]
+
+
+def word_count(n: int) -> int:
+    """Words of 64 bits that hold n bits."""
+    return (n + 63) >> 6
+
+
+def bits_from_mask(mask: NDArray[np.bool_]) -> Bits:
+    """Bitmap of a boolean mask (n,), bits beyond n zero."""
+    packed = np.zeros(word_count(len(mask)) * 8, np.uint8)
+    packed[: (len(mask) + 7) >> 3] = np.packbits(mask, bitorder="little")
+    return packed.view(np.uint64)
+
+
+def bits_from_slots(slots: NDArray[np.integer] | Sequence[int], n: int) -> Bits:
+    """Bitmap of n bits with the given slots set."""
+    mask = np.zeros(n, np.bool_)
+    mask[np.asarray(slots, np.int64)] = True
+    return bits_from_mask(mask)
+
+
+def slots_from_bits(bits: Bits, n: int) -> NDArray[np.uint32]:
+    """Slots below n whose bit is set, ascending."""
+    mask = np.unpackbits(bits.view(np.uint8), count=n, bitorder="little")
+    return np.flatnonzero(mask).astype(np.uint32)
+
+
+def count_bits(bits: Bits) -> int:
+    """Number of set bits."""
+    return int(np.bitwise_count(bits).sum())
+
+
+class IdColumn(NamedTuple):
+    """slot -> id: `numbers` (capacity,) uint64, and `texts` for the slots whose id is a string."""
+
+    numbers: NDArray[np.uint64]
+    texts: Mapping[int, str]
+
+    def at(self, slots: NDArray[np.integer]) -> list[PointId]:
+        """Ids of the given slots, in order."""
+        numbers: list[PointId] = self.numbers[slots].tolist()
+        if not self.texts:
+            return numbers
+        texts = self.texts
+        return [texts.get(s, number) for s, number in zip(slots.tolist(), numbers, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class DenseView:
+    """A dense field: its rows, and the graph over slots below `indexed`."""
+
+    rows: Rows
+    graph: GraphPicture | None
+    indexed: int
+    present: Bits | None  # None: every point has this vector
+
+
+@dataclass(frozen=True, slots=True)
+class MultiView:
+    """A multi-vector field: its tokens, and proxies with their graph over slots below `indexed`."""
+
+    tokens: TokenRows
+    proxies: Rows
+    graph: GraphPicture | None
+    indexed: int
+    present: Bits | None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything a query needs, of one commit: `n` slots, of which those in `dead` are not alive."""
+
+    seq: int
+    n: int
+    alive: int
+    dead: Bits | None  # None: none is dead
+    ids: IdColumn
+    fields: Mapping[str, DenseView | MultiView]
+
+    def with_field(self, name: str, field: DenseView | MultiView) -> View:
+        """The same picture with one field's index moved on."""
+        return replace(self, fields={**self.fields, name: field})
+
+    def allowed(self, present: Bits | None, filter_bits: Bits | None) -> Bits | None:
+        """Slots that may be returned: alive, with the field, matching. None means all n."""
+        if self.dead is None and present is None and filter_bits is None:
+            return None
+        words = word_count(self.n)
+        bits = np.full(words, ~np.uint64(0), np.uint64)
+        if self.n & 63:
+            bits[-1] = np.uint64((1 << (self.n & 63)) - 1)
+        if self.dead is not None:
+            bits &= ~self.dead[:words]
+        if present is not None:
+            bits &= present[:words]
+        if filter_bits is not None:
+            bits &= filter_bits[:words]
+        return bits
