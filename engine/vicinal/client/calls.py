@@ -1,0 +1,239 @@
+"""What each method of the client sends and how it reads the answer, without doing any input or output.
+
+A `Call` is one request and the decoder of its answer. The sync and the async client send the same calls.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.client.blocks import (
+    array_of,
+    columns_of,
+    pack_array,
+    pack_columns,
+    pack_ids,
+    unpack_array,
+    unpack_vector,
+)
+from vicinal.errors import InvalidArgument
+from vicinal.schema import Dense, Multi, check_name
+from vicinal.types import CollectionInfo, Hit, Hits, Payload, Point, PointId, Rerank
+
+__all__ = ["Call", "CollectionCalls", "DatabaseCalls"]
+
+T = TypeVar("T")
+Filter = Mapping[str, Any] | str | None
+
+_SECONDS = 60.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request.
+
+    `body` is a map of msgpack values, or None for a request without one. `repeatable` says that sending
+    it twice leaves the same state and gives the same kind of answer. `seconds` bounds the wait for an
+    answer; None waits as long as it takes.
+    """
+
+    method: str
+    path: str
+    decode: Callable[[Any], T]
+    body: Mapping[str, Any] | None = None
+    repeatable: bool = True
+    seconds: float | None = _SECONDS
+
+
+class DatabaseCalls:
+    """The requests of a database."""
+
+    def create_collection(
+        self,
+        /,
+        name: str,
+        *,
+        dim: int | None = None,
+        metric: str | None = None,
+        vectors: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Call[CollectionInfo]:
+        """Create a collection: one unnamed dense field by `dim` and `metric`, or named `vectors`."""
+        declared = None if vectors is None else {key: _declaration(field) for key, field in vectors.items()}
+        body = _present(dim=dim, metric=metric, vectors=declared, **options)
+        return Call("PUT", _path(name), _info, body, repeatable=False)
+
+    def collection(self, name: str) -> Call[CollectionInfo]:
+        """Ask for a collection's state."""
+        return Call("GET", _path(name), _info)
+
+    def list_collections(self) -> Call[list[str]]:
+        """Ask for the names of all collections."""
+        return Call("GET", "/v1/collections", lambda answer: list(answer["collections"]))
+
+    def drop_collection(self, name: str) -> Call[None]:
+        """Remove a collection and its files."""
+        return Call("DELETE", _path(name), lambda _: None, repeatable=False)
+
+
+class CollectionCalls:
+    """The requests of one collection."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def upsert(self, ids: Any, vectors: Any, payloads: Sequence[Payload | None] | None = None) -> Call[int]:
+        """Insert points, or replace those whose ids exist; returns how many were accepted."""
+        body = {"ids": pack_ids(ids), "vectors": pack_columns(columns_of(vectors)), "payloads": payloads}
+        return self._post("insert", lambda answer: int(answer["accepted"]), body)
+
+    def delete(self, ids: Any = None, filter: Filter = None) -> Call[int]:
+        """Delete points by ids or by filter; returns how many existed."""
+        if (ids is None) == (filter is None):
+            raise InvalidArgument("delete takes ids or a filter, exactly one of them", field="ids")
+        body = _present(ids=None if ids is None else pack_ids(ids), filter=filter)
+        return self._post("delete", lambda answer: int(answer["deleted"]), body)
+
+    def get(self, ids: Any, with_payload: bool = True, with_vectors: bool = False) -> Call[list[Point]]:
+        """Fetch points by id, in the order asked; missing ids are left out."""
+        body = {"ids": pack_ids(ids), "with_payload": with_payload, "with_vectors": with_vectors}
+        return self._post("get", lambda answer: [_point(row) for row in answer["points"]], body)
+
+    def scroll(
+        self,
+        filter: Filter = None,
+        limit: int = 100,
+        offset: PointId | None = None,
+        with_payload: bool = True,
+        with_vectors: bool = False,
+    ) -> Call[tuple[list[Point], PointId | None]]:
+        """Fetch a page of points; returns them and the offset of the next page, None at the end."""
+        body = {"limit": limit, "with_payload": with_payload, "with_vectors": with_vectors}
+        return self._post("scroll", _page, body | _present(filter=filter, offset=offset))
+
+    def count(self, filter: Filter = None) -> Call[int]:
+        """Count points that match."""
+        return self._post("count", lambda answer: int(answer["count"]), _present(filter=filter))
+
+    def info(self) -> Call[CollectionInfo]:
+        """Ask for the collection's state: points, tail, bytes, fields."""
+        return Call("GET", _path(self.name), _info)
+
+    def flush(self) -> Call[None]:
+        """Wait until the tail is in the graph."""
+        return self._post("flush", lambda _: None, {}, seconds=None)
+
+    def query(
+        self,
+        vector: Any,
+        k: int = 10,
+        *,
+        filter: Filter = None,
+        using: str | None = None,
+        ef: int | None = None,
+        exact: bool = False,
+        explain: bool = False,
+        with_payload: bool = True,
+        with_vectors: bool = False,
+    ) -> Call[Hits]:
+        """Search with one vector; see `Collection.query`."""
+        body = {"vector": pack_array(array_of(vector)), "k": k, "exact": exact, "explain": explain}
+        wanted = {"with_payload": with_payload, "with_vectors": with_vectors}
+        return self._post("query", _hits, body | wanted | _present(filter=filter, using=using, ef=ef))
+
+    def query_batch(
+        self,
+        vectors: Any,
+        k: int = 10,
+        *,
+        filter: Filter | Sequence[Filter] = None,
+        using: str | None = None,
+        ef: int | None = None,
+        exact: bool = False,
+    ) -> Call[tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int64]]]:
+        """Search with many vectors; ids (n, k), scores (n, k), counts (n,), as `Collection.query_batch`."""
+        filters = filter if filter is None or isinstance(filter, str | Mapping) else list(filter)
+        body = {"vectors": pack_array(array_of(vectors, "vectors")), "k": k, "exact": exact}
+        return self._post("query", _batch, body | _present(filter=filters, using=using, ef=ef))
+
+    def query_multi(
+        self,
+        tokens: Any,
+        k: int = 10,
+        *,
+        filter: Filter = None,
+        using: str | None = None,
+        candidates: int | None = None,
+        rerank: Rerank | None = None,
+        exact: bool = False,
+        explain: bool = False,
+        with_payload: bool = True,
+        with_vectors: bool = False,
+    ) -> Call[Hits]:
+        """Search with a matrix of token vectors by MaxSim; see `Collection.query_multi`."""
+        body = {"tokens": pack_array(array_of(tokens, "tokens")), "k": k, "exact": exact, "explain": explain}
+        wanted = {"with_payload": with_payload, "with_vectors": with_vectors}
+        chosen = _present(filter=filter, using=using, candidates=candidates, rerank=rerank)
+        return self._post("query_multi", _hits, body | wanted | chosen)
+
+    def _post(
+        self,
+        action: str,
+        decode: Callable[[Any], T],
+        body: Mapping[str, Any],
+        seconds: float | None = _SECONDS,
+    ) -> Call[T]:
+        return Call("POST", f"{_path(self.name)}/{action}", decode, body, seconds=seconds)
+
+
+def _path(name: str) -> str:
+    """Return a collection's path; the name is checked here, since it becomes part of an address."""
+    return f"/v1/collections/{check_name(name, 'name')}"
+
+
+def _present(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _declaration(field: Any) -> Any:
+    """Return the wire form of `Dense(...)` or `Multi(...)`; a dict is already one."""
+    if not isinstance(field, Dense | Multi):
+        return field
+    return {"kind": type(field).__name__.lower(), **_present(**dataclasses.asdict(field))}
+
+
+def _info(answer: Mapping[str, Any]) -> CollectionInfo:
+    known = {entry.name for entry in dataclasses.fields(CollectionInfo)}
+    return CollectionInfo(**{key: value for key, value in answer.items() if key in known})
+
+
+def _point(row: Mapping[str, Any]) -> Point:
+    return Point(row["id"], row.get("payload"), unpack_vector(row.get("vector")))
+
+
+def _page(answer: Mapping[str, Any]) -> tuple[list[Point], PointId | None]:
+    return [_point(row) for row in answer["points"]], answer["next_offset"]
+
+
+def _hits(answer: Mapping[str, Any]) -> Hits:
+    hits = (
+        Hit(row["id"], row["score"], row.get("payload"), unpack_vector(row.get("vector")))
+        for row in answer["hits"]
+    )
+    return Hits(tuple(hits), answer["complete"], answer.get("explain"))
+
+
+def _batch(answer: Mapping[str, Any]) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int64]]:
+    scores = unpack_array(answer["scores"])
+    counts = np.array(answer["counts"], np.int64)
+    if isinstance(answer["ids"], Mapping):
+        return unpack_array(answer["ids"]), scores, counts
+    ids = np.full(scores.shape, None, object)
+    for row, found in enumerate(answer["ids"]):
+        ids[row, : len(found)] = found
+    return ids, scores, counts
