@@ -1,7 +1,69 @@
-"""vicinal: a vector search engine in Python."""
+"""vicinal: a vector search engine in Python.
+
+    import vicinal
+    db = vicinal.connect("./data")
+    papers = db.create_collection("papers", dim=384)
+    papers.upsert(ids, vectors, payloads)
+    papers.query(vector, k=10, filter="year >= 2020")
+
+Importing the package imports neither numba nor a web framework: each name is loaded when it is first used.
+"""
 
 from __future__ import annotations
 
-__all__ = ["__version__"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vicinal.client import connect_async
+    from vicinal.collection import Collection
+    from vicinal.connection import connect
+    from vicinal.database import Database
+    from vicinal.multivector.fde import FixedDimensionalEncoder
+    from vicinal.schema import Dense, Multi
+    from vicinal.types import CollectionInfo, Hit, Hits, Metric, Point
+
+__all__ = [
+    "Collection",
+    "CollectionInfo",
+    "Database",
+    "Dense",
+    "FixedDimensionalEncoder",
+    "Hit",
+    "Hits",
+    "Metric",
+    "Multi",
+    "Point",
+    "__version__",
+    "connect",
+    "connect_async",
+]
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Collection": "vicinal.collection",
+    "CollectionInfo": "vicinal.types",
+    "Database": "vicinal.database",
+    "Dense": "vicinal.schema",
+    "FixedDimensionalEncoder": "vicinal.multivector.fde",
+    "Hit": "vicinal.types",
+    "Hits": "vicinal.types",
+    "Metric": "vicinal.types",
+    "Multi": "vicinal.schema",
+    "Point": "vicinal.types",
+    "connect": "vicinal.connection",
+    "connect_async": "vicinal.client",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'vicinal' has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(home), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

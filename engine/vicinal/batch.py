@@ -79,9 +79,7 @@ def make_batch(schema: Schema, ids: Any, vectors: Any, payloads: Any) -> Batch:
 def _only(schema: Schema) -> str:
     if len(schema.fields) != 1:
         names = sorted(schema.fields)
-        raise InvalidVector(
-            f"send vectors as a dict with some of the fields {names}", field="vectors", limit=names
-        )
+        raise InvalidVector(f"send vectors as a dict with some of the fields {names}", field="vectors", limit=names)
     return next(iter(schema.fields))
 
 

@@ -17,14 +17,14 @@ from vicinal import limits
 from vicinal.answers import fields_of, scores_of, vectors_of
 from vicinal.batch import as_ids, make_batch
 from vicinal.casting import as_matrix, as_query, as_tokens, check_finite
-from vicinal.errors import InvalidArgument, LimitExceeded, VicinalError
+from vicinal.errors import InvalidArgument, LimitExceeded
 from vicinal.indexer import Indexer
 from vicinal.maintenance import Opened, save_snapshot
 from vicinal.matching import Matcher
-from vicinal.multi_search import search_multi
+from vicinal.multi_search import MultiRequest, search_multi
 from vicinal.planner import Target, default_ef, plan_search, search
 from vicinal.schema import Dense, Multi, Schema
-from vicinal.types import CollectionInfo, Hit, Hits, Metric, Payload, Point, PointId, Rerank
+from vicinal.types import CollectionInfo, Hit, Hits, Payload, Point, PointId, Rerank
 from vicinal.view import DenseView, MultiView, View, slots_from_bits
 from vicinal.writer import Delete, Upsert, Writer
 
@@ -48,7 +48,6 @@ class Collection:
     def __init__(self, name: str, opened: Opened, *, read_only: bool = False) -> None:
         self.name = name
         self._opened = opened
-        self._read_only = read_only
         self._matcher = Matcher(opened.catalog)
         self._writer = Writer(opened.catalog, opened.fields, opened.view, opened.dead, read_only=read_only)
         save = None if read_only or opened.directory is None else self._save
@@ -75,9 +74,7 @@ class Collection:
 
     # -- writing --------------------------------------------------------------------------------------------
 
-    def upsert(
-        self, ids: Any, vectors: Any, payloads: Iterable[Mapping[str, Any] | None] | None = None
-    ) -> int:
+    def upsert(self, ids: Any, vectors: Any, payloads: Iterable[Mapping[str, Any] | None] | None = None) -> int:
         """Insert points, or replace those whose id exists; returns the commit number once durable.
 
         ids: n whole numbers below 2**64 or strings. vectors: (n, dim) array-like for the only dense field; for a
@@ -208,15 +205,16 @@ class Collection:
         k = check_count("k", k, limits.K_MAX)
         if rerank not in ("int8", "float32", "none"):
             raise InvalidArgument("rerank must be int8, float32 or none", field="rerank", value=rerank)
-        wanted = max(200, 20 * k) if candidates is None else check_count("candidates", candidates, limits.CANDIDATES_MAX)
+        wanted = (
+            max(200, 20 * k) if candidates is None else check_count("candidates", candidates, limits.CANDIDATES_MAX)
+        )
         view = self._view
         field = view.fields[name]
         assert isinstance(field, MultiView), "the view follows the schema"
         allowed = view.allowed(field.present, self._matcher.bits(filter, view))
-        slots, scores, told = search_multi(
-            spec, field, view.n, allowed, query, k, candidates=max(wanted, k), rerank=rerank, exact=exact
-        )
-        hits = self._hits(view, slots, scores, with_payload, with_vectors)
+        request = MultiRequest(query, k, max(wanted, k), rerank, exact)
+        found, told = search_multi(field, view.n, allowed, request)
+        hits = self._hits(view, found.slots, found.distances, with_payload, with_vectors)
         return Hits(hits, True, {**told, "seq": view.seq} if explain else None)
 
     def get(self, ids: Any, with_payload: bool = True, with_vectors: bool = False) -> list[Point]:
@@ -269,7 +267,7 @@ class Collection:
             tail=view.n - indexed,
             disk_bytes=catalog.disk_bytes + sum(f.disk_bytes for f in files),
             memory_bytes=memory + self._matcher.memory_bytes,
-            read_only=self._read_only or self._writer.read_only,
+            read_only=self._writer.read_only,
             fields=fields,
         )
 
@@ -283,9 +281,7 @@ class Collection:
         if isinstance(filter, str | Mapping) or not isinstance(filter, Sequence):
             return [filter] * n
         if len(filter) != n:
-            raise InvalidArgument(
-                f"{n} queries but {len(filter)} filters", field="filter", value=len(filter), limit=n
-            )
+            raise InvalidArgument(f"{n} queries but {len(filter)} filters", field="filter", value=len(filter), limit=n)
         return list(filter)
 
     def _target(self, view: View, name: str, spec: Dense, filter: FilterLike) -> Target:
@@ -323,9 +319,12 @@ class Collection:
         return [Point(*row) for row in zip(ids, payloads, vectors, strict=True)]
 
     def _hits(
-        self, view: View, slots: NDArray[Any], scores: NDArray[np.float32], with_payload: bool, with_vectors: bool
+        self,
+        view: View,
+        slots: NDArray[Any],
+        scores: NDArray[np.float32],
+        with_payload: bool,
+        with_vectors: bool,
     ) -> tuple[Hit, ...]:
         points = self._points(view, slots, with_payload, with_vectors)
-        return tuple(
-            Hit(p.id, score, p.payload, p.vector) for p, score in zip(points, scores.tolist(), strict=True)
-        )
+        return tuple(Hit(p.id, score, p.payload, p.vector) for p, score in zip(points, scores.tolist(), strict=True))

@@ -7,23 +7,22 @@ two threads only through `view`, whose arrays are complete before they are publi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.batch import DensePart, MultiPart
 from vicinal.casting import inverse_norms
+from vicinal.index.hnsw import GraphPicture, HnswIndex
+from vicinal.multivector.fde import FixedDimensionalEncoder
+from vicinal.multivector.tokens import dequantise_tokens, quantise_tokens
 from vicinal.schema import Dense, Multi
 from vicinal.storage.vectors import RowFile
 from vicinal.types import HnswParams, Metric, Rows, TokenRows
 from vicinal.view import DenseView, MultiView, bits_from_mask
 
-if TYPE_CHECKING:
-    from vicinal.index.hnsw import HnswIndex
-    from vicinal.multivector.fde import FixedDimensionalEncoder
-
-__all__ = ["DenseField", "FieldStore", "MultiField", "TOKEN_END", "growable"]
+__all__ = ["TOKEN_END", "DenseField", "FieldStore", "MultiField", "growable"]
 
 TOKEN_END = np.dtype([("end", "<i8"), ("scale", "<f4"), ("zero", "<u4")])
 _NO_NORMS = np.empty(0, np.float32)
@@ -104,12 +103,10 @@ class _Indexed:
 
     def _extend(self, rows: Rows, stop: int, cancel: Cancel) -> None:
         if self._index is None:
-            from vicinal.index.hnsw import HnswIndex
-
             self._index = HnswIndex(self._metric, self._dim, self._params)
         self._index.extend(rows, stop, cancel)
 
-    def _picture(self) -> Any:
+    def _picture(self) -> GraphPicture | None:
         return None if self._index is None else self._index.picture()
 
     def snapshot(self) -> bytes:
@@ -118,8 +115,6 @@ class _Indexed:
 
     def restore(self, buffer: memoryview | bytes, n: int) -> None:
         """Take a graph snapshot over at most n slots; CorruptData when it does not fit."""
-        from vicinal.index.hnsw import HnswIndex
-
         self._index = HnswIndex.decode(buffer, self._metric, self._dim, self._params, n)
 
 
@@ -191,7 +186,7 @@ class MultiField(_Indexed):
         self._proxies = np.zeros((0, spec.proxy_dim), np.float32)
         self._count = 0
         self._presence = _Presence()
-        self._encoder: FixedDimensionalEncoder | None = None
+        self._encoder = FixedDimensionalEncoder(**encoder_options(spec))
 
     @property
     def _dtype(self) -> np.dtype[Any]:
@@ -214,8 +209,6 @@ class MultiField(_Indexed):
         scales = np.ones(len(part.ends), np.float32)
         block: NDArray[Any] = part.tokens
         if self.spec.store == "int8":
-            from vicinal.multivector.tokens import quantise_tokens
-
             block, scales = quantise_tokens(part.tokens, part.ends)
         self._tokens.append(np.ascontiguousarray(block).view(np.uint8))
         return scales
@@ -234,7 +227,8 @@ class MultiField(_Indexed):
         graph = self._picture()  # before the proxies: what it links to must lie inside the array
         proxies = Rows(self._proxies, _NO_NORMS)
         present = self._presence.bits(n)
-        return MultiView(self._token_rows(), proxies, graph, graph.n if graph else 0, present)
+        tokens = self._token_rows()
+        return MultiView(tokens, self._encoder, proxies, graph, graph.n if graph else 0, present)
 
     def extend_index(self, n: int, cancel: Cancel) -> None:
         """Encode proxies of the slots up to n and take them into the graph."""
@@ -244,15 +238,11 @@ class MultiField(_Indexed):
         self._extend(Rows(self._proxies, _NO_NORMS), n, cancel)
 
     def _encode(self, first: int, stop: int) -> None:
-        from vicinal.multivector.fde import FixedDimensionalEncoder
-        from vicinal.multivector.tokens import dequantise_tokens
-
-        encoder = self._encoder = self._encoder or FixedDimensionalEncoder(**encoder_options(self.spec))
         rows = self._token_rows()
         for low in range(first, stop, 256):
             high = min(low + 256, stop)
             tokens, ends = dequantise_tokens(rows, low, high)
-            self._proxies[low:high] = encoder.encode_documents(tokens, ends)
+            self._proxies[low:high] = self._encoder.encode_documents(tokens, ends)
 
     def tail_bytes(self, n: int) -> int:
         """Token bytes scanned per query."""

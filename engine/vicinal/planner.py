@@ -89,9 +89,12 @@ def plan_search(target: Target, k: int, ef: int, exact: bool) -> Plan:
     plan = Plan("exact", matches, target.n, target.n - min(target.indexed, target.n))
     if not matches:
         plan.kind = "empty"
-    elif exact or target.graph is None or matches <= max(limits.EXACT_BELOW_ROWS, k):
-        plan.kind = "list" if matches < LIST_SHARE * target.n else "exact"
-    elif matches * matches <= SWEEP_COST * ef * target.n:
+    elif (
+        exact
+        or target.graph is None
+        or matches <= max(limits.EXACT_BELOW_ROWS, k)
+        or matches * matches <= SWEEP_COST * ef * target.n
+    ):
         plan.kind = "list" if matches < LIST_SHARE * target.n else "exact"
     else:
         plan.kind, plan.ef = "sweep", ef
@@ -116,9 +119,7 @@ def _exact(target: Target, query: NDArray[np.float32], k: int, kind: str) -> Fou
     if kind == "list" and target.allowed is not None:
         slots = slots_from_bits(target.allowed, target.n)
         return Found(*exact_search_list(target.metric, target.rows, query, k, slots))
-    return Found(
-        *exact_search(target.metric, target.rows, query, k, start=0, stop=target.n, allowed=target.allowed)
-    )
+    return Found(*exact_search(target.metric, target.rows, query, k, start=0, stop=target.n, allowed=target.allowed))
 
 
 def _sweep(target: Target, query: NDArray[np.float32], k: int, plan: Plan) -> Found:
@@ -128,9 +129,7 @@ def _sweep(target: Target, query: NDArray[np.float32], k: int, plan: Plan) -> Fo
         target.graph, target.metric, target.rows, query, k, plan.ef, limit=stop, allowed=target.allowed
     )
     if stop < target.n:
-        tail = exact_search(
-            target.metric, target.rows, query, k, start=stop, stop=target.n, allowed=target.allowed
-        )
+        tail = exact_search(target.metric, target.rows, query, k, start=stop, stop=target.n, allowed=target.allowed)
         slots, distances = merge((slots, distances), tail, k)
     if len(slots) < k:  # the walk ended in a part of the graph with too few matches
         plan.fallback = True

@@ -150,15 +150,11 @@ class Schema:
                 )
             if not isinstance(found, kind):
                 other = "query_multi" if kind is Dense else "query"
-                raise InvalidArgument(
-                    f"{using!r} is not a {word} field: use {other}", field="using", value=using
-                )
+                raise InvalidArgument(f"{using!r} is not a {word} field: use {other}", field="using", value=using)
             return using
         names = [n for n, f in self.fields.items() if isinstance(f, kind)]
         if len(names) != 1:
-            raise InvalidArgument(
-                f"name the {word} field with `using`; there are {names}", field="using", limit=names
-            )
+            raise InvalidArgument(f"name the {word} field with `using`; there are {names}", field="using", limit=names)
         return names[0]
 
     def encode(self) -> bytes:
@@ -181,9 +177,7 @@ class Schema:
                 )
             return cls({n: from_mapping(f) for n, f in tree["fields"].items()})
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, InvalidArgument) as error:
-            raise CorruptData(
-                f"the schema in the catalogue cannot be read: {error}", field="config"
-            ) from error
+            raise CorruptData(f"the schema in the catalogue cannot be read: {error}", field="config") from error
 
 
 def _kind(spec: Field) -> str:
@@ -196,9 +190,7 @@ def from_mapping(spec: Mapping[str, Any]) -> Field:
     kind = options.pop("kind", "dense")
     made = _KINDS.get(kind)
     if made is None:
-        raise InvalidArgument(
-            f"kind must be one of {sorted(_KINDS)}", field="kind", value=kind, limit=sorted(_KINDS)
-        )
+        raise InvalidArgument(f"kind must be one of {sorted(_KINDS)}", field="kind", value=kind, limit=sorted(_KINDS))
     known = made.__dataclass_fields__
     for option in options:
         if option not in known:

@@ -17,6 +17,7 @@ from vicinal.types import Bits, PointId, Rows, TokenRows
 
 if TYPE_CHECKING:
     from vicinal.index.hnsw import GraphPicture
+    from vicinal.multivector.fde import FixedDimensionalEncoder
 
 __all__ = [
     "DenseView",
@@ -91,6 +92,7 @@ class MultiView:
     """A multi-vector field: its tokens, and proxies with their graph over slots below `indexed`."""
 
     tokens: TokenRows
+    encoder: FixedDimensionalEncoder
     proxies: Rows
     graph: GraphPicture | None
     indexed: int

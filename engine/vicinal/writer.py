@@ -86,7 +86,15 @@ class _Group:
 class Writer:
     """Owns the write side of one collection. `submit` may be called from any thread."""
 
-    def __init__(self, catalog: Catalog, fields: Mapping[str, FieldStore], view: View, dead: NDArray[np.bool_]) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        fields: Mapping[str, FieldStore],
+        view: View,
+        dead: NDArray[np.bool_],
+        *,
+        read_only: bool = False,
+    ) -> None:
         self._catalog, self._fields = catalog, fields
         self._view = view
         self._dead, self._dead_count = dead, int(dead[: view.n].sum())
@@ -96,6 +104,7 @@ class Writer:
         self._wake = threading.Condition()
         self._publishing = threading.Lock()
         self._closing = False
+        self._read_only = read_only
         self._failure: BaseException | None = None
         self.published = threading.Event()  # tells the indexer
         self._thread = threading.Thread(target=self._run, name="vicinal-writer", daemon=True)
@@ -109,7 +118,7 @@ class Writer:
     @property
     def read_only(self) -> bool:
         """True after a failed write: what is on disk is unknown until the collection is reopened."""
-        return self._failure is not None
+        return self._read_only or self._failure is not None
 
     def submit(self, operation: Operation) -> Future[int]:
         """Queue an operation. Its future resolves once it is durable and visible.
@@ -126,6 +135,8 @@ class Writer:
     def _check_open(self) -> None:
         if self._closing:
             raise Closed("the database is closed")
+        if self._read_only:
+            raise ReadOnly("the database was opened read-only")
         if self._failure is not None:
             raise ReadOnly(
                 f"writes are refused since one failed ({self._failure}): close and reopen the database"
