@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.schema import Dense, Schema
-from vicinal.types import Metric
-from vicinal.view import Bits, DenseView, View
+from vicinal.types import Bits, Metric
+from vicinal.view import DenseView, MultiView, View
 
 __all__ = ["fields_of", "scores_of", "vectors_of"]
 
@@ -19,7 +19,8 @@ __all__ = ["fields_of", "scores_of", "vectors_of"]
 def scores_of(metric: Metric, distances: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scores as Qdrant's: cosine and dot larger is nearer, l2 is the Euclidean distance."""
     if metric is Metric.L2:
-        return np.sqrt(distances)
+        roots: NDArray[np.float32] = np.sqrt(distances)
+        return roots
     if metric is Metric.DOT:
         return -distances
     return np.clip(np.float32(1) - distances, np.float32(-1), np.float32(1))
@@ -29,14 +30,15 @@ def _has(present: Bits | None, slot: int) -> bool:
     return present is None or bool((int(present[slot >> 6]) >> (slot & 63)) & 1)
 
 
-def _vector(field: Any, slot: int) -> NDArray[np.float32] | None:
+def _vector(field: DenseView | MultiView, slot: int) -> NDArray[np.float32] | None:
     if not _has(field.present, slot):
         return None
     if isinstance(field, DenseView):
         return field.rows.vectors[slot].copy()
     tokens, ends, scales = field.tokens
     start = int(ends[slot - 1]) if slot else 0
-    return tokens[start : int(ends[slot])].astype(np.float32) * scales[slot]
+    matrix: NDArray[np.float32] = tokens[start : int(ends[slot])].astype(np.float32) * scales[slot]
+    return matrix
 
 
 def vectors_of(schema: Schema, view: View, slots: NDArray[Any]) -> list[Any]:

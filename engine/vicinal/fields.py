@@ -66,7 +66,10 @@ class FieldStore(Protocol):
     """What the writer, the indexer and recovery need of a field, dense or multi."""
 
     files: Mapping[str, RowFile]
-    indexed: int
+
+    @property
+    def indexed(self) -> int:
+        """Slots below this are in the graph."""
 
     def append(self, part: DensePart | MultiPart | None, first: int, count: int) -> None:
         """Append `count` slots from `first`; None where the batch has no vectors for this field."""
@@ -241,8 +244,13 @@ class MultiField(_Indexed):
         rows = self._token_rows()
         for low in range(first, stop, 256):
             high = min(low + 256, stop)
-            tokens, ends = dequantise_tokens(rows, low, high)
-            self._proxies[low:high] = self._encoder.encode_documents(tokens, ends)
+            start = int(self._ends[low - 1]) if low else 0
+            counts = np.diff(self._ends[low:high], prepend=start)
+            scales = self._scales[low:high][counts > 0]
+            ends = np.cumsum(counts[counts > 0])
+            tokens = dequantise_tokens(rows.tokens[start : start + int(counts.sum())], ends, scales)
+            if len(ends):  # a point without this vector keeps a proxy of zeros
+                self._proxies[low:high][counts > 0] = self._encoder.encode_documents(tokens, ends)
 
     def tail_bytes(self, n: int) -> int:
         """Token bytes scanned per query."""
