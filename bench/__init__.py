@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m bench.run SUITE`. Nothing here is installed with the package."""

@@ -1,0 +1,65 @@
+"""Start-up: `import vicinal` beyond numpy's own import, and a fresh process to its first answer.
+
+The first answer comes from a collection of 5,000 points on disk, with kernels cached and with an empty cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+import vicinal
+from bench import metrics
+
+__all__ = ["run"]
+
+IMPORT = "import time, numpy; t = time.perf_counter(); import vicinal; vicinal.connect; print(time.perf_counter() - t)"
+ANSWER = """
+import sys, numpy, vicinal
+with vicinal.connect(sys.argv[1], read_only=True) as db:
+    hits = db.collection("papers").query(numpy.ones(384, numpy.float32), 10)
+    assert len(hits) == 10
+"""
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Medians over rounds; the empty cache is measured once per round up to three times, it takes seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder) / "db"
+        rng = np.random.default_rng(1)
+        with vicinal.Database(directory) as db:
+            papers = db.create_collection("papers", dim=384)
+            papers.upsert(range(5000), rng.standard_normal((5000, 384), np.float32))
+            papers.flush()
+        imports = [float(_python(["-c", IMPORT]).stdout) for _ in range(options.rounds)]
+        cached = [_timed(directory, {}) for _ in range(options.rounds + 1)][1:]
+        empty = [
+            _timed(directory, {"VICINAL_CACHE_DIR": str(Path(folder) / f"cache{i}")})
+            for i in range(min(options.rounds, 3))
+        ]
+    return {
+        "suite": "start",
+        "import_seconds": metrics.quartiles(imports),
+        "first_answer_cached_seconds": metrics.quartiles(cached),
+        "first_answer_empty_cache_seconds": metrics.quartiles(empty),
+        "machine": metrics.machine(),
+    }
+
+
+def _python(words: list[str], extra: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **(extra or {})}
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True, env=environment)
+
+
+def _timed(directory: Path, extra: dict[str, str]) -> float:
+    started = perf_counter()
+    _python(["-c", ANSWER, str(directory)], extra)
+    return perf_counter() - started
