@@ -1,0 +1,378 @@
+"""Append-only files of fixed-size rows: the vectors of a field by slot, or its tokens.
+
+Layout, little-endian, all of it written with pwrite and read through a shared map (coherent on Linux):
+
+    0      magic, format version, row bytes, 16 random bytes, CRC32C of these
+    512    head slot 0: last seq known committed when it was written, CRC32C
+    1024   head slot 1: the same; the older of the two is overwritten
+    4096   rows, `row_bytes` each, row number = slot
+
+How many rows count is said by the catalogue's commit row; rows beyond it were never acknowledged and
+are ignored, then overwritten. Each block of 1,024 rows has a CRC32C in the catalogue. A head slot never
+names a seq that is not yet durable, so a head newer than the catalogue means that an old catalogue was
+put back, and one older than the file's last change that an old vector file was.
+
+Appending may rewrite the sector in which committed rows end. As SQLite does ("powersafe overwrite"), we
+assume that a write torn by power loss leaves bytes outside of its range as they were.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import crc32c
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from vicinal.errors import CorruptData, FormatTooNew, ReadOnly
+from vicinal.storage.files import Files, OpenFile
+
+__all__ = ["BLOCK_ROWS", "HEAD_BYTES", "RowFile"]
+
+BLOCK_ROWS: Final = 1024  # rows under one checksum: a block of 384-d float32 is read in about 0.5 ms
+HEAD_BYTES: Final = 4096  # one page, so that mapped rows start aligned
+_MAGIC: Final = b"vicinalR"
+_VERSION: Final = 1
+_HEAD: Final = struct.Struct("<8sII16s")
+_SLOT: Final = struct.Struct("<Q")
+_CRC: Final = struct.Struct("<I")
+_SLOT_AT: Final = (512, 1024)
+_STEP_MIN: Final = 1 << 20  # small collections stay small
+_STEP_MAX: Final = 64 << 20  # or a quarter of the file, whichever is more
+
+
+def _crc(data: bytes | memoryview | NDArray[np.uint8], value: int = 0) -> int:
+    return int(crc32c.crc32c(data, value))
+
+
+class _Backing(Protocol):
+    """Where the bytes are: a file, or memory for ":memory:"."""
+
+    size: int  # bytes that may be written and mapped
+
+    def write(self, data: memoryview, offset: int) -> None: ...
+    def read(self, length: int, offset: int) -> bytes: ...
+    def grow(self, size: int) -> None: ...
+    def map(self) -> NDArray[np.uint8]: ...
+    def sync(self) -> None: ...
+    def disk_bytes(self) -> int: ...
+    def close(self) -> None: ...
+
+
+class _OnDisk:
+    def __init__(self, file: OpenFile) -> None:
+        self._file = file
+        self.size = file.size()
+
+    def write(self, data: memoryview, offset: int) -> None:
+        self._file.pwrite(data, offset)
+
+    def read(self, length: int, offset: int) -> bytes:
+        return self._file.pread(length, offset)
+
+    def grow(self, size: int) -> None:
+        self._file.truncate(size)
+        self.size = size
+
+    def map(self) -> NDArray[np.uint8]:
+        return self._file.map(self.size)
+
+    def sync(self) -> None:
+        self._file.fdatasync()
+
+    def disk_bytes(self) -> int:
+        return self._file.disk_bytes()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _InMemory:
+    """Growth makes a new array and copies; arrays handed out before keep the rows their readers know."""
+
+    def __init__(self) -> None:
+        self.size = HEAD_BYTES
+        self._bytes = np.zeros(HEAD_BYTES, np.uint8)
+
+    def write(self, data: memoryview, offset: int) -> None:
+        self._bytes[offset : offset + len(data)] = data
+
+    def read(self, length: int, offset: int) -> bytes:
+        return self._bytes[offset : offset + length].tobytes()
+
+    def grow(self, size: int) -> None:
+        grown = np.zeros(size, np.uint8)
+        kept = min(size, self.size)
+        grown[:kept] = self._bytes[:kept]
+        self._bytes, self.size = grown, size
+
+    def map(self) -> NDArray[np.uint8]:
+        view = self._bytes.view()
+        view.flags.writeable = False
+        return view
+
+    def sync(self) -> None:
+        """Nothing to do: memory is as durable as it gets."""
+
+    def disk_bytes(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        """Nothing to do: arrays handed out keep their memory."""
+
+
+def _step(size: int, needed: int) -> int:
+    """Return the next size of a file of `size` bytes that must hold `needed`: doubling, then by quarters."""
+    step = min(max(size, _STEP_MIN), max(_STEP_MAX, size // 4))
+    return max(needed, size + step)
+
+
+class RowFile:
+    """An append-only file of rows of `row_bytes` bytes. One thread appends; any number read `matrix`.
+
+    `rows` counts the rows appended, committed or not. Made by `create`, `open` or `in_memory`.
+    """
+
+    def __init__(self, backing: _Backing, name: str, row_bytes: int, rows: int, *, read_only: bool) -> None:
+        self.name = name
+        self.row_bytes = row_bytes
+        self.rows = rows
+        self._backing = backing
+        self._read_only = read_only
+        self._map: NDArray[np.uint8] | None = None
+        self._matrices: dict[tuple[Any, ...], NDArray[Any]] = {}
+        self._changed: dict[int, int] = {}
+        self._tail_crc = 0
+        self._dirty = False
+        self._head_seqs = [0, 0]
+
+    @classmethod
+    def create(cls, files: Files, path: Path, row_bytes: int) -> RowFile:
+        """Make an empty file; its name and head are durable when this returns."""
+        file = files.open(path, create=True)
+        head = _HEAD.pack(_MAGIC, _VERSION, row_bytes, os.urandom(16))
+        file.truncate(HEAD_BYTES)
+        file.pwrite(head + _CRC.pack(_crc(head)), 0)
+        created = cls(_OnDisk(file), str(path), row_bytes, 0, read_only=False)
+        created._write_head_slots(0)
+        file.fdatasync()
+        files.sync_dir(path.parent)
+        return created
+
+    @classmethod
+    def in_memory(cls, row_bytes: int) -> RowFile:
+        """Make an empty twin that lives in memory only."""
+        return cls(_InMemory(), ":memory:", row_bytes, 0, read_only=False)
+
+    @classmethod
+    def open(
+        cls,
+        files: Files,
+        path: Path,
+        row_bytes: int,
+        rows: int,
+        read_only: bool = False,
+        *,
+        crcs: Mapping[int, int] | None = None,
+        between: tuple[int, int] | None = None,
+    ) -> RowFile:
+        """Open a file that the catalogue says holds `rows` committed rows.
+
+        `crcs` are the catalogue's checksums: the last, partial block is checked at once, since the next
+        append continues its checksum; `verify` checks the rest. `between` bounds the head's seq
+        (`CommitRow.since[name]`, `CommitRow.seq`). Raises CorruptData when the file is too short, its
+        head is damaged or it belongs to another state of the collection, FormatTooNew for a later format.
+        """
+        file = files.open(path, read_only=read_only)
+        try:
+            opened = cls(_OnDisk(file), str(path), row_bytes, rows, read_only=read_only)
+            opened._check_head(between)
+            opened._check_tail(crcs)
+        except BaseException:
+            file.close()
+            raise
+        return opened
+
+    @property
+    def head_seq(self) -> int:
+        """The last seq that was known committed when the file was last synced."""
+        return max(self._head_seqs)
+
+    @property
+    def capacity(self) -> int:
+        """Rows that fit before the file must grow."""
+        return (self._backing.size - HEAD_BYTES) // self.row_bytes
+
+    @property
+    def disk_bytes(self) -> int:
+        """Space taken on disk in bytes; 0 in memory."""
+        return self._backing.disk_bytes()
+
+    def append(self, block: NDArray[np.uint8]) -> None:
+        """Write `block`, (m, row_bytes) uint8 C-contiguous, as rows `rows` to `rows + m - 1`.
+
+        Not durable before `sync`, and not part of the collection before the catalogue's commit.
+        """
+        if self._read_only:
+            raise ReadOnly(f"{self.name} was opened read-only", field=self.name)
+        if block.dtype != np.uint8 or block.ndim != 2 or block.shape[1] != self.row_bytes:
+            raise ValueError(f"{self.name} takes (m, {self.row_bytes}) uint8 rows, not {block.dtype} {block.shape}")
+        if not block.flags.c_contiguous:
+            raise ValueError(f"{self.name} takes C-contiguous rows")
+        if block.shape[0] == 0:
+            return
+        data = memoryview(block).cast("B")
+        self.reserve(self.rows + block.shape[0])
+        self._dirty = True
+        self._backing.write(data, HEAD_BYTES + self.rows * self.row_bytes)
+        self._extend_crcs(data)
+
+    def _extend_crcs(self, data: memoryview) -> None:
+        at = 0
+        while at < len(data):
+            block, within = divmod(self.rows, BLOCK_ROWS)
+            stop = min(len(data), at + (BLOCK_ROWS - within) * self.row_bytes)
+            self._tail_crc = _crc(data[at:stop], self._tail_crc if within else 0)
+            self._changed[block] = self._tail_crc
+            self.rows += (stop - at) // self.row_bytes
+            at = stop
+
+    def reserve(self, rows: int) -> None:
+        """Grow so that `rows` rows fit; the next `matrix` is a new map, older ones stay valid."""
+        needed = HEAD_BYTES + rows * self.row_bytes
+        if needed > self._backing.size:
+            self._backing.grow(_step(self._backing.size, needed))
+            self._map, self._matrices = None, {}
+
+    def matrix(self, dtype: DTypeLike, shape_tail: tuple[int, ...]) -> NDArray[Any]:
+        """Return all rows as one array (capacity, *shape_tail) of `dtype`, read-only.
+
+        The same array is returned until the file grows. Rows from `rows` on hold nothing meaningful.
+        """
+        key = (np.dtype(dtype).str, shape_tail)
+        found = self._matrices.get(key)
+        if found is None:
+            if self._map is None:
+                self._map = self._backing.map()
+            count = self.capacity
+            flat = self._map[HEAD_BYTES : HEAD_BYTES + count * self.row_bytes]
+            found = flat.view(dtype).reshape(count, *shape_tail)
+            self._matrices[key] = found
+        return found
+
+    def crcs_since(self) -> dict[int, int]:
+        """Return block number → CRC32C of the blocks changed since the last call, for the commit."""
+        changed, self._changed = self._changed, {}
+        return changed
+
+    def sync(self, previous_seq: int) -> None:
+        """Make the rows appended durable; `previous_seq` is the catalogue's last committed seq.
+
+        Does nothing when nothing was appended since the last sync.
+        """
+        if not self._dirty:
+            return
+        self._write_head_slots(previous_seq, only=self._head_seqs.index(min(self._head_seqs)))
+        self._backing.sync()
+        self._dirty = False
+
+    def verify(self, expected: Mapping[int, int]) -> None:
+        """Read every block and compare with the catalogue's checksums; CorruptData says which one is wrong."""
+        blocks = -(-self.rows // BLOCK_ROWS)
+        for block in range(blocks):
+            self._verify_block(block, expected.get(block))
+
+    def _verify_block(self, block: int, expected: int | None) -> None:
+        first = block * BLOCK_ROWS
+        offset = HEAD_BYTES + first * self.row_bytes
+        length = min(BLOCK_ROWS, self.rows - first) * self.row_bytes
+        data = self._backing.read(length, offset)
+        if len(data) != length or expected is None or _crc(data) != expected:
+            raise CorruptData(
+                f"{self.name}: rows {first} to {first + length // self.row_bytes - 1}, bytes {offset} to "
+                f"{offset + length - 1}, do not match their checksum; restore the collection from a backup",
+                field=self.name,
+                value=offset,
+            )
+
+    def rewind(self, rows: int) -> None:
+        """Forget the rows from `rows` on, which no commit holds, after a commit failed."""
+        if rows > self.rows:
+            raise ValueError(f"{self.name} holds {self.rows} rows, so it cannot go back to {rows}")
+        self.rows = rows
+        self._changed = {}
+        self._tail_crc = self._read_tail_crc()
+
+    def truncate_to(self, rows: int) -> None:
+        """Cut the file behind row `rows - 1`. Only before the first `matrix`: a cut map kills its readers."""
+        if self._map is not None:
+            raise ValueError(f"{self.name} is mapped and cannot be cut")
+        self.rewind(rows)
+        self._backing.grow(HEAD_BYTES + rows * self.row_bytes)
+
+    def close(self) -> None:
+        """Close the file; arrays handed out stay valid."""
+        self._map, self._matrices = None, {}
+        self._backing.close()
+
+    def _read_tail_crc(self) -> int:
+        within = self.rows % BLOCK_ROWS
+        length = within * self.row_bytes
+        return _crc(self._backing.read(length, HEAD_BYTES + (self.rows - within) * self.row_bytes))
+
+    def _write_head_slots(self, seq: int, only: int | None = None) -> None:
+        for slot in (0, 1) if only is None else (only,):
+            packed = _SLOT.pack(seq)
+            self._backing.write(memoryview(packed + _CRC.pack(_crc(packed))), _SLOT_AT[slot])
+            self._head_seqs[slot] = seq
+
+    def _check_head(self, between: tuple[int, int] | None) -> None:
+        head = self._backing.read(HEAD_BYTES, 0)
+        static = head[: _HEAD.size]
+        if len(head) < HEAD_BYTES or _CRC.unpack_from(head, _HEAD.size)[0] != _crc(static):
+            raise CorruptData(f"{self.name}: the head page is damaged", field=self.name, value=0)
+        magic, version, row_bytes, _ = _HEAD.unpack(static)
+        if magic != _MAGIC or row_bytes != self.row_bytes:
+            raise CorruptData(f"{self.name}: not a file of {self.row_bytes}-byte rows", field=self.name, value=0)
+        if version > _VERSION:
+            raise FormatTooNew(f"{self.name} has format {version}, this version reads {_VERSION}", value=version)
+        seqs = [_slot_seq(head, offset) for offset in _SLOT_AT]
+        if max(seqs) < 0:
+            raise CorruptData(f"{self.name}: both head slots are damaged", field=self.name, value=_SLOT_AT[0])
+        self._head_seqs = seqs
+        self._check_belongs(between)
+
+    def _check_belongs(self, between: tuple[int, int] | None) -> None:
+        needed = HEAD_BYTES + self.rows * self.row_bytes
+        if self._backing.size < needed:
+            raise CorruptData(
+                f"{self.name} is {self._backing.size} bytes long, the catalogue's {self.rows} rows need {needed}",
+                field=self.name,
+                value=self._backing.size,
+            )
+        if between is not None and not between[0] <= self.head_seq <= between[1]:
+            which = "catalogue" if self.head_seq > between[1] else "file"
+            raise CorruptData(
+                f"{self.name} was last written after commit {self.head_seq}, the catalogue expects {between[0]} to "
+                f"{between[1]}: an older copy of the {which} was put back",
+                field=self.name,
+                value=self.head_seq,
+            )
+
+    def _check_tail(self, crcs: Mapping[int, int] | None) -> None:
+        if crcs is not None and self.rows % BLOCK_ROWS:
+            block = self.rows // BLOCK_ROWS
+            self._verify_block(block, crcs.get(block))
+        self._tail_crc = self._read_tail_crc()
+
+
+def _slot_seq(head: bytes, offset: int) -> int:
+    """Return the seq of a head slot, -1 when it is damaged."""
+    packed = head[offset : offset + _SLOT.size]
+    if _CRC.unpack_from(head, offset + _SLOT.size)[0] != _crc(packed):
+        return -1
+    return int(_SLOT.unpack(packed)[0])
