@@ -76,7 +76,8 @@ def _fashion() -> Dataset:
 
 def _arxiv() -> Dataset:
     def part(name: str) -> NDArray[Any]:
-        return np.load(_checked(f"arxiv-minilm-384/{name}.npy"), allow_pickle=False)
+        array: NDArray[Any] = np.load(_checked(f"arxiv-minilm-384/{name}.npy"), allow_pickle=False)
+        return array
 
     base, queries = part("base").astype(np.float32), part("queries").astype(np.float32)
     return Dataset("arxiv-minilm-384", "cosine", base, queries, part("gt_ids").astype(np.int64))

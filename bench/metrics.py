@@ -73,7 +73,7 @@ def machine() -> dict[str, Any]:
 
 
 def _family_model() -> str:
-    fields = {}
+    fields: dict[str, str] = {}
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())
