@@ -20,9 +20,7 @@ __all__ = [
 ]
 
 
-async def connect_async(
-    url: str, *, api_key: str | None = None, retries: Retries | None = None
-) -> AsyncDatabase:
+async def connect_async(url: str, *, api_key: str | None = None, retries: Retries | None = None) -> AsyncDatabase:
     """Connect to a server; raises Unavailable or Unauthorized when it does not answer or refuses the key."""
     database = AsyncDatabase(url, api_key=api_key, retries=retries)
     try:

@@ -102,11 +102,7 @@ def _field_of(value: Any, name: str) -> Field:
 
 def _ragged(tokens: NDArray[Any], ends: NDArray[Any], name: str) -> Ragged:
     offsets = ends if len(ends) and ends[0] == 0 else np.concatenate([np.zeros(1, np.int64), ends])
-    if (
-        ends.dtype.kind not in "iu"
-        or offsets[-1] != len(tokens)
-        or np.any(np.diff(offsets.astype(np.int64)) < 1)
-    ):
+    if ends.dtype.kind not in "iu" or offsets[-1] != len(tokens) or np.any(np.diff(offsets.astype(np.int64)) < 1):
         raise InvalidVector(
             f"the ends of {name} must rise to {len(tokens)}, the number of tokens, one at least per point",
             field=name,
@@ -119,12 +115,7 @@ def _is_matrix(value: Any) -> bool:
     """Whether the first row of a list is itself a matrix, looking at no more than its first element."""
     if hasattr(value, "ndim"):
         return bool(value.ndim == 2)
-    return (
-        isinstance(value, Sequence)
-        and not isinstance(value, str)
-        and len(value) > 0
-        and np.ndim(value[0]) == 1
-    )
+    return isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0 and np.ndim(value[0]) == 1
 
 
 def _joined_matrices(matrices: list[NDArray[Any]], name: str) -> Ragged:

@@ -59,14 +59,14 @@ class DatabaseCalls:
         name: str,
         *,
         dim: int | None = None,
-        metric: str | None = None,
+        metric: str = "cosine",
         vectors: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Call[CollectionInfo]:
         """Create a collection: one unnamed dense field by `dim` and `metric`, or named `vectors`."""
         declared = None if vectors is None else {key: _declaration(field) for key, field in vectors.items()}
-        body = _present(dim=dim, metric=metric, vectors=declared, **options)
-        return Call("PUT", _path(name), _info, body, repeatable=False)
+        described = _present(dim=dim, metric=None if declared else metric, vectors=declared)
+        return Call("PUT", _path(name), _info, described | options, repeatable=False)
 
     def collection(self, name: str) -> Call[CollectionInfo]:
         """Ask for a collection's state."""
@@ -88,9 +88,9 @@ class CollectionCalls:
         self.name = name
 
     def upsert(self, ids: Any, vectors: Any, payloads: Sequence[Payload | None] | None = None) -> Call[int]:
-        """Insert points, or replace those whose ids exist; returns how many were accepted."""
+        """Insert points, or replace those whose ids exist; returns the commit number once durable."""
         body = {"ids": pack_ids(ids), "vectors": pack_columns(columns_of(vectors)), "payloads": payloads}
-        return self._post("insert", lambda answer: int(answer["accepted"]), body)
+        return self._post("insert", lambda answer: int(answer["seq"]), body)
 
     def delete(self, ids: Any = None, filter: Filter = None) -> Call[int]:
         """Delete points by ids or by filter; returns how many existed."""
@@ -124,9 +124,9 @@ class CollectionCalls:
         """Ask for the collection's state: points, tail, bytes, fields."""
         return Call("GET", _path(self.name), _info)
 
-    def flush(self) -> Call[None]:
-        """Wait until the tail is in the graph."""
-        return self._post("flush", lambda _: None, {}, seconds=None)
+    def flush(self) -> Call[bool]:
+        """Wait until the graphs hold everything committed so far; True when they do."""
+        return self._post("flush", lambda _: True, {}, seconds=None)
 
     def query(
         self,
@@ -222,8 +222,7 @@ def _page(answer: Mapping[str, Any]) -> tuple[list[Point], PointId | None]:
 
 def _hits(answer: Mapping[str, Any]) -> Hits:
     hits = (
-        Hit(row["id"], row["score"], row.get("payload"), unpack_vector(row.get("vector")))
-        for row in answer["hits"]
+        Hit(row["id"], row["score"], row.get("payload"), unpack_vector(row.get("vector"))) for row in answer["hits"]
     )
     return Hits(tuple(hits), answer["complete"], answer.get("explain"))
 

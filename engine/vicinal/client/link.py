@@ -27,9 +27,7 @@ def options_of(url: str, api_key: str | None) -> tuple[str, dict[str, Any]]:
     except httpx.InvalidURL as cause:
         raise InvalidArgument(f"{url!r} is no address: {cause}", field="url", value=url) from cause
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise InvalidArgument(
-            f"{url!r} is no address: give one like http://127.0.0.1:6333", field="url", value=url
-        )
+        raise InvalidArgument(f"{url!r} is no address: give one like http://127.0.0.1:6333", field="url", value=url)
     address = str(parsed).rstrip("/")
     return address, {
         "base_url": address,

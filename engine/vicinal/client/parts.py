@@ -49,9 +49,7 @@ def cut_upload(
     a typed error when ids, vectors and payloads differ in number, before anything is sent.
     """
     if not isinstance(workers, int) or not 1 <= workers <= _WORKERS_MAX:
-        raise InvalidArgument(
-            f"workers is 1..{_WORKERS_MAX}", field="workers", value=workers, limit=_WORKERS_MAX
-        )
+        raise InvalidArgument(f"workers is 1..{_WORKERS_MAX}", field="workers", value=workers, limit=_WORKERS_MAX)
     columns = columns_of(vectors)
     total = row_count(columns)
     _check_counts(total, ids, payloads)

@@ -41,9 +41,7 @@ class JsonlSource:
             ids = taken_ids(objects, self._id_key, start) if self._id_key else None
             vectors = None
             if self._vector_key:
-                vectors = vector_matrix(
-                    [row.pop(self._vector_key, None) for row in objects], self._vector_key, start
-                )
+                vectors = vector_matrix([row.pop(self._vector_key, None) for row in objects], self._vector_key, start)
             yield Batch(start, ids or row_ids(start, start + len(objects)), vectors, objects)
             start += len(objects)
 

@@ -64,8 +64,9 @@ def read_matrix(path: Path) -> NDArray[Any]:
 
     Raises InvalidVector for another shape or dtype, an empty matrix, or a file that is not `.npy`.
     """
+    checked_file(path)
     try:
-        matrix: NDArray[Any] = np.load(checked_file(path), mmap_mode="r", allow_pickle=False)
+        matrix: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as cause:
         raise InvalidVector(
             f"{path} cannot be read as a .npy matrix ({cause}): save it with numpy.save from a plain array",
@@ -92,8 +93,9 @@ def read_tokens(path: Path, *, tokens: str = "tokens", offsets: str = "offsets")
     int8 tokens are multiples of 1/127, as quantised unit vectors usually are; float16 and float32 are
     taken as they are. Raises InvalidVector when an array is missing or the offsets do not fit.
     """
+    checked_file(path)
     try:
-        with np.load(checked_file(path), allow_pickle=False) as archive:
+        with np.load(path, allow_pickle=False) as archive:
             matrix, bounds = archive[tokens], archive[offsets]
     except (KeyError, ValueError, EOFError, OSError, TypeError, zipfile.BadZipFile) as cause:
         raise InvalidVector(

@@ -76,8 +76,7 @@ class ParquetSource:
             lengths = np.asarray(column.value_lengths())
         except (AttributeError, TypeError, ValueError) as cause:
             raise InvalidVector(
-                f"column {self._vector_column!r} of {self._path} holds {column.type},"
-                " and vectors are lists of numbers",
+                f"column {self._vector_column!r} of {self._path} holds {column.type}, and vectors are lists of numbers",
                 field="vector_column",
                 value=self._vector_column,
             ) from cause
@@ -85,11 +84,7 @@ class ParquetSource:
         if not even:
             return vector_matrix(column.to_pylist(), str(self._vector_column), start)
         matrix = flat.reshape(table.num_rows, -1)
-        return (
-            matrix
-            if matrix.dtype.name in ("float16", "float32", "uint8", "int8")
-            else matrix.astype(np.float32)
-        )
+        return matrix if matrix.dtype.name in ("float16", "float32", "uint8", "int8") else matrix.astype(np.float32)
 
     def _known(self, column: str | None) -> str | None:
         names = self._file.schema_arrow.names
@@ -116,9 +111,7 @@ def _opened(path: Path) -> Any:
     try:
         return parquet.ParquetFile(path)
     except (OSError, ValueError) as cause:
-        raise InvalidArgument(
-            f"{path} cannot be read as parquet ({cause})", field="path", value=str(path)
-        ) from cause
+        raise InvalidArgument(f"{path} cannot be read as parquet ({cause})", field="path", value=str(path)) from cause
 
 
 def _json_row(row: dict[str, Any]) -> Payload:

@@ -88,9 +88,7 @@ class Joined:
 def checked_file(path: Path) -> Path:
     """Return `path` if it is a file that can be read; raise InvalidArgument otherwise."""
     if not path.is_file():
-        raise InvalidArgument(
-            f"{path} is not a file: give the path of one that exists", field="path", value=str(path)
-        )
+        raise InvalidArgument(f"{path} is not a file: give the path of one that exists", field="path", value=str(path))
     return path
 
 
@@ -117,7 +115,6 @@ def vector_matrix(rows: Sequence[Any], column: str, start: int) -> NDArray[np.fl
         return np.array(rows, np.float32)
     except (TypeError, ValueError) as cause:
         raise InvalidVector(
-            f"column {column!r} holds something other than numbers in rows"
-            f" {start}..{start + len(rows) - 1}: {cause}",
+            f"column {column!r} holds something other than numbers in rows {start}..{start + len(rows) - 1}: {cause}",
             field=column,
         ) from cause

@@ -1,0 +1,212 @@
+"""`vicinal build`: from files to a data directory holding one finished collection, without a server."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vicinal.cli.kernels import announce_compilation
+from vicinal.cli.output import JsonFlag, print_json, size_text
+from vicinal.errors import InvalidArgument
+from vicinal.types import Metric
+
+if TYPE_CHECKING:
+    from vicinal.collection import Collection
+    from vicinal.database import Database
+    from vicinal.io import Batch, Source
+    from vicinal.io.npy import Tokens
+
+__all__ = ["BuildPlan", "build", "build_collection"]
+
+DENSE_FIELD = "vector"
+MULTI_FIELD = "tokens"
+_BATCH_BYTES = 8 << 20
+_BATCH_ROWS = 20_000
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """What to build: rows of `source`, token matrices of the first rows or None, into one new collection."""
+
+    name: str
+    source: Source
+    tokens: Tokens | None
+    metric: Metric
+    M: int
+    ef_construction: int
+    shown: bool = True
+
+    @property
+    def dim(self) -> int:
+        """Length of the dense vectors; raises InvalidArgument when the source has none."""
+        if self.source.dim is None:
+            raise InvalidArgument(
+                "the source holds payloads and no vectors: name its vector column with --vector-col,"
+                " or give a .npy file as SRC and this one as --payload",
+                field="source",
+            )
+        return self.source.dim
+
+
+def build(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Vectors: npy, parquet, jsonl, fvecs, bvecs, ivecs.")],
+    out: Annotated[Path, typer.Option(help="The data directory; made when missing.")],
+    name: Annotated[str | None, typer.Option(help="The collection's name; the file's, by default.")] = None,
+    metric: Annotated[Metric, typer.Option(help="How vectors compare.")] = Metric.COSINE,
+    payload: Annotated[Path | None, typer.Option(help="Payload rows: parquet or jsonl, one per vector.")] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="Token matrices of the first rows: npz with `tokens` and `offsets`.")
+    ] = None,
+    ids_col: Annotated[str | None, typer.Option(help="Column or key that holds the ids; row numbers if not.")] = None,
+    vector_col: Annotated[str, typer.Option(help="Column or key that holds the vectors.")] = "vector",
+    M: Annotated[int, typer.Option("--M", help="Links per node of the graph.")] = 16,
+    ef_construction: Annotated[int, typer.Option(help="Beam width while building.")] = 200,
+    as_json: JsonFlag = False,
+) -> None:
+    """Build a collection from files: insert every row, then wait until the graph holds them all."""
+    rows = _rows(source, payload, ids_col, vector_col)
+    matrices = None if tokens is None else _tokens(tokens, rows.total)
+    plan = BuildPlan(name or source.stem, rows, matrices, metric, M, ef_construction)
+    plan.dim  # noqa: B018  a source without vectors fails here, before the directory is made
+    announce_compilation()
+    from vicinal.database import Database
+
+    with Database(out) as database:
+        told = build_collection(database, plan)
+    if as_json:
+        print_json({"directory": str(out), **told})
+        return
+    sys.stdout.write(
+        f"{told['collection']}: {told['points']:,} points in {out}, {size_text(told['disk_bytes'])},"
+        f" {told['insert_seconds']:.1f} s to insert, {told['graph_seconds']:.1f} s to finish the graph\n"
+    )
+
+
+def build_collection(database: Database, plan: BuildPlan) -> dict[str, Any]:
+    """Carry a plan out; returns counts and times. Leaves no collection behind when it fails."""
+    began = time.perf_counter()
+    collection = _created(database, plan)
+    try:
+        _insert(collection, plan)
+        inserted = time.perf_counter()
+        _finish_graph(collection, plan.shown)
+    except BaseException:
+        database.drop_collection(plan.name)
+        raise
+    finished = time.perf_counter()
+    state = collection.info()
+    return {
+        "collection": plan.name,
+        "points": state.points,
+        "dim": plan.dim,
+        "metric": plan.metric.value,
+        "token_matrices": plan.tokens.total if plan.tokens else 0,
+        "disk_bytes": state.disk_bytes,
+        "insert_seconds": inserted - began,
+        "graph_seconds": finished - inserted,
+        "seconds": finished - began,
+    }
+
+
+def _rows(source: Path, payload: Path | None, ids_col: str | None, vector_col: str) -> Source:
+    """Open SRC and, beside it, the payload file; ids come from whichever has named columns."""
+    from vicinal.io import Joined, open_source
+
+    tabular = source.suffix in (".parquet", ".jsonl")
+    if ids_col is not None and not tabular and payload is None:
+        raise InvalidArgument(
+            f"--ids-col {ids_col}: {source.suffix} has no columns; give --payload a file that has this one",
+            field="ids_col",
+            value=ids_col,
+        )
+    vectors = open_source(
+        source,
+        id_column=ids_col if tabular and payload is None else None,
+        vector_column=vector_col if tabular else None,
+    )
+    return vectors if payload is None else Joined(vectors, open_source(payload, id_column=ids_col))
+
+
+def _tokens(path: Path, total: int) -> Tokens:
+    from vicinal.io.npy import read_tokens
+
+    found = read_tokens(path)
+    if found.total > total:
+        raise InvalidArgument(
+            f"{path} holds {found.total} token matrices for {total} rows: give one per row at most",
+            field="tokens",
+            value=found.total,
+            limit=total,
+        )
+    return found
+
+
+def _created(database: Database, plan: BuildPlan) -> Collection:
+    from vicinal.schema import Dense, Multi
+
+    graph: dict[str, Any] = {"M": plan.M, "ef_construction": plan.ef_construction}
+    if plan.tokens is None:
+        return database.create_collection(plan.name, dim=plan.dim, metric=plan.metric, **graph)
+    dense = Dense(plan.dim, plan.metric, M=plan.M, ef_construction=plan.ef_construction)
+    multi = Multi(plan.tokens.tokens.shape[1])
+    return database.create_collection(plan.name, vectors={DENSE_FIELD: dense, MULTI_FIELD: multi})
+
+
+def _insert(collection: Collection, plan: BuildPlan) -> None:
+    from vicinal.client.progress import Progress
+
+    rows = min(max(_BATCH_BYTES // (4 * plan.dim), 1), _BATCH_ROWS)
+    with Progress("insert", plan.source.total, shown=plan.shown) as bar:
+        for batch in plan.source.batches(rows):
+            for ids, vectors, payloads in _upserts(batch, plan.tokens):
+                collection.upsert(ids, vectors, payloads)
+                bar.advance(len(ids))
+
+
+def _upserts(batch: Batch, tokens: Tokens | None) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield what to upsert: a batch is cut in two where the token matrices end within it."""
+    if tokens is None:
+        yield batch.ids, batch.vectors, batch.payloads
+        return
+    assert batch.vectors is not None, "a source with a dim yields vectors"
+    cut = min(max(tokens.total - batch.start, 0), len(batch.ids))
+    for first, last in ((0, cut), (cut, len(batch.ids))):
+        if first == last:
+            continue
+        vectors: dict[str, Any] = {DENSE_FIELD: batch.vectors[first:last]}
+        if last <= cut:
+            matrices = tokens.rows(batch.start + first, batch.start + last)
+            vectors[MULTI_FIELD] = (matrices.tokens, matrices.offsets[1:])
+        yield batch.ids[first:last], vectors, None if batch.payloads is None else batch.payloads[first:last]
+
+
+def _finish_graph(collection: Collection, shown: bool) -> None:
+    """Wait until the tail is empty, showing how far the graph has come."""
+    from vicinal.client.progress import Progress
+
+    failures: list[BaseException] = []
+
+    def flush() -> None:
+        try:
+            collection.flush()
+        except BaseException as failure:  # noqa: BLE001  raised again below, in the caller's thread
+            failures.append(failure)
+
+    waiter = threading.Thread(target=flush, name="build-flush", daemon=True)
+    state = collection.info()
+    with Progress("graph", state.slots, shown=shown) as bar:
+        waiter.start()
+        while waiter.is_alive():
+            bar.reach(collection.info().indexed)
+            waiter.join(_POLL_SECONDS)
+        bar.reach(collection.info().indexed)
+    if failures:
+        raise failures[0]
