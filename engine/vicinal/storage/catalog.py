@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,56 +17,16 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.errors import Closed, CorruptData, FormatTooNew, ReadOnly, StorageFull
+from vicinal.errors import Closed, CorruptData, ReadOnly, StorageFull
 from vicinal.storage import catalog_schema as sql
 from vicinal.storage.files import Files
-from vicinal.storage.sqlite import MEMORY, connect, one, translated
+from vicinal.storage.points import ID_BIAS, Commit, CommitRow, NewPoint, bind_ids, look_up, runs
+from vicinal.storage.sqlite import MEMORY, Readers, check_format, connect, one, transaction, translated
 
 __all__ = ["Catalog", "Commit", "CommitRow", "NewPoint"]
 
-_BIAS: Final = 1 << 63  # SQLite's integers are signed; ids are not
 _CHECKPOINT_PAGES: Final = 4000  # 16 MiB of WAL: rare enough to amortise, small enough to replay at once
-_IDLE_READERS: Final = 16
 _CHUNK: Final = 1 << 15  # slots per statement of a bulk load
-
-
-@dataclass(frozen=True, slots=True)
-class NewPoint:
-    """A point that takes a new slot. `payload` is JSON; `fields` has bit f set where vector field f is present."""
-
-    slot: int
-    id: int | str
-    payload: bytes | None = None
-    fields: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """What one commit changes.
-
-    `rows` is the number of slots afterwards, `dead` the slots that die now (also new ones replaced within
-    the same commit), `payloads` new payloads of existing slots, `counts` the rows of each row file, `crcs`
-    the changed blocks of those that grew. A file that grew was synced with `previous_seq` = seq - 1.
-    """
-
-    seq: int
-    rows: int
-    points: Sequence[NewPoint] = ()
-    dead: Sequence[int] = ()
-    crcs: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-    counts: Mapping[str, int] = field(default_factory=dict)
-    payloads: Sequence[tuple[int, bytes | None]] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class CommitRow:
-    """The last commit. `since` bounds each row file's head seq from below, for `RowFile.open(between=...)`."""
-
-    seq: int
-    rows: int
-    counts: dict[str, int]
-    time: float
-    since: dict[str, int]
 
 
 class Catalog:
@@ -75,13 +34,12 @@ class Catalog:
 
     def __init__(self, files: Files, path: Path | str, writer: apsw.Connection, *, read_only: bool) -> None:
         self.path = path
-        self._files = files
         self._writer = writer
         self._read_only = read_only
         self._failed = False
         self._closed = False
         self._lock = threading.RLock()  # one thread at a time on the writer's connection
-        self._idle: list[apsw.Connection] = []
+        self._readers = Readers(files, path) if isinstance(path, Path) else None
         if not read_only:
             writer.wal_autocheckpoint(_CHECKPOINT_PAGES)
         self.config, self.last = self._load()
@@ -91,12 +49,11 @@ class Catalog:
         """Make an empty catalogue at seq 0 that keeps `config`, which is opaque here. ":memory:" is a path."""
         with translated(path):
             writer = connect(files, path, create=True)
-            writer.execute("BEGIN IMMEDIATE")
-            writer.execute(sql.TABLES)
-            writer.pragma("application_id", sql.APPLICATION_ID)
-            writer.pragma("user_version", sql.FORMAT)
-            writer.execute("INSERT INTO meta VALUES (1, ?, 0, 0, ?)", (config, time.time()))
-            writer.execute("COMMIT")
+            with transaction(writer):
+                writer.execute(sql.TABLES)
+                writer.pragma("application_id", sql.APPLICATION_ID)
+                writer.pragma("user_version", sql.FORMAT)
+                writer.execute("INSERT INTO meta VALUES (1, ?, 0, 0, ?)", (config, time.time()))
         if isinstance(path, Path):
             files.sync_dir(path.parent)
         return cls(files, path, writer, read_only=False)
@@ -107,18 +64,18 @@ class Catalog:
         with translated(path):
             writer = connect(files, path, read_only=read_only)
             try:
-                _check_format(writer, path)
+                check_format(writer, path, sql.APPLICATION_ID, sql.FORMAT)
                 return cls(files, path, writer, read_only=read_only)
             except BaseException:
                 writer.close()
                 raise
 
     def _load(self) -> tuple[bytes, CommitRow]:
-        rows = self._writer.execute("SELECT config, seq, rows, time FROM meta").fetchall()
+        rows: list[Any] = self._writer.execute("SELECT config, seq, rows, time FROM meta").fetchall()
         if len(rows) != 1:
             raise CorruptData(f"{self.path}: the commit row is missing", field=str(self.path))
         config, seq, count, when = rows[0]
-        listed = self._writer.execute("SELECT name, rows, seq FROM files").fetchall()
+        listed: list[Any] = self._writer.execute("SELECT name, rows, seq FROM files").fetchall()
         counts = {name: number for name, number, _ in listed}
         since = {name: changed - 1 for name, _, changed in listed}
         return config, CommitRow(seq, count, counts, when, since)
@@ -137,7 +94,7 @@ class Catalog:
                 raise ValueError(f"commit {c.seq} does not follow {self.last.seq}")
             when = time.time()
             changed = {name: n for name, n in c.counts.items() if n != self.last.counts.get(name) or c.crcs.get(name)}
-            with self._transaction():
+            with transaction(self._writer):
                 self._apply(c, changed, when)
             since = dict.fromkeys(changed, c.seq - 1)
             self.last = CommitRow(c.seq, c.rows, {**self.last.counts, **changed}, when, {**self.last.since, **since})
@@ -157,11 +114,11 @@ class Catalog:
 
     def _insert(self, c: Commit) -> None:
         dead = set(c.dead)
-        for first, stop in _runs(c.points, dead):
+        for first, stop in runs(c.points, dead):
             points = c.points[first:stop]
             start = points[0].slot
             died = c.seq if start in dead else None
-            ids = _id_array([p.id for p in points])
+            ids = bind_ids([p.id for p in points])
             self._writer.execute(sql.INSERT_POINTS, (start, ids, points[0].fields, c.seq, died))
             bodies = tuple([p.payload or b"" for p in points])
             if any(bodies):
@@ -170,22 +127,22 @@ class Catalog:
     def live_slots(self, ids: Sequence[int | str]) -> list[int | None]:
         """Return the current slot of each id, None where there is none. For the writer's thread."""
         with self._lock, translated(self.path):
-            return _look_up(self._own(), sql.LIVE_SLOTS, ids, ())
+            return look_up(self._own(), sql.LIVE_SLOTS, ids, ())
 
     def set_snapshot(self, name: str, seq: int) -> None:
         """Record that a durable snapshot `name` of commit `seq` exists."""
-        with self._writing(), self._transaction():
+        with self._writing(), transaction(self._writer):
             self._writer.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?)", (name, seq))
 
     def drop_snapshot(self, name: str) -> None:
         """Forget a snapshot; an unknown one is no error."""
-        with self._writing(), self._transaction():
+        with self._writing(), transaction(self._writer):
             self._writer.execute("DELETE FROM snapshots WHERE name = ?", (name,))
 
     def set_config(self, config: bytes) -> None:
         """Replace the collection's configuration, durably."""
         with self._writing():
-            with self._transaction():
+            with transaction(self._writer):
                 self._writer.execute("UPDATE meta SET config = ?", (config,))
             self.config = config
 
@@ -200,7 +157,7 @@ class Catalog:
     def slots_at(self, ids: Sequence[int | str], seq: int) -> list[int | None]:
         """Return the slot of each id that was visible at commit `seq`, None where there was none."""
         with self._reader() as connection:
-            return _look_up(connection, sql.SLOTS_AT, ids, (seq,))
+            return look_up(connection, sql.SLOTS_AT, ids, (seq,))
 
     def payloads(self, slots: Sequence[int], seq: int) -> list[bytes | None]:
         """Return the newest payload of each slot at commit `seq`, in the order asked, None where there is none."""
@@ -223,8 +180,10 @@ class Catalog:
         return found
 
     def load_ids(self) -> tuple[NDArray[np.uint64], dict[int, str], NDArray[np.uint32], NDArray[np.bool_]]:
-        """Return what a View needs of all slots: (ids (rows,) uint64, string ids by slot, fields (rows,) uint32,
-        dead (rows,) bool). The integer id of a slot with a string id is 0.
+        """Return what a View needs of all slots at the last commit.
+
+        That is (ids (rows,) uint64, string ids by slot, fields (rows,) uint32, dead (rows,) bool); the
+        integer id of a slot with a string id is 0.
         """
         rows = self.last.rows
         ids, fields = np.zeros(rows, np.uint64), np.zeros(rows, np.uint32)
@@ -237,10 +196,10 @@ class Catalog:
                     raise CorruptData(
                         f"{self.path}: slots {start} to {stop - 1} are not all there", field=str(self.path)
                     )
-                ids[start:stop] = packed["f0"] + np.uint64(_BIAS)
+                ids[start:stop] = packed["f0"] + np.uint64(ID_BIAS)
                 fields[start:stop] = packed["f1"]
-                found = connection.execute(sql.STRINGS, (start, stop)).fetchall()
-                strings.update(found)
+                texts: Any = connection.execute(sql.STRINGS, (start, stop))
+                strings.update(texts)
             dead = np.zeros(rows, np.bool_)
             gone = one(connection, sql.DEAD)
         if gone is not None:
@@ -251,16 +210,19 @@ class Catalog:
     def crcs(self, file: str) -> dict[int, int]:
         """Return block number → CRC32C of one row file."""
         with self._reader() as connection:
-            return dict(connection.execute("SELECT block, crc FROM blocks WHERE file = ?", (file,)).fetchall())
+            rows: Any = connection.execute("SELECT block, crc FROM blocks WHERE file = ?", (file,))
+            return dict(rows)
 
     def snapshots(self) -> dict[str, int]:
         """Return the seq of the newest durable snapshot of each name."""
         with self._reader() as connection:
-            return dict(connection.execute("SELECT name, seq FROM snapshots").fetchall())
+            rows: Any = connection.execute("SELECT name, seq FROM snapshots")
+            return dict(rows)
 
     def check(self, deep: bool = False) -> None:
-        """Read the whole catalogue, so that every page's checksum is compared; `deep` also compares its indexes
-        with its tables. Raises CorruptData.
+        """Read the whole catalogue, which compares every page with its checksum. Raises CorruptData.
+
+        `deep` also compares its indexes with its tables.
         """
         pragma = "integrity_check" if deep else "quick_check"
         with self._reader() as connection:
@@ -284,8 +246,8 @@ class Catalog:
         """Close every connection; the last one moves the WAL into the main file. May be called twice."""
         with self._lock:
             self._closed = True
-            while self._idle:
-                self._idle.pop().close()
+            if self._readers is not None:
+                self._readers.close()
             self._writer.close()
 
     # Connections
@@ -312,82 +274,10 @@ class Catalog:
                 raise
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._writer.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._writer.execute("COMMIT")
-        except BaseException:
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
-            raise
-
-    @contextmanager
     def _reader(self) -> Iterator[apsw.Connection]:
-        if self.path == MEMORY:
+        if self._readers is None:
             with self._lock, translated(self.path):
                 yield self._own()
             return
-        self._own()
-        with translated(self.path):
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                connection = connect(self._files, self.path, read_only=True)
-            try:
-                yield connection
-            except BaseException:
-                connection.close()
-                raise
-            if self._closed or len(self._idle) >= _IDLE_READERS:
-                connection.close()
-            else:
-                self._idle.append(connection)
-
-
-def _check_format(connection: apsw.Connection, path: Path) -> None:
-    if connection.pragma("application_id") != sql.APPLICATION_ID:
-        raise CorruptData(f"{path} is not a catalogue of this engine", field=str(path))
-    version = connection.pragma("user_version")
-    if version > sql.FORMAT:
-        raise FormatTooNew(
-            f"{path} has format {version}, this version reads {sql.FORMAT}; upgrade the engine",
-            field=str(path),
-            value=version,
-            limit=sql.FORMAT,
-        )
-
-
-def _runs(points: Sequence[NewPoint], dead: set[int]) -> Iterator[tuple[int, int]]:
-    """Cut `points` where slots do not follow each other, or kind of id, fields or death differ."""
-    if not points:
-        return
-    first = 0
-    kinds = [(p.slot - at, type(p.id), p.fields, p.slot in dead) for at, p in enumerate(points)]
-    for at in range(1, len(points)):
-        if kinds[at] != kinds[at - 1]:
-            yield first, at
-            first = at
-    yield first, len(points)
-
-
-def _id_array(ids: list[int | str]) -> Any:
-    """Bind ids of one kind: integers biased into SQLite's range, strings as they are."""
-    if isinstance(ids[0], str):
-        return apsw.carray(tuple(ids))  # type: ignore[arg-type]
-    biased = np.array(ids, np.uint64) ^ np.uint64(_BIAS)
-    return apsw.carray(biased.view(np.int64))
-
-
-def _look_up(
-    connection: apsw.Connection, statement: str, ids: Sequence[int | str], rest: tuple[int, ...]
-) -> list[int | None]:
-    """Run a statement that gives one slot, or -1, per id; kinds of id are asked apart."""
-    found: list[int | None] = [None] * len(ids)
-    for kind in (int, str):
-        places = [at for at, id in enumerate(ids) if isinstance(id, kind)]
-        if places:
-            slots = one(connection, statement, (_id_array([ids[at] for at in places]), *rest))
-            for at, slot in zip(places, slots.split(","), strict=True):
-                found[at] = None if slot == "-1" else int(slot)
-    return found
+        with translated(self.path), self._readers.lend() as connection:
+            yield connection

@@ -34,8 +34,9 @@ Buffer = bytes | bytearray | memoryview
 
 
 class IoCall(NamedTuple):
-    """One call about to be made. `data` is what a write carries, `size` what a read or truncation asks,
-    `target` where a rename leads.
+    """One call about to be made.
+
+    `data` is what a write carries, `size` what a read or truncation asks, `target` where a rename leads.
     """
 
     kind: IoKind

@@ -1,7 +1,7 @@
 """SQLite as this engine uses it: through APSW, with checksummed pages, WAL and typed errors.
 
-Everything that catalogues share is here: how a connection is opened and hardened, how its errors become
-ours, and how a whole result comes back from one `step` (see `one`).
+Everything that catalogues share is here: how a connection is opened and hardened, how readers share
+connections, how SQLite's errors become ours, and how a whole result comes back from one step (`one`).
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from typing import Any, Final
 import apsw
 import apsw.sqlite_extra
 
-from vicinal.errors import Closed, CorruptData, ReadOnly, StorageFull, Unavailable, VicinalError
+from vicinal.errors import Closed, CorruptData, FormatTooNew, ReadOnly, StorageFull, Unavailable, VicinalError
 from vicinal.storage import vfs
 from vicinal.storage.files import Files
 
-__all__ = ["CHECKSUM_BYTES", "MEMORY", "connect", "one", "translated"]
+__all__ = ["MEMORY", "Readers", "check_format", "connect", "one", "transaction", "translated"]
 
 MEMORY: Final = ":memory:"
-CHECKSUM_BYTES: Final = 8  # reserved at the end of each page: what the checksum VFS asks for
-_PAGE_BYTES: Final = 4096  # with random ids each commit rewrites one page per id, so small ones
+_CHECKSUM_BYTES: Final = 8  # reserved at the end of each page: what the checksum VFS asks for
+_PAGE_BYTES: Final = 4096  # with random ids each commit rewrites about one page per id, so small ones
 _BUSY_MS: Final = 10_000  # a reader meets the writer only while a WAL is being recovered or removed
 _CACHE_KIB: Final = 32 * 1024  # a page read again is summed again
+_IDLE_READERS: Final = 16
 _VFS: Final = "cksmvfs"
 _loading = threading.Lock()
 
@@ -44,8 +45,10 @@ _LIMITS: Final = {
 
 
 def _checksum_vfs(files: Files) -> str:
-    """Return the name of the checksum VFS, registered on first use above SQLite's own, or above the
-    recording one where `files` has an observer. It binds to what lies below once per process.
+    """Return the name of the checksum VFS, registering it on first use.
+
+    It goes above SQLite's own VFS, or above the recording one where `files` has an observer, and stays
+    bound to what it was put on for the life of the process.
     """
     with _loading:
         if _VFS not in apsw.vfs_names():
@@ -67,31 +70,36 @@ def translated(path: Path | str) -> Iterator[None]:
         raise _typed(str(path), error) from error
 
 
+# The first row whose class matches says what an error becomes; `{error}` is SQLite's own text
+_TYPED: Final[tuple[tuple[tuple[type[apsw.Error], ...], type[VicinalError], str], ...]] = (
+    (
+        (apsw.CorruptError, apsw.NotADBError, apsw.FormatError),
+        CorruptData,
+        "is damaged ({error}); restore it from a backup",
+    ),
+    ((apsw.FullError,), StorageFull, "cannot grow, no space is left; free some and write again"),
+    ((apsw.BusyError, apsw.LockedError), Unavailable, "is locked by another process"),
+    ((apsw.CantOpenError,), CorruptData, "cannot be opened ({error})"),
+    ((apsw.ConnectionClosedError, apsw.CursorClosedError), Closed, "was closed"),
+    ((apsw.ReadOnlyError, apsw.PermissionsError), ReadOnly, "was opened read-only or may not be written"),
+    ((apsw.IOError,), ReadOnly, "failed to be read or written ({error}); reopen the data directory"),
+    ((apsw.Error,), CorruptData, "does not hold what it should ({error})"),
+)
+_DAMAGED: Final = (apsw.SQLITE_IOERR_DATA, apsw.SQLITE_IOERR_CORRUPTFS, apsw.SQLITE_IOERR_SHORT_READ)
+
+
 def _typed(path: str, error: apsw.Error) -> VicinalError:
-    extended = getattr(error, "extendedresult", 0)
-    damaged = (apsw.SQLITE_IOERR_DATA, apsw.SQLITE_IOERR_CORRUPTFS, apsw.SQLITE_IOERR_SHORT_READ)
-    if isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.FormatError) or extended in damaged:
-        return CorruptData(f"{path} is damaged ({error}); restore the collection from a backup", field=path)
-    if isinstance(error, apsw.FullError):
-        return StorageFull(f"no space left to write {path}; free some and write again", field=path)
-    if isinstance(error, apsw.BusyError | apsw.LockedError):
-        return Unavailable(f"{path} is locked by another process", field=path)
-    if isinstance(error, apsw.CantOpenError):
-        return CorruptData(f"{path} cannot be opened ({error})", field=path)
-    if isinstance(error, apsw.ConnectionClosedError | apsw.CursorClosedError):
-        return Closed(f"{path} was closed", field=path)
-    if isinstance(error, apsw.ReadOnlyError):
-        return ReadOnly(f"{path} was opened read-only", field=path)
-    if isinstance(error, apsw.IOError):
-        return ReadOnly(f"input or output of {path} failed ({error}); reopen the data directory", field=path)
-    return CorruptData(f"{path}: {type(error).__name__}: {error}", field=path)
+    if getattr(error, "extendedresult", 0) in _DAMAGED:
+        return CorruptData(f"{path}: a page does not match its checksum; restore it from a backup", field=path)
+    kind, text = next((kind, text) for classes, kind, text in _TYPED if isinstance(error, classes))
+    return kind(f"{path} {text.format(error=error)}", field=path)
 
 
 def connect(files: Files, path: Path | str, *, create: bool = False, read_only: bool = False) -> apsw.Connection:
     """Open a hardened connection: WAL, `synchronous=FULL`, checksummed pages, no memory map.
 
-    `create` makes the file where there is none; otherwise a missing one raises CorruptData. A new
-    connection never checkpoints by itself; the writer's catalogue says when.
+    `create` makes the file where there is none; otherwise a missing one raises CorruptData. The
+    connection never checkpoints by itself: that is the writer's to decide. One thread at a time may use it.
     """
     if path == MEMORY:
         connection = apsw.Connection(MEMORY)
@@ -99,7 +107,7 @@ def connect(files: Files, path: Path | str, *, create: bool = False, read_only: 
         flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
         if create:
             flags |= apsw.SQLITE_OPEN_CREATE
-        connection = apsw.Connection(str(path), flags=flags | apsw.SQLITE_OPEN_NOMUTEX, vfs=_checksum_vfs(files))
+        connection = apsw.Connection(str(path), flags=flags, vfs=_checksum_vfs(files))
     try:
         _harden(connection, create=create)
     except BaseException:
@@ -115,7 +123,7 @@ def _harden(connection: apsw.Connection, *, create: bool) -> None:
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
     connection.set_busy_timeout(_BUSY_MS)
     if create:
-        connection.reserve_bytes("main", CHECKSUM_BYTES)
+        connection.reserve_bytes("main", _CHECKSUM_BYTES)
         connection.pragma("page_size", _PAGE_BYTES)
         connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", 2)
@@ -123,6 +131,33 @@ def _harden(connection: apsw.Connection, *, create: bool) -> None:
     connection.pragma("cache_size", -_CACHE_KIB)
     connection.pragma("temp_store", 2)
     connection.wal_autocheckpoint(0)
+
+
+def check_format(connection: apsw.Connection, path: Path | str, application: int, newest: int) -> None:
+    """Raise CorruptData unless the file is `application`'s, FormatTooNew when its format is above `newest`."""
+    if connection.pragma("application_id") != application:
+        raise CorruptData(f"{path} is not a catalogue of the kind expected", field=str(path))
+    version = connection.pragma("user_version")
+    if not isinstance(version, int) or version > newest:
+        raise FormatTooNew(
+            f"{path} has format {version}, this version reads {newest}; upgrade the engine",
+            field=str(path),
+            value=version,
+            limit=newest,
+        )
+
+
+@contextmanager
+def transaction(connection: apsw.Connection) -> Iterator[None]:
+    """Commit what the body does, durably, or leave nothing of it."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def one(connection: apsw.Connection, sql: str, bindings: tuple[Any, ...] = ()) -> Any:
@@ -134,3 +169,41 @@ def one(connection: apsw.Connection, sql: str, bindings: tuple[Any, ...] = ()) -
     for row in connection.execute(sql, bindings):
         return row[0]
     return None
+
+
+class Readers:
+    """Connections for readers of one file, each lent to one thread at a time, for one short transaction.
+
+    A longer one would keep the WAL from being reset.
+    """
+
+    def __init__(self, files: Files, path: Path) -> None:
+        self._files = files
+        self._path = path
+        self._idle: list[apsw.Connection] = []
+        self._closed = False
+
+    @contextmanager
+    def lend(self) -> Iterator[apsw.Connection]:
+        """Lend a connection; one whose use raised is closed, not kept."""
+        if self._closed:
+            raise Closed(f"{self._path} was closed", field=str(self._path))
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = connect(self._files, self._path, read_only=True)
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        if self._closed or len(self._idle) >= _IDLE_READERS:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def close(self) -> None:
+        """Close the idle connections; one that is lent is closed when it comes back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()

@@ -225,7 +225,7 @@ class RowFile:
             raise ValueError(f"{self.name} takes C-contiguous rows")
         if block.shape[0] == 0:
             return
-        data = memoryview(block).cast("B")
+        data = memoryview(block.data).cast("B")
         self.reserve(self.rows + block.shape[0])
         self._dirty = True
         self._backing.write(data, HEAD_BYTES + self.rows * self.row_bytes)

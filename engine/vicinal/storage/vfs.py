@@ -8,7 +8,7 @@ production run has it. Shared memory is passed through unseen: it holds nothing 
 from __future__ import annotations
 
 import errno
-import os
+from pathlib import Path
 from typing import Any, Final
 
 import apsw
@@ -43,11 +43,9 @@ def _tell(call: IoCall, result: int) -> int | None:
         raise _failure(apsw.SQLITE_FULL if error.errno == errno.ENOSPC else result, error) from error
 
 
-def _failure(result: int, error: OSError) -> apsw.Error:
-    failure = apsw.exception_for(result & 0xFF)
-    failure.result = result & 0xFF
-    failure.extendedresult = result
-    failure.args = (f"{error}",)
+def _failure(result: int, error: OSError) -> Exception:
+    failure = apsw.exception_for(result)
+    failure.args = (str(error),)
     return failure
 
 
@@ -55,31 +53,31 @@ class _RecordingVfs(apsw.VFS):
     def __init__(self) -> None:
         super().__init__(_NAME, "unix", makedefault=True)
 
-    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
+    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - SQLite's name
         return _RecordingFile(name, flags)
 
-    def xDelete(self, filename: str, syncdir: bool) -> None:
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802 - SQLite's name
         _tell(IoCall("remove", filename), apsw.SQLITE_IOERR_DELETE)
         super().xDelete(filename, syncdir)
         if syncdir:
-            _tell(IoCall("sync_dir", os.path.dirname(filename)), apsw.SQLITE_IOERR_DIR_FSYNC)
+            _tell(IoCall("sync_dir", str(Path(filename).parent)), apsw.SQLITE_IOERR_DIR_FSYNC)
 
 
 class _RecordingFile(apsw.VFSFile):
     def __init__(self, name: Any, flags: list[int]) -> None:
         self._path = "" if name is None else name.filename() if isinstance(name, apsw.URIFilename) else str(name)
-        created = bool(flags[0] & apsw.SQLITE_OPEN_CREATE) and not os.path.exists(self._path)
+        created = bool(flags[0] & apsw.SQLITE_OPEN_CREATE) and not Path(self._path).exists()
         if created:
             _tell(IoCall("create", self._path), apsw.SQLITE_CANTOPEN)
         super().__init__("unix", name, flags)
         # SQLite's own VFS syncs the directory with the first sync of a new journal
         self._name_unsynced = created and bool(flags[0] & _JOURNALS)
 
-    def xRead(self, amount: int, offset: int) -> bytes:
+    def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 - SQLite's name
         _tell(IoCall("read", self._path, offset, size=amount), apsw.SQLITE_IOERR_READ)
         return super().xRead(amount, offset)
 
-    def xWrite(self, data: bytes, offset: int) -> None:
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name
         part = _tell(IoCall("write", self._path, offset, bytes(data)), apsw.SQLITE_IOERR_WRITE)
         if part is None:
             super().xWrite(data, offset)
@@ -87,13 +85,13 @@ class _RecordingFile(apsw.VFSFile):
         super().xWrite(data[:part], offset)
         raise _failure(apsw.SQLITE_IOERR_WRITE, OSError(errno.EIO, "short write"))
 
-    def xTruncate(self, newsize: int) -> None:
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802 - SQLite's name
         _tell(IoCall("truncate", self._path, size=newsize), apsw.SQLITE_IOERR_TRUNCATE)
         super().xTruncate(newsize)
 
-    def xSync(self, flags: int) -> None:
+    def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
         _tell(IoCall("sync", self._path), apsw.SQLITE_IOERR_FSYNC)
         super().xSync(flags)
         if self._name_unsynced:
-            _tell(IoCall("sync_dir", os.path.dirname(self._path)), apsw.SQLITE_IOERR_DIR_FSYNC)
+            _tell(IoCall("sync_dir", str(Path(self._path).parent)), apsw.SQLITE_IOERR_DIR_FSYNC)
             self._name_unsynced = False

@@ -1,0 +1,150 @@
+"""The catalogue of a data directory: which names lead to which collection directories."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from vicinal.errors import AlreadyExists, Closed, NotFound, ReadOnly
+from vicinal.storage.files import Files
+from vicinal.storage.sqlite import check_format, connect, one, transaction, translated
+
+__all__ = ["DatabaseCatalog"]
+
+_APPLICATION_ID: Final = 0x76696364  # "vicd"
+_FORMAT: Final = 1
+_TABLES: Final = """
+CREATE TABLE collections(name TEXT PRIMARY KEY, uuid TEXT NOT NULL UNIQUE) STRICT, WITHOUT ROWID;
+CREATE TABLE aliases(alias TEXT PRIMARY KEY, name TEXT NOT NULL) STRICT, WITHOUT ROWID;
+"""
+_FIND: Final = """
+SELECT coalesce((SELECT uuid FROM collections WHERE name = ?1),
+                (SELECT uuid FROM aliases JOIN collections USING (name) WHERE alias = ?1))"""
+
+
+class DatabaseCatalog:
+    """Names and aliases of a data directory. A change is durable when its method returns; any thread may call.
+
+    A name is either a collection's or an alias, never both. Dropping a collection drops its aliases.
+    """
+
+    def __init__(self, path: Path | str, connection: apsw.Connection, *, read_only: bool) -> None:
+        self.path = path
+        self._connection = connection
+        self._read_only = read_only
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @classmethod
+    def open(cls, files: Files, path: Path | str, read_only: bool = False) -> DatabaseCatalog:
+        """Open the catalogue, made where there is none; ":memory:" is a path. CorruptData, FormatTooNew."""
+        with translated(path):
+            connection = connect(files, path, create=not read_only, read_only=read_only)
+            try:
+                # an empty file is what a crash in the middle of the first open leaves
+                if not read_only and not one(connection, "SELECT count(*) FROM sqlite_schema"):
+                    _make_tables(connection)
+                    if isinstance(path, Path):
+                        files.sync_dir(path.parent)
+                check_format(connection, path, _APPLICATION_ID, _FORMAT)
+            except BaseException:
+                connection.close()
+                raise
+        return cls(path, connection, read_only=read_only)
+
+    @contextmanager
+    def _reading(self) -> Iterator[apsw.Connection]:
+        with self._lock:
+            if self._closed:
+                raise Closed(f"{self.path} was closed", field=str(self.path))
+            with translated(self.path):
+                yield self._connection
+
+    @contextmanager
+    def _changing(self) -> Iterator[apsw.Connection]:
+        if self._read_only:
+            raise ReadOnly(f"{self.path} was opened read-only", field=str(self.path))
+        with self._reading() as connection, transaction(connection):
+            yield connection
+
+    def create(self, name: str, uuid: str) -> None:
+        """Let `name` lead to collection directory `uuid`. AlreadyExists when a collection or alias has it."""
+        with self._changing() as connection:
+            if one(connection, _FIND, (name,)) is not None:
+                raise AlreadyExists(f"{name!r} exists; drop it first or choose another name", field="name", value=name)
+            connection.execute("INSERT INTO collections VALUES (?, ?)", (name, uuid))
+
+    def drop(self, name: str) -> str:
+        """Forget a collection and its aliases; return its uuid. NotFound for an unknown name or an alias."""
+        with self._changing() as connection:
+            uuid = self._collection(connection, name)
+            connection.execute("DELETE FROM aliases WHERE name = ?", (name,))
+            connection.execute("DELETE FROM collections WHERE name = ?", (name,))
+        return uuid
+
+    def switch(self, name: str, uuid: str) -> str:
+        """Let `name` lead to another directory, as compaction and restore end; return the old uuid."""
+        with self._changing() as connection:
+            old = self._collection(connection, name)
+            connection.execute("UPDATE collections SET uuid = ? WHERE name = ?", (uuid, name))
+        return old
+
+    def set_alias(self, alias: str, name: str) -> None:
+        """Let `alias` lead to collection `name`, also when it led elsewhere before, in one step."""
+        with self._changing() as connection:
+            self._collection(connection, name)
+            if one(connection, "SELECT 1 FROM collections WHERE name = ?", (alias,)):
+                raise AlreadyExists(f"{alias!r} is a collection, not an alias", field="alias", value=alias)
+            connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?)", (alias, name))
+
+    def drop_alias(self, alias: str) -> None:
+        """Forget an alias. NotFound for an unknown one."""
+        with self._changing() as connection:
+            connection.execute("DELETE FROM aliases WHERE alias = ?", (alias,))
+            if connection.changes() == 0:
+                raise NotFound(f"no alias {alias!r}", field="alias", value=alias)
+
+    def list(self) -> dict[str, str]:
+        """Return name → uuid of every collection, by name."""
+        with self._reading() as connection:
+            rows: Any = connection.execute("SELECT name, uuid FROM collections ORDER BY name")
+            return dict(rows)
+
+    def aliases(self) -> dict[str, str]:
+        """Return alias → collection name, by alias."""
+        with self._reading() as connection:
+            rows: Any = connection.execute("SELECT alias, name FROM aliases ORDER BY alias")
+            return dict(rows)
+
+    def resolve(self, name: str) -> str:
+        """Return the uuid that a collection's name or an alias leads to. NotFound."""
+        with self._reading() as connection:
+            uuid = one(connection, _FIND, (name,))
+        if uuid is None:
+            raise NotFound(f"no collection {name!r}", field="name", value=name)
+        return str(uuid)
+
+    def close(self) -> None:
+        """Close the connection. May be called twice."""
+        with self._lock:
+            self._closed = True
+            self._connection.close()
+
+    @staticmethod
+    def _collection(connection: apsw.Connection, name: str) -> str:
+        uuid = one(connection, "SELECT uuid FROM collections WHERE name = ?", (name,))
+        if uuid is None:
+            raise NotFound(f"no collection {name!r}", field="name", value=name)
+        return str(uuid)
+
+
+def _make_tables(connection: apsw.Connection) -> None:
+    with transaction(connection):
+        connection.execute(_TABLES)
+        connection.pragma("application_id", _APPLICATION_ID)
+        connection.pragma("user_version", _FORMAT)
