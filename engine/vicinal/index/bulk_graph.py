@@ -1,0 +1,163 @@
+"""From candidates to links: pruning both ways, bridges, upper levels, repair."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.index.bulk_candidates import Found, find_candidates
+from vicinal.index.bulk_cells import new_codes
+from vicinal.index.bulk_pieces import Pieces
+from vicinal.kernels import bridges, prune, rows8
+from vicinal.kernels.build import Candidates
+from vicinal.kernels.repair import repair
+from vicinal.kernels.rows8 import Codes
+
+__all__ = ["UPPER_DEGREE", "Graph", "Levels", "build_levels", "link", "slack_of"]
+
+UPPER_DEGREE = 16  # links per row on upper levels
+_FORWARD = 16  # links a row chooses itself
+_ALPHA = 1.05  # slack of the heuristic on level 0
+_UPPER_CANDIDATES = 48
+_LONG = 16  # candidates of an upper-level row that are its neighbours there
+_BRIDGED = 8192  # rows from which bridges are looked for: below, every pair was compared
+_TARGETS = 256  # bridge targets looked at together
+_TARGETS_LEAST, _TARGETS_MOST = 512, 2048
+_STUCK = 1 / 16  # share of rows stuck for the first targets from which all targets are used
+_DENSE = 6  # stuck rows of 64 that make a region dense
+_BRIDGES = 4  # most bridges of a row
+_STEPS = 8  # of the walk that finds a bridge's far end
+_SPREAD = (1, 9, 5, 13, 3, 11, 7, 15)  # which sixteenth between targets each round takes
+
+
+class Graph(NamedTuple):
+    """Links by position in cell order: (n, degree) int32, -1 in unused places; `degree` (n,) int32."""
+
+    links: NDArray[np.int32]
+    degree: NDArray[np.int32]
+
+
+class Levels(NamedTuple):
+    """Upper levels. `top` (n,) int32: level of each row; `links` one (rows, 16) int32 per level, with its `rows`."""
+
+    top: NDArray[np.int32]
+    entry: int
+    rows: list[NDArray[np.int64]]
+    links: list[NDArray[np.int32]]
+
+
+def slack_of(alpha: float) -> tuple[int, int]:
+    """Give 1 / alpha^2 as a fraction of integers."""
+    return 1000, round(1000 * alpha * alpha)
+
+
+def _join(
+    codes: Codes, n: int, given: Candidates, places: NDArray[np.int32], width: int, alpha: float, pieces: Pieces
+) -> Graph:
+    """Choose forward links, add the reverse ones, prune again where there are too many."""
+    num, den = slack_of(alpha)
+    chosen, dist = np.empty((n, _FORWARD), np.int32), np.empty((n, _FORWARD), np.int32)
+    count = np.empty(n, np.int32)
+    pieces.run(
+        n, 1024, lambda a, b: prune.select(codes, given, _FORWARD, num, den, chosen, dist, count, a, b)
+    )
+    starts, sources, source_dist = prune.reverse(chosen, dist, count)
+    graph = Graph(np.empty((n, width), np.int32), np.empty(n, np.int32))
+    pieces.run(
+        n,
+        2048,
+        lambda a, b: prune.merge(
+            codes, chosen, dist, count, starts, sources, source_dist, num, den, places, graph.links, graph.degree, a, b
+        ),
+    )
+    return graph
+
+
+def _add_bridges(codes: Codes, n: int, graph: Graph, places: NDArray[np.int32], pieces: Pieces) -> None:
+    """Link rows where walks towards far targets end early; more targets where many rows are so."""
+    out = np.empty((n, _BRIDGES), np.int32)
+    count, stuck = np.zeros(n, np.int32), np.zeros(n, np.int32)
+    distances, least = np.empty((n, _TARGETS), np.uint16), np.empty((n, _TARGETS), np.uint16)
+    regions = np.zeros(n // bridges.REGION + 1, np.uint8)
+    shift = max(0, int(4 * int(codes.half[:n].max())).bit_length() - 16)
+    share = 0.0
+    for turn, part in enumerate(_SPREAD[: _TARGETS_MOST // _TARGETS]):
+        if turn * _TARGETS >= _TARGETS_LEAST and share < _STUCK:
+            break
+        goals = ((np.arange(_TARGETS) * 16 + part) * n // (16 * _TARGETS)).astype(np.int32)
+        lanes = np.empty((_TARGETS // 16, codes.rows.shape[1] * 16), np.uint8)
+        bias = np.empty((_TARGETS // 16, 16), np.int32)
+        rows8.fill_groups(codes, goals.reshape(-1, 16), lanes, bias, 0, _TARGETS // 16)
+
+        def far(a: int, b: int, lanes: NDArray[np.uint8] = lanes, bias: NDArray[np.int32] = bias) -> None:
+            bridges.to_targets(codes, lanes, bias, shift, distances, a, b)
+
+        def look(a: int, b: int, goals: NDArray[np.int32] = goals) -> None:
+            bridges.bridges(
+                codes, graph.links, goals, distances, least, _DENSE, _STEPS, out, count, stuck, regions, a, b
+            )
+
+        pieces.run(n, 6 * 512, far)
+        pieces.run(n, 2048, lambda a, b: bridges.least_over_links(graph.links, distances, least, a, b))
+        pieces.run(n, 16 * bridges.REGION, look)
+        if turn == 0:
+            share = np.count_nonzero(stuck) / n
+    bridges.add_bridges(graph.links, graph.degree, places, out, count)
+
+
+def link(
+    found: Found, entry: int, places: NDArray[np.int32], width: int, pieces: Pieces, *, fill: bool
+) -> Graph:
+    """Make level 0 from candidates: at most places[p] of `width` links per row, every row reachable from `entry`."""
+    n = len(found.cells.order)
+    codes = found.codes
+    graph = _join(codes, n, found.candidates, places, width, _ALPHA, pieces)
+    pieces.check()
+    if n > _BRIDGED:
+        _add_bridges(codes, n, graph, places, pieces)
+    repair(codes, graph.links, graph.degree, places, found.candidates.ids, entry)
+    if fill:
+        ids = found.candidates.ids
+        pieces.run(n, 4096, lambda a, b: prune.top_up(graph.links, graph.degree, places, ids, a, b))
+    return graph
+
+
+def _level_of(n: int, seed: int) -> NDArray[np.int32]:
+    """Draw the level of each row from a hash of (row, seed): one in sixteen reaches level 1, one in 256 level 2."""
+    x = np.arange(n, dtype=np.uint64) + np.uint64(seed * 0x9E3779B97F4A7C15 & (1 << 64) - 1)
+    x *= np.uint64(0xBF58476D1CE4E5B9)
+    x ^= x >> np.uint64(31)
+    x *= np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(29)
+    uniform = (x >> np.uint64(11)).astype(np.float64) / 2**53
+    return np.floor(-np.log(np.maximum(uniform, 1e-300)) / np.log(UPPER_DEGREE)).astype(np.int32)
+
+
+def build_levels(codes: Codes, n: int, found: Found, seed: int, pieces: Pieces) -> Levels:
+    """Link the upper levels, each row's numbers being those of `codes`; rows of level 1 get long candidates in `found`.
+
+    The long ones take the places of the farthest candidates, so that level 0 keeps some links across the space.
+    """
+    top = _level_of(n, seed)
+    entry = int(np.argmax(top))
+    position = np.empty(n, np.int32)
+    position[found.cells.order] = np.arange(n, dtype=np.int32)
+    levels = Levels(top, entry, [], [])
+    for level in range(1, int(top.max()) + 1):
+        rows = np.flatnonzero(top >= level)
+        m = len(rows)
+        some = new_codes(m, codes.rows.shape[1])
+        rows8.gather(codes, rows, some, 0, m)
+        local = find_candidates(some, m, _UPPER_CANDIDATES, seed, pieces, fine=False)
+        places = np.full(m, UPPER_DEGREE, np.int32)
+        graph = _join(local.codes, m, local.candidates, places, UPPER_DEGREE, 1.0, pieces)
+        names = rows[local.cells.order]
+        start = int(np.flatnonzero(names == entry)[0])
+        repair(local.codes, graph.links, graph.degree, places, local.candidates.ids, start)
+        far = np.where(local.candidates.ids >= 0, position[names[local.candidates.ids]], -1).astype(np.int32)
+        prune.lengthen(found.candidates, position[names], far, local.candidates.dist, _LONG)
+        levels.rows.append(names)
+        levels.links.append(np.where(graph.links >= 0, names[graph.links], -1).astype(np.int32))
+    return levels

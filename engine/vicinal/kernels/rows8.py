@@ -1,0 +1,163 @@
+"""Rows as int8 codes: encode, gather, pack into groups, find exact copies.
+
+Codes are round((x - mean) * scale) clipped to -127 .. 127 with one mean and one scale for all rows, so that
+integer distances
+between any two rows compare. Arrays of codes end with `SPARE` rows of zeros.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.kernels import njit
+from vicinal.kernels.gemm import LOW, dot8, pack16
+
+__all__ = [
+    "AS_IS",
+    "LIFTED",
+    "SPARE",
+    "UNIT",
+    "Codes",
+    "encode",
+    "fill_groups",
+    "gather",
+    "hash_rows",
+    "measure",
+    "owners",
+]
+
+SPARE = 64  # rows of zeros behind the last one; row SPARE - 1 after n serves as the zero vector
+AS_IS, UNIT, LIFTED = 0, 1, 2  # what `encode` does to a row first
+_ROUND = np.float32(12582912)  # adding 1.5 * 2^23 rounds to the nearest integer and vectorises; np.rint does not
+
+
+class Codes(NamedTuple):
+    """Int8 rows and what scores need of them.
+
+    `rows` (n + SPARE, width) int8, width a multiple of 64, the spare rows zero; `half` (n + SPARE,) int32: |x|^2 // 2;
+    `offset` (n + SPARE,) int32: half + 128 sum(x).
+    """
+
+    rows: NDArray[np.int8]
+    half: NDArray[np.int32]
+    offset: NDArray[np.int32]
+
+
+@njit
+def _square(vectors, row, sums):
+    """Give |x|^2 by sixteen sums in a fixed order: it vectorises without fastmath, same bytes everywhere."""
+    d = vectors.shape[1]
+    sums[:] = 0
+    for j in range(0, d - 15, 16):
+        for lane in range(16):
+            sums[lane] += vectors[row, j + lane] * vectors[row, j + lane]
+    total = np.float32(0)
+    for j in range(d - d % 16, d):
+        total += vectors[row, j] * vectors[row, j]
+    for lane in range(16):
+        total += sums[lane]
+    return total
+
+
+@njit
+def encode(vectors, slots, mean, scale, mode, radius2, codes, start, stop):
+    """Encode vectors[slots[i]] for i in start .. stop as they are, at unit length, or lifted.
+
+    Lifted (for maximum inner product): one more dimension sqrt(radius2 - |x|^2) puts every row on a sphere of
+    that radius.
+    """
+    d = vectors.shape[1]
+    sums = np.zeros(16, np.float32)
+    for i in range(start, stop):
+        slot = slots[i]
+        factor = np.float32(1)
+        if mode != AS_IS:
+            square = _square(vectors, slot, sums)
+            if mode == UNIT:
+                factor = np.float32(1) / np.sqrt(square) if square > 0 else np.float32(0)
+            else:
+                rest = np.sqrt(max(np.float32(radius2) - square, np.float32(0)))
+                v = (rest - mean[d]) * scale
+                codes.rows[i, d] = np.int8(min(max(np.rint(v), -127), 127))
+        for j in range(d):
+            v = (vectors[slot, j] * factor - mean[j]) * scale
+            v = v if v < np.float32(127) else np.float32(127)  # noqa: FURB136 - min() would not vectorise
+            v = v if v > np.float32(-127) else np.float32(-127)  # noqa: FURB136
+            codes.rows[i, j] = np.int8(np.int32((v + _ROUND) - _ROUND))
+    measure(codes, start, stop)
+
+
+@njit
+def measure(codes, start, stop):
+    """Fill `half` and `offset` of rows start .. stop; the last spare row is zero."""
+    zero = codes.rows.shape[0] - 1
+    for i in range(start, stop):
+        sum128 = dot8(codes.rows, zero, i)
+        square = dot8(codes.rows, i, i) - sum128
+        codes.half[i] = square >> 1
+        codes.offset[i] = (square >> 1) + sum128
+
+
+@njit
+def gather(codes, order, out, start, stop):
+    """Copy rows order[i] to rows i of `out`."""
+    for i in range(start, stop):
+        o = order[i]
+        out.rows[i, :] = codes.rows[o, :]
+        out.half[i] = codes.half[o]
+        out.offset[i] = codes.offset[o]
+
+
+@njit
+def fill_groups(codes, members, lanes, bias, start, stop):
+    """Pack groups start .. stop: members (groups, 16) int32 names the row of each lane, -1 for none."""
+    rows = np.empty(16, np.int32)
+    for g in range(start, stop):
+        for lane in range(16):
+            row = members[g, lane]
+            rows[lane] = max(row, 0)
+            bias[g, lane] = LOW if row < 0 else -codes.half[row]
+        pack16(codes.rows, rows, 0, lanes, g)
+
+
+@njit
+def hash_rows(words, out, start, stop):
+    """Hash the code rows, given as (n, width / 8) uint64 words."""
+    for i in range(start, stop):
+        x = np.uint64(0x9E3779B97F4A7C15)
+        for j in range(words.shape[1]):
+            x = (x ^ words[i, j]) * np.uint64(0xBF58476D1CE4E5B9)
+            x ^= x >> np.uint64(29)
+        out[i] = x
+
+
+@njit
+def owners(words, hashes, order):
+    """Give for each row the first row with the same codes, itself when there is none before it.
+
+    `words` as for `hash_rows`; `order` sorts the hashes stably.
+    """
+    n = order.shape[0]
+    own = np.arange(n).astype(np.int32)
+    a = 0
+    while a < n:
+        b = a + 1
+        while b < n and hashes[order[b]] == hashes[order[a]]:
+            b += 1
+        for i in range(a + 1, b):
+            for j in range(a, i):  # almost always the first
+                if own[order[j]] != order[j]:
+                    continue
+                same = True
+                for e in range(words.shape[1]):
+                    if words[order[i], e] != words[order[j], e]:
+                        same = False
+                        break
+                if same:
+                    own[order[i]] = order[j]
+                    break
+        a = b
+    return own
