@@ -1,1 +1,1 @@
-"""index."""
+"""Indexes over slots: the graph, the exact scan, and the graph's file form. They hold links, never vectors."""

@@ -2,8 +2,8 @@
 
 Two halves. The helpers (`call`, `load`, `store`, `splat`, `Loop`, ...) write IR and are used inside other
 modules' `@intrinsic` functions. The intrinsics (`get_i32`, `prefetch`, `make_key`, ...) are called from
-kernels; they take plain addresses (intp) and never check bounds. Generic wide vectors (<16 x float>) are legal
-on every target: LLVM splits them where registers are narrower.
+kernels; they take plain addresses (intp) and never check bounds. Generic wide vectors (<16 x float>) are
+legal on every target: LLVM splits them where registers are narrower.
 
 A **key** is an int64 that sorts as (distance, slot): the distance's bits, made order-preserving, in the high
 half, `slot << 1 | flag` in the low half. A NaN counts as +inf and -0.0 as +0.0.
@@ -75,9 +75,7 @@ def vec(element, count):
 
 def call(b, name, returns, args, **flags):
     """Call an LLVM intrinsic by its full name, declared from the arguments' types."""
-    function = cgutils.get_or_insert_function(
-        b.module, ir.FunctionType(returns, [a.type for a in args]), name
-    )
+    function = cgutils.get_or_insert_function(b.module, ir.FunctionType(returns, [a.type for a in args]), name)
     return b.call(function, args, **flags)
 
 

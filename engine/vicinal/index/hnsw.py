@@ -1,0 +1,176 @@
+"""A hierarchical navigable small world graph over slots (Malkov & Yashunin 2018).
+
+The index holds links, never vectors: rows come with every call. One writer extends it; any number of readers search
+pictures of it meanwhile. Departures from the paper are listed in `kernels.beam` and `kernels.insert`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.index import snapshot
+from vicinal.index.exact import Found, query_scale, space_of
+from vicinal.index.graph import GraphArrays, GraphPicture
+from vicinal.index.scratch import Scratch, address, aligned, borrow
+from vicinal.index.structure import in_degrees
+from vicinal.kernels.beam import Filter, Work, search
+from vicinal.kernels.bitset import words_of
+from vicinal.kernels.insert import ENTRY, EPOCH, STATE, TOP, Builder, draw_levels, insert
+from vicinal.types import Bits, HnswParams, Metric, Rows
+
+__all__ = ["HnswIndex", "search_graph"]
+
+_CHUNK = 128  # slots inserted per kernel call: some tens of milliseconds without a look at `cancel`
+_POOL_VECTORS_MAX = 1024  # candidates kept under a filter: 8,192
+
+
+class HnswIndex:
+    """The graph of one vector field; slots [0, n) are in it.
+
+    Not safe for concurrent `extend`: one writer. `picture` gives readers what they need.
+    """
+
+    def __init__(self, metric: Metric, dim: int, params: HnswParams) -> None:
+        self.metric, self.dim, self.params = metric, dim, params
+        self.n = 0
+        self._arrays = GraphArrays.empty(params.M, 0, 0)
+        self._upper_used = 0
+        self._in_degrees: NDArray[np.uint32] = aligned((0,), np.uint32)
+        self._state = np.zeros(STATE, np.int64)
+        self._state[ENTRY] = -1
+        self._scratch = Scratch()
+        self._lists = aligned((2, 512), np.uint32)
+        self._ranked = aligned((600,), np.int64)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the graph in memory."""
+        return self._arrays.nbytes + self._in_degrees.nbytes
+
+    def picture(self) -> GraphPicture:
+        """What a reader needs; stays searchable whatever the writer does next."""
+        return GraphPicture(self._arrays, self.n, int(self._state[ENTRY]), int(self._state[TOP]))
+
+    def extend(self, rows: Rows, stop: int, cancel: Callable[[], bool] | None = None) -> None:
+        """Insert slots n .. stop - 1, whose rows must be in place; returns early when `cancel()` is true.
+
+        `n` says how far it came. The result does not depend on how slots are batched.
+        """
+        if rows.vectors.shape[1] != self.dim or len(rows.vectors) < stop:
+            raise ValueError(f"rows {rows.vectors.shape} do not hold {stop} vectors of {self.dim} dimensions")
+        if self.metric is Metric.COSINE and len(rows.inv_norms) < stop:
+            raise ValueError(f"inv_norms holds {len(rows.inv_norms)} rows, {stop} are needed under cosine")
+        space = space_of(self.metric, rows)
+        while self.n < stop:
+            if cancel is not None and cancel():
+                return
+            end = min(self.n + _CHUNK, stop)
+            self._make_room(end, stop)
+            graph = self._arrays.addresses(end)
+            insert(space, graph, self._work(graph.capacity), self._builder(), self.n, end)
+            self.n = end
+
+    def _make_room(self, end: int, stop: int) -> None:
+        """Draw the levels of slots n .. end - 1 and see that every array holds them."""
+        n, count = self.n, end - self.n
+        levels = np.empty(count, np.uint8)
+        draw_levels(n, end, self.params.M, self.params.seed, levels)
+        capacity, rows = self._arrays.capacity, len(self._arrays.upper)
+        used = self._upper_used + int(levels.sum(dtype=np.int64))
+        if end > capacity:
+            capacity = max(stop, capacity + capacity // 4, 1024)
+        if used > rows:
+            rows = max(used, rows + rows // 4, capacity // max(self.params.M - 1, 1) + 64)
+        if capacity > self._arrays.capacity or rows > len(self._arrays.upper):
+            self._arrays = self._arrays.grown(n, capacity, self._upper_used, rows)
+            degrees = aligned((capacity,), np.uint32)
+            degrees[:n] = self._in_degrees[:n]
+            self._in_degrees = degrees
+        self._arrays.levels[n:end] = levels
+        starts = np.cumsum(levels, dtype=np.int64) - levels
+        self._arrays.offsets[n:end] = self._upper_used + starts
+        self._upper_used = used
+
+    def _work(self, capacity: int) -> Work:
+        vectors = (self.params.ef_construction + 7) >> 3
+        self._scratch.fit(max(capacity, self._arrays.capacity), vectors, self.dim)
+        if self._scratch.epoch == 0:
+            self._state[EPOCH], self._scratch.epoch = 0, 1
+        s = self._scratch
+        return Work(s.visited, s.pool, vectors, s.pool, s.fresh)
+
+    def _builder(self) -> Builder:
+        return Builder(
+            state=address(self._state),
+            levels=address(self._arrays.levels),
+            in_degrees=address(self._in_degrees),
+            ef_vectors=(self.params.ef_construction + 7) >> 3,
+            chosen=address(self._lists),
+            ranked=address(self._ranked) + 64,
+            ranked_vectors=(2 * self.params.M + 8) >> 3,
+        )
+
+    def encode(self) -> bytes:
+        """The graph as bytes (`index.snapshot`)."""
+        return snapshot.encode(self.picture(), self._upper_used)
+
+    @classmethod
+    def decode(cls, buffer: bytes | memoryview, metric: Metric, dim: int, params: HnswParams, slots: int) -> HnswIndex:
+        """The index of a snapshot; raises CorruptData unless every part of it holds.
+
+        slots: how many slots exist; a snapshot of more is refused, and so is one of another M.
+        """
+        picture, upper_used = snapshot.decode(buffer, params.M, slots)
+        index = cls(metric, dim, params)
+        index.n, index._arrays, index._upper_used = picture.n, picture.arrays, upper_used
+        index._in_degrees = aligned((picture.arrays.capacity,), np.uint32)
+        index._in_degrees[: picture.n] = in_degrees(picture)
+        index._state[ENTRY], index._state[TOP] = picture.entry, picture.top
+        return index
+
+
+def search_graph(
+    picture: GraphPicture,
+    metric: Metric,
+    rows: Rows,
+    query: NDArray[np.float32],
+    k: int,
+    ef: int,
+    *,
+    limit: int,
+    allowed: Bits | None = None,
+) -> Found:
+    """The (approximately) k nearest slots of the graph: beam search of width max(ef, k).
+
+    query: (dim,) float32. Slots >= limit and slots outside `allowed` are routed through and never returned.
+    Returns (slots uint32, distances float32) ascending, ties by slot; fewer than k when fewer were found. The GIL is
+    released meanwhile; any number of threads may search while the writer extends the index.
+    """
+    k = max(min(k, limit, picture.arrays.capacity), 0)
+    if k == 0 or picture.entry < 0:
+        return np.empty(0, np.uint32), np.empty(0, np.float32)
+    space = space_of(metric, rows)
+    capacity = len(rows.vectors) if metric is not Metric.COSINE else min(len(rows.vectors), len(rows.inv_norms))
+    if picture.entry >= capacity:
+        raise ValueError(f"the graph holds {picture.n} slots, rows has room for {capacity}")
+    graph = picture.arrays.addresses(capacity)
+    if allowed is not None and len(allowed) < words_of(min(limit, graph.capacity)):
+        raise ValueError(f"allowed has {len(allowed)} words, {words_of(limit)} are needed for {limit} slots")
+    slots, distances = np.empty(k, np.uint32), np.empty(k, np.float32)
+    ef = max(ef, k)
+    wanted = Filter(limit, 0 if allowed is None else address(allowed), 1)
+    with borrow(graph.capacity, max((ef + 7) >> 3, 0 if allowed is None else _POOL_VECTORS_MAX), space.dim) as s:
+        s.put_query(query)
+        scale = query_scale(space, s)
+        for apart in (0, 1) if allowed is None else (1,):
+            work = Work(s.visited, s.pool, s.pool_vectors, s.results, s.fresh)
+            entry, epoch = picture.entry, s.next_epoch()
+            count = search(
+                space, graph, work, epoch, entry, picture.top, s.query, scale, ef, wanted, apart, slots, distances
+            )
+            if count >= 0:
+                break
+    return slots[:count], distances[:count]

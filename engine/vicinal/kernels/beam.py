@@ -1,0 +1,236 @@
+"""Walking the graph: greedy descent and beam search (Malkov & Yashunin 2018, Algorithms 2 and 5).
+
+Departures. The dynamic list W of Algorithm 2 is one sorted pool with an "expanded" flag in each key, so the nearest
+candidate and the furthest result are read off its ends; ef is rounded up to a multiple of eight. With a set of
+allowed slots there are two pools: candidates (any slot) and results (allowed ones), and only results bound the walk,
+so dead and unwanted slots are routed through and never end it early. Links are u32 with `COPY` set where they lead
+to an exact copy of a row (see `insert`): a search follows them, building does not.
+
+Readers walk while one writer inserts: a row of links is complete before anything links to it, single links change
+in one piece, and slots the reader's arrays do not reach are skipped.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from vicinal.kernels import njit
+from vicinal.kernels.bitset import has_bit
+from vicinal.kernels.distance import distance
+from vicinal.kernels.exact import drain
+from vicinal.kernels.heap import pool_clear, pool_first_open, pool_insert
+from vicinal.kernels.simd import (
+    SENTINEL,
+    get_i64,
+    get_u8,
+    get_u32,
+    key_slot,
+    make_key,
+    popcount,
+    prefetch,
+    prefetch_l2,
+    set_i64,
+    set_u8,
+    set_u32,
+)
+
+__all__ = ["COPY", "Filter", "Graph", "Work", "descend", "flood", "row_of", "search", "walk"]
+
+COPY = 0x80000000  # flag of a link that leads to an exact copy
+_SLOT = 0x7FFFFFFF
+
+
+class Graph(NamedTuple):
+    """Addresses and sizes of a graph's arrays (`index.graph`)."""
+
+    links: int  # level 0: one row of u32 per slot, ended by SENTINEL unless full
+    links_stride: int  # bytes per row
+    M0: int
+    upper: int  # levels 1..: one row per slot and level, a slot's rows one after another
+    upper_stride: int
+    M: int
+    offsets: int  # u32 per slot: its first row in upper
+    capacity: int  # slots that links and vectors both have room for
+
+
+class Work(NamedTuple):
+    """Addresses of one thread's scratch memory (`index.scratch`)."""
+
+    visited: int  # u8 per slot: the epoch of its last visit
+    pool: int  # keys of candidates
+    pool_vectors: int  # room: 8 * pool_vectors keys
+    results: int  # keys of results, as much room
+    fresh: int  # u32 list of one row's unvisited slots
+
+
+class Filter(NamedTuple):
+    """What may be returned: slots below limit that are in the set at address `allowed` (0: all)."""
+
+    limit: int
+    allowed: int
+    copies: int  # 1 to follow links to copies
+
+
+@njit
+def row_of(graph, slot, level):
+    """Address of a slot's row of links at a level."""
+    if level == 0:
+        return graph.links + slot * graph.links_stride
+    return graph.upper + (get_u32(graph.offsets + slot * 4) + level - 1) * graph.upper_stride
+
+
+@njit
+def descend(space, graph, query, scale, entry, top, bottom):
+    """Greedy search (ef = 1) from the entry at level `top` down to level `bottom` + 1; returns the nearest slot met."""
+    best = entry
+    nearest = make_key(distance(space, query, scale, best), 0)
+    for level in range(top, bottom, -1):
+        moved = True
+        while moved:
+            moved = False
+            row = row_of(graph, best, level)
+            for t in range(graph.M):
+                slot = get_u32(row + t * 4)
+                if slot == SENTINEL:
+                    break
+                if slot < graph.capacity:
+                    key = make_key(distance(space, query, scale, slot), 0)
+                    if key < nearest:
+                        nearest, best, moved = key, slot, True
+    return best
+
+
+@njit
+def _unvisited(space, graph, work, epoch, row, width, copies):
+    """List the slots of a row that this search has not met, mark them, and send for their vectors.
+
+    Marks and list are written without branches: whether a slot was visited is unpredictable.
+    """
+    n = 0
+    for t in range(width):
+        link = get_u32(row + t * 4)
+        if link == SENTINEL:
+            break
+        slot = link & _SLOT
+        if slot >= graph.capacity or (link != slot and copies == 0):
+            continue
+        mark = work.visited + slot
+        new = get_u8(mark) != epoch
+        set_u8(mark, epoch)
+        set_u32(work.fresh + n * 4, slot)
+        n += int(new)
+    lines = min(space.dim * 4, 256)
+    for t in range(min(n, 4)):
+        vector = space.vectors + get_u32(work.fresh + t * 4) * space.dim * 4
+        for line in range(0, lines, 64):
+            prefetch(vector + line)
+    return n
+
+
+@njit
+def walk(space, graph, work, epoch, level, query, scale, vectors, results, result_vectors, wanted):
+    """Beam search at one level from the keys in the pool, which are marked visited.
+
+    vectors: the pool's size in use. results == work.pool: one pool serves both. Returns 1 if a slot at or beyond
+    wanted.limit was met, else 0.
+    """
+    pool, fresh = work.pool, work.fresh
+    apart = results != pool
+    beyond = 0
+    width = graph.M0 if level == 0 else graph.M
+    end = results + result_vectors * 64 - 8
+    bytes_ = space.dim * 4
+    while True:
+        first = pool_first_open(pool, vectors)
+        if first >= vectors * 8:
+            break
+        key = get_i64(pool + first * 8)
+        bound = get_i64(end)
+        if key > bound:
+            break
+        set_i64(pool + first * 8, key | 1)
+        n = _unvisited(space, graph, work, epoch, row_of(graph, key_slot(key), level), width, wanted.copies)
+        for t in range(n):
+            if t + 4 < n:
+                ahead = space.vectors + get_u32(fresh + (t + 4) * 4) * bytes_
+                for line in range(0, min(bytes_, 256), 64):
+                    prefetch(ahead + line)
+            slot = get_u32(fresh + t * 4)
+            key = make_key(distance(space, query, scale, slot), slot)
+            if key < bound:
+                prefetch_l2(row_of(graph, slot, level))
+                pool_insert(pool, vectors, key)
+                usable = slot < wanted.limit
+                beyond |= int(not usable)
+                if apart and usable and (wanted.allowed == 0 or has_bit(wanted.allowed, slot) != 0):
+                    pool_insert(results, result_vectors, key)
+                bound = get_i64(end)
+    return beyond
+
+
+@njit
+def _widened(ef_vectors, room, wanted, slots):
+    """Size of the candidates' pool: as much larger than the results' as allowed slots are rare (sampled)."""
+    if wanted.allowed == 0:
+        return min(room, ef_vectors + (ef_vectors >> 1) + 1)
+    words = (slots + 63) >> 6
+    step = max(words >> 8, 1)
+    ones, seen = 0, 0
+    for w in range(0, words, step):
+        ones += popcount(get_i64(wanted.allowed + w * 8))
+        seen += 64
+    return min(room, ef_vectors * (seen + seen // 4) // max(ones, 1) + 1)
+
+
+@njit
+def search(space, graph, work, epoch, entry, top, query, scale, ef, wanted, apart, slots, distances):
+    """The nearest len(slots) slots of the graph by beam search of width ef >= len(slots); returns how many.
+
+    query: address of (dim,) float32. apart = 0 walks with one pool, which needs every slot to be wanted: if one is
+    met that is not, the answer is -1 and the caller asks again with apart = 1.
+    """
+    start = descend(space, graph, query, scale, entry, top, 0)
+    set_u8(work.visited + start, epoch)
+    key = make_key(distance(space, query, scale, start), start)
+    result_vectors = (ef + 7) >> 3
+    pool_clear(work.pool, result_vectors)
+    if apart == 0:
+        pool_insert(work.pool, result_vectors, key)
+        beyond = walk(space, graph, work, epoch, 0, query, scale, result_vectors, work.pool, result_vectors, wanted)
+        if beyond or start >= wanted.limit:
+            return -1
+        return drain(work.pool, slots.shape[0], slots, distances)
+    vectors = _widened(result_vectors, work.pool_vectors, wanted, min(graph.capacity, wanted.limit))
+    pool_clear(work.pool, vectors)
+    pool_clear(work.results, result_vectors)
+    pool_insert(work.pool, vectors, key)
+    if start < wanted.limit and (wanted.allowed == 0 or has_bit(wanted.allowed, start) != 0):
+        pool_insert(work.results, result_vectors, key)
+    walk(space, graph, work, epoch, 0, query, scale, vectors, work.results, result_vectors, wanted)
+    return drain(work.results, slots.shape[0], slots, distances)
+
+
+@njit
+def flood(graph, entry, marks, queue):
+    """Set marks[slot] = 1 for every slot that level-0 links lead to from the entry; returns how many.
+
+    marks: (n,) uint8 zeros, queue: (n,) uint32; links to slots beyond them are left aside.
+    """
+    marks[entry] = 1
+    queue[0] = entry
+    done, count = 0, 1
+    while done < count:
+        row = graph.links + np.int64(queue[done]) * graph.links_stride
+        done += 1
+        for t in range(graph.M0):
+            link = get_u32(row + t * 4)
+            if link == SENTINEL:
+                break
+            slot = link & _SLOT
+            if slot < marks.shape[0] and marks[slot] == 0:
+                marks[slot] = 1
+                queue[count] = slot
+                count += 1
+    return count

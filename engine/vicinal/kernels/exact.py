@@ -1,0 +1,80 @@
+"""Exact k nearest rows by scanning: a range of slots or a list of them, with an optional set of allowed slots."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vicinal.kernels import njit
+from vicinal.kernels.distance import distance
+from vicinal.kernels.heap import pool_clear, pool_insert
+from vicinal.kernels.simd import get_i64, get_u32, key_distance, key_slot, lowest_bit, make_key, prefetch_l2
+
+__all__ = ["drain", "scan_list", "scan_range"]
+
+
+@njit
+def drain(pool, count, slots, distances):
+    """Write the first `count` entries of a pool to the output arrays; stop at the first empty one.
+
+    Returns how many were written.
+    """
+    for i in range(count):
+        key = get_i64(pool + i * 8)
+        slot = key_slot(key)
+        if slot == 0x7FFFFFFF:
+            return i
+        slots[i] = np.uint32(slot)
+        distances[i] = key_distance(key)
+    return count
+
+
+@njit
+def _offer(space, query, scale, slot, pool, vectors, last):
+    """Insert the slot if it beats the pool's last entry; return the last entry's key."""
+    key = make_key(distance(space, query, scale, slot), slot)
+    if key < last:
+        pool_insert(pool, vectors, key)
+        return get_i64(pool + vectors * 64 - 8)
+    return last
+
+
+@njit
+def scan_range(space, query, scale, start, stop, allowed, pool, slots, distances):
+    """The nearest len(slots) of slots start .. stop - 1; allowed is the address of a set's words, or 0.
+
+    pool: address of a pool's first entry with room for len(slots) rounded up to eight. Ties go by slot.
+    """
+    k = slots.shape[0]
+    vectors = (k + 7) >> 3
+    pool_clear(pool, vectors)
+    last = get_i64(pool + vectors * 64 - 8)
+    if allowed == 0:
+        for slot in range(start, stop):
+            last = _offer(space, query, scale, slot, pool, vectors, last)
+        return drain(pool, k, slots, distances)
+    for w in range(start >> 6, (stop + 63) >> 6):
+        word = get_i64(allowed + w * 8)
+        while word != 0:
+            slot = w * 64 + lowest_bit(word)
+            word &= word - 1
+            if start <= slot < stop:
+                last = _offer(space, query, scale, slot, pool, vectors, last)
+    return drain(pool, k, slots, distances)
+
+
+@njit
+def scan_list(space, query, scale, listed, count, pool, slots, distances):
+    """The nearest len(slots) of `count` slots listed as uint32 at an address; their rows arrive by prefetch."""
+    k = slots.shape[0]
+    vectors = (k + 7) >> 3
+    pool_clear(pool, vectors)
+    last = get_i64(pool + vectors * 64 - 8)
+    bytes_ = space.dim * 4
+    lines = min(bytes_, 2048)
+    for i in range(count):
+        if i + 2 < count:
+            ahead = space.vectors + get_u32(listed + (i + 2) * 4) * bytes_
+            for line in range(0, lines, 64):
+                prefetch_l2(ahead + line)
+        last = _offer(space, query, scale, get_u32(listed + i * 4), pool, vectors, last)
+    return drain(pool, k, slots, distances)
