@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from vicinal import limits
 from vicinal.errors import InvalidVector, LimitExceeded
-from vicinal.schema import Dense
 from vicinal.types import Metric
 
 __all__ = ["as_matrix", "as_query", "as_tokens", "check_finite", "inverse_norms"]
@@ -69,19 +68,19 @@ def as_matrix(value: Any, dim: int, name: str = "vectors") -> NDArray[np.float32
     return _as_float32(array, name)
 
 
-def as_query(value: Any, spec: Dense, name: str = "vector") -> NDArray[np.float32]:
+def as_query(value: Any, dim: int, metric: Metric, name: str = "vector") -> NDArray[np.float32]:
     """One checked query vector (dim,) float32."""
     array = _as_array(value, name)
-    if array.shape != (spec.dim,):
+    if array.shape != (dim,):
         raise InvalidVector(
-            f"{name} must have {spec.dim} numbers, not shape {array.shape}",
+            f"{name} must have {dim} numbers, not shape {array.shape}",
             field=name,
             value=array.shape,
-            limit=spec.dim,
+            limit=dim,
         )
     query = _as_float32(array, name)
     squares = check_finite(query[None], name)
-    if spec.metric is Metric.COSINE:
+    if metric is Metric.COSINE:
         inverse_norms(query[None], squares, name)
     return query
 

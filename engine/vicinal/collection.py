@@ -131,7 +131,7 @@ class Collection:
         name = self.schema.resolve(using, Dense)
         spec = self.schema.fields[name]
         assert isinstance(spec, Dense), "resolve returns a dense field"
-        query = as_query(vector, spec)
+        query = as_query(vector, spec.dim, spec.metric)
         k, ef = self._bounds(k, ef)
         view = self._view
         target = self._target(view, name, spec, filter)
@@ -173,7 +173,7 @@ class Collection:
         counts = np.zeros(len(queries), np.int64)
         for row, (query, one) in enumerate(zip(queries, filters, strict=True)):
             target = targets.get(id(one)) or targets.setdefault(id(one), self._target(view, name, spec, one))
-            found = search(target, as_query(query, spec), k, plan_search(target, k, ef, exact))
+            found = search(target, as_query(query, spec.dim, spec.metric), k, plan_search(target, k, ef, exact))
             m = counts[row] = len(found.slots)
             ids[row, :m] = view.ids.at(found.slots) if view.ids.texts else view.ids.numbers[found.slots]
             scores[row, :m] = scores_of(spec.metric, found.distances)

@@ -39,18 +39,21 @@ class Database:
         self._closed = False
         self._memory = str(target) == MEMORY
         self._directory = None if self._memory else Path(target)
-        if self._directory is not None:
+        if self._directory is None:
+            self._names = DatabaseCatalog.open(self._files, MEMORY)
+        else:
             self._open_directory(self._directory)
 
     def _open_directory(self, directory: Path) -> None:
+        names = directory / "database.db"
         if not self._read_only:
-            self._files.mkdir(directory)
-            self._files.mkdir(directory / "collections")
-        elif not (directory / "database.db").exists():
+            for parent in (*reversed(directory.parents), directory, directory / "collections"):
+                self._files.mkdir(parent)
+        elif not self._files.exists(names):
             raise NotFound(f"{directory} is no database", field="target", value=str(directory))
         self._lock = self._files.lock(directory / "LOCK", shared=self._read_only)
         try:
-            self._names = DatabaseCatalog(self._files, directory / "database.db", read_only=self._read_only)
+            self._names = DatabaseCatalog.open(self._files, names, read_only=self._read_only)
             if not self._read_only:
                 self._remove_orphans(directory)
         except BaseException:
@@ -58,7 +61,7 @@ class Database:
             raise
 
     def _remove_orphans(self, directory: Path) -> None:
-        known = {uid for _, uid in self._names.list()}
+        known = set(self._names.list().values())
         for entry in self._files.listdir(directory / "collections"):
             if entry not in known:
                 self._files.remove_tree(directory / "collections" / entry)
@@ -97,50 +100,54 @@ class Database:
         schema = Schema(_fields(dim, metric, vectors, options))
         with self._guard:
             self._check_writable()
-            if name in self.list_collections():
+            if name in self._names.list():  # before a directory is made; `create` looks again
                 raise AlreadyExists(f"collection {name!r} already exists!", field="name", value=name)
             uid = str(uuid.uuid4())
-            place = None if self._directory is None else self._directory / "collections" / uid
-            opened = create(self._files, place, schema)
-            if not self._memory:
-                self._names.create(name, uid)
-            made = self._open[name] = Collection(name, opened)
+            opened = create(self._files, self._place(uid), schema)
+            self._names.create(name, uid)
+            made = self._open[uid] = Collection(name, opened)
             return made
 
+    def _place(self, uid: str) -> Path | None:
+        return None if self._directory is None else self._directory / "collections" / uid
+
     def collection(self, name: str) -> Collection:
-        """The collection of that name, recovered from its files on first use; NotFound otherwise."""
+        """The collection of that name or alias, recovered from its files on first use; NotFound otherwise."""
         with self._guard:
             self._check_open()
-            found = self._open.get(name)
-            if found is not None:
-                return found
-            uid = None if self._memory else self._names.resolve(name)
-            if uid is None:
-                raise NotFound(f"no collection {name!r}", field="collection", value=name)
-            assert self._directory is not None, "names are resolved on disk only"
-            opened = open_collection(self._files, self._directory / "collections" / uid, read_only=self._read_only)
-            made = self._open[name] = Collection(name, opened, read_only=self._read_only)
-            return made
+            uid = self._names.resolve(name)
+            found = self._open.get(uid)
+            if found is None:
+                place = self._place(uid)
+                assert place is not None, "collections in memory stay open"
+                opened = open_collection(self._files, place, read_only=self._read_only)
+                found = self._open[uid] = Collection(name, opened, read_only=self._read_only)
+            return found
 
     def list_collections(self) -> list[str]:
         """Names, sorted."""
         with self._guard:
             self._check_open()
-            return sorted(self._open if self._memory else (name for name, _ in self._names.list()))
+            return sorted(self._names.list())
 
     def drop_collection(self, name: str) -> None:
         """Remove a collection and its files; NotFound when there is none."""
         with self._guard:
             self._check_writable()
-            if name not in self.list_collections():
-                raise NotFound(f"no collection {name!r}", field="collection", value=name)
-            uid = None if self._memory else self._names.resolve(name)
-            opened = self._open.pop(name, None)
+            uid = self._names.drop(name)
+            opened = self._open.pop(uid, None)
             if opened is not None:
                 opened.close()
-            if uid is not None and self._directory is not None:
-                self._names.drop(name)
-                self._files.remove_tree(self._directory / "collections" / uid)
+            place = self._place(uid)
+            if place is not None:
+                self._files.remove_tree(place)
+
+    def set_alias(self, alias: str, name: str) -> None:
+        """Let `alias` lead to collection `name`, also when it led elsewhere before, in one step."""
+        check_name(alias, "alias")
+        with self._guard:
+            self._check_writable()
+            self._names.set_alias(alias, name)
 
     def close(self) -> None:
         """Finish queued writes, save snapshots, give the lock back. A second call does nothing."""
@@ -150,8 +157,8 @@ class Database:
             self._closed = True
             for collection in self._open.values():
                 collection.close()
+            self._names.close()
             if self._directory is not None:
-                self._names.close()
                 self._lock.release()
 
     def _check_open(self) -> None:

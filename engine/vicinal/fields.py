@@ -80,6 +80,9 @@ class FieldStore(Protocol):
     def extend_index(self, n: int, cancel: Cancel) -> None:
         """Take slots indexed..n into the graph, or fewer when cancelled."""
 
+    def rewind(self, n: int) -> None:
+        """Forget slots from n on, which no commit holds."""
+
     def tail_bytes(self, n: int) -> int:
         """Bytes that a query scans because they are not in the graph yet."""
 
@@ -153,6 +156,10 @@ class DenseField(_Indexed):
         """Picture of the first n slots."""
         graph = self._picture()  # before the rows: what it links to must lie inside their map
         return DenseView(self._rows(), graph, graph.n if graph else 0, self._presence.bits(n))
+
+    def rewind(self, n: int) -> None:
+        """Forget rows from n on."""
+        self._vectors.rewind(n)
 
     def extend_index(self, n: int, cancel: Cancel) -> None:
         """Take slots up to n into the graph."""
@@ -232,6 +239,12 @@ class MultiField(_Indexed):
         present = self._presence.bits(n)
         tokens = self._token_rows()
         return MultiView(tokens, self._encoder, proxies, graph, graph.n if graph else 0, present)
+
+    def rewind(self, n: int) -> None:
+        """Forget slots from n on, and their tokens."""
+        self._tokens.rewind(int(self._ends[n - 1]) if n else 0)
+        self._ends_file.rewind(n)
+        self._count = n
 
     def extend_index(self, n: int, cancel: Cancel) -> None:
         """Encode proxies of the slots up to n and take them into the graph."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.errors import CorruptData
+from vicinal.errors import CorruptData, FormatTooNew
 from vicinal.fields import TOKEN_END, DenseField, FieldStore, MultiField, ends_file, token_file, vector_file
 from vicinal.schema import Dense, Multi, Schema
 from vicinal.storage import snapshots
@@ -69,9 +69,7 @@ def open_collection(files: Files, directory: Path, *, read_only: bool = False) -
     row_files: dict[str, RowFile] = {}
     for field, spec in schema.fields.items():
         for name, width in row_widths(field, spec).items():
-            file = RowFile.open(files, directory / name, width, last.counts.get(name, 0), read_only=read_only)
-            file.verify(catalog.crcs(name))
-            row_files[name] = file
+            row_files[name] = _open_rows(files, directory, name, width, catalog, read_only=read_only)
     numbers, texts, masks, dead = catalog.load_ids()
     fields = {name: _field(name, spec, row_files) for name, spec in schema.fields.items()}
     for bit, field_store in enumerate(fields.values()):
@@ -88,26 +86,42 @@ def open_collection(files: Files, directory: Path, *, read_only: bool = False) -
     return Opened(schema, catalog, fields, view, dead, directory, files)
 
 
+def _open_rows(files: Files, directory: Path, name: str, width: int, catalog: Catalog, *, read_only: bool) -> RowFile:
+    last, crcs = catalog.last, catalog.crcs(name)
+    return RowFile.open(
+        files,
+        directory / name,
+        width,
+        last.counts.get(name, 0),
+        read_only=read_only,
+        crcs=crcs,
+        between=(last.since.get(name, 0), last.seq),
+    )
+
+
 def _load_snapshots(
     files: Files, directory: Path, catalog: Catalog, fields: Mapping[str, FieldStore], rows: int
 ) -> None:
-    for name, (file, _) in catalog.snapshots().items():
-        if name not in fields:
+    for stem in catalog.snapshots():
+        field = stem.rpartition("@")[0]
+        if field not in fields:
             continue
         try:
-            fields[name].restore(snapshots.load(files, directory / file), rows)
-        except (CorruptData, FileNotFoundError):
+            fields[field].restore(snapshots.load(files, directory / f"{stem}.snapshot"), rows)
+        except (CorruptData, FormatTooNew):
             continue  # derived: the indexer builds it again, and answers are exact meanwhile
 
 
 def save_snapshot(opened: Opened, name: str, graph: bytes, covered: int) -> None:
     """Publish a field's graph: file first, then the catalogue's pointer, then the old file goes."""
     assert opened.directory is not None, "collections in memory have no snapshots"
-    file = snapshots.publish(opened.files, opened.directory, f"{name or 'vectors'}-{covered}.graph", [graph])
-    previous = opened.catalog.snapshots().get(name)
-    opened.catalog.set_snapshot(name, file, covered)
-    if previous is not None and previous[0] != file:
-        opened.files.remove(opened.directory / previous[0])
+    stem = f"{name}@{covered}"
+    snapshots.publish(opened.files, opened.directory, stem, [graph])
+    old = [known for known in opened.catalog.snapshots() if known.rpartition("@")[0] == name and known != stem]
+    opened.catalog.set_snapshot(stem, opened.catalog.last.seq)
+    for known in old:
+        opened.catalog.drop_snapshot(known)
+    snapshots.remove_old(opened.files, opened.directory, opened.catalog.snapshots())
 
 
 def row_widths(name: str, spec: Dense | Multi) -> dict[str, int]:

@@ -96,7 +96,7 @@ class Multi:
         _whole(self.repetitions, "repetitions", 1, 1000)
         _whole(self.simhash_projections, "simhash_projections", 0, 16)
         if self.projection_dimension is not None:
-            _whole(self.projection_dimension, "projection_dimension", 1, self.dim)
+            _whole(self.projection_dimension, "projection_dimension", 1, limits.DIM_MAX)
         if self.store not in ("int8", "float32"):
             raise InvalidArgument(
                 "store must be int8 or float32", field="store", value=self.store, limit=["int8", "float32"]

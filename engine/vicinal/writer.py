@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from vicinal import limits
 from vicinal.batch import Batch
-from vicinal.errors import Closed, LimitExceeded, ReadOnly, VicinalError
+from vicinal.errors import Closed, InvalidArgument, LimitExceeded, ReadOnly, StorageFull
 from vicinal.fields import FieldStore, growable
 from vicinal.storage.catalog import Catalog, Commit, NewPoint
 from vicinal.types import PointId
@@ -184,13 +184,10 @@ class Writer:
     def _write(self, group: list[_Pending]) -> None:
         try:
             results = self._commit([operation for operation, _ in group])
-        except LimitExceeded as error:  # refused before anything was appended
+        except (InvalidArgument, LimitExceeded, StorageFull) as error:  # nothing of it stays: writes may go on
             outcome: BaseException = error
-        except (VicinalError, OSError, MemoryError) as error:
+        except BaseException as error:  # noqa: BLE001  a defect of ours must not leave callers waiting either
             # what reached the disk is unknown: refuse writes until recovery has looked at it
-            self._failure = error
-            outcome = error if isinstance(error, VicinalError) else ReadOnly(f"a write failed: {error}")
-        except BaseException as error:  # noqa: BLE001  a defect of ours must not leave callers waiting
             self._failure = outcome = error
         else:
             for (_, done), result in zip(group, results, strict=True):
@@ -209,11 +206,23 @@ class Writer:
         n = view.n + len(group.points)
         if n > limits.SLOTS_MAX:
             raise LimitExceeded("the collection is full", field="slots", value=n, limit=limits.SLOTS_MAX)
-        self._append(operations, view.n)
-        self._sync(view.seq)
-        self._catalog.commit(self._commit_row(seq, n, group))
+        self._store(operations, group, view, n)
         self._publish(seq, n, group)
         return results
+
+    def _store(self, operations: Sequence[Operation], group: _Group, view: View, n: int) -> None:
+        """Append, sync, commit. A full disk leaves everything as it was, except in the middle of a sync."""
+        try:
+            self._append(operations, view.n)
+            try:
+                self._sync(view.seq)
+            except StorageFull as error:  # the kernel may have dropped pages: what a retry says is worth nothing
+                raise ReadOnly(f"a sync failed: {error}") from error
+            self._catalog.commit(self._commit_row(view.seq + 1, n, group))
+        except StorageFull:
+            for field in self._fields.values():
+                field.rewind(view.n)
+            raise
 
     def _apply(self, group: _Group, operation: Operation, view: View) -> int:
         if isinstance(operation, Upsert):
