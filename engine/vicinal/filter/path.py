@@ -1,0 +1,63 @@
+"""Keys of payload attributes: dotted JSON paths, as Qdrant writes them.
+
+`country.name` goes into objects, `tags[]` into the elements of an array, `"a.b".c` quotes a key that holds
+dots, brackets or nothing. A path is a tuple of its steps: a string is a key of an object, None is "every
+element of the array".
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+from vicinal.errors import InvalidFilter
+
+__all__ = ["KEY_TEXT_MAX", "Path", "parse_key", "render_path"]
+
+Path = tuple[str | None, ...]
+
+KEY_TEXT_MAX: Final = 1_024  # characters; a longer key is a mistake, and keys are cached
+
+_STEP = re.compile(r'(?:"(?P<quoted>[^"]*)"|(?P<plain>[^."\[\]]+))(?P<arrays>(?:\[\])*)(?P<dot>\.?)')
+_PLAIN = re.compile(r'[^."\[\]]+')
+
+
+@lru_cache(maxsize=4_096)
+def parse_key(key: str) -> Path:
+    """The steps of a key; InvalidFilter names the character where it stops being a path."""
+    if not key or len(key) > KEY_TEXT_MAX:
+        raise InvalidFilter(
+            f"a key must have 1 to {KEY_TEXT_MAX} characters, this one has {len(key)}",
+            field="key",
+            limit=KEY_TEXT_MAX,
+        )
+    steps: list[str | None] = []
+    at, more = 0, True
+    while more:
+        step = _STEP.match(key, at)
+        if step is None:
+            raise InvalidFilter(
+                f"key {key[:80]!r} cannot be read at character {at}: write country.name, tags[], or "
+                '"a.b".c for a key with dots; positions such as tags[0] are not supported',
+                field="key",
+                value=key,
+            )
+        plain = step["plain"]
+        steps.append(step["quoted"] if plain is None else plain)
+        steps.extend([None] * (len(step["arrays"]) // 2))
+        at, more = step.end(), bool(step["dot"])
+    if at != len(key):
+        raise InvalidFilter(f"key {key[:80]!r} cannot be read at character {at}", field="key", value=key)
+    return tuple(steps)
+
+
+def render_path(path: Path) -> str:
+    """The key that `parse_key` turns into this path (for keys without double quotes)."""
+    text = ""
+    for step in path:
+        if step is None:
+            text += "[]"
+        else:
+            text += "." * bool(text) + (step if _PLAIN.fullmatch(step) else f'"{step}"')
+    return text
