@@ -23,7 +23,8 @@ def scores_of(metric: Metric, distances: NDArray[np.float32]) -> NDArray[np.floa
         return roots
     if metric is Metric.DOT:
         return -distances
-    return np.clip(np.float32(1) - distances, np.float32(-1), np.float32(1))
+    cosines: NDArray[np.float32] = np.clip(np.float32(1) - distances, np.float32(-1), np.float32(1))
+    return cosines
 
 
 def _has(present: Bits | None, slot: int) -> bool:
@@ -34,7 +35,8 @@ def _vector(field: DenseView | MultiView, slot: int) -> NDArray[np.float32] | No
     if not _has(field.present, slot):
         return None
     if isinstance(field, DenseView):
-        return field.rows.vectors[slot].copy()
+        row: NDArray[np.float32] = field.rows.vectors[slot].copy()
+        return row
     tokens, ends, scales = field.tokens
     start = int(ends[slot - 1]) if slot else 0
     matrix: NDArray[np.float32] = tokens[start : int(ends[slot])].astype(np.float32) * scales[slot]

@@ -20,7 +20,7 @@ from vicinal.collection import Collection
 from vicinal.errors import AlreadyExists, Closed, InvalidArgument, NotFound, ReadOnly
 from vicinal.maintenance import create, open_collection
 from vicinal.schema import Dense, Field, Multi, Schema, check_name, from_mapping
-from vicinal.storage.catalog import DatabaseCatalog
+from vicinal.storage.database_catalog import DatabaseCatalog
 from vicinal.storage.files import Files
 
 __all__ = ["Database"]

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from vicinal.batch import DensePart, MultiPart
 from vicinal.casting import inverse_norms
-from vicinal.index.hnsw import GraphPicture, HnswIndex
+from vicinal.index.graph import GraphPicture
+from vicinal.index.hnsw import HnswIndex
 from vicinal.multivector.fde import FixedDimensionalEncoder
 from vicinal.multivector.tokens import dequantise_tokens, quantise_tokens
 from vicinal.schema import Dense, Multi

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from vicinal import limits
 from vicinal.index.exact import exact_search, exact_search_list
-from vicinal.index.hnsw import GraphPicture, search_graph
+from vicinal.index.graph import GraphPicture
+from vicinal.index.hnsw import search_graph
 from vicinal.types import Bits, Metric, Rows
 from vicinal.view import count_bits, slots_from_bits
 

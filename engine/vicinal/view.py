@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vicinal.types import Bits, PointId, Rows, TokenRows
 
 if TYPE_CHECKING:
-    from vicinal.index.hnsw import GraphPicture
+    from vicinal.index.graph import GraphPicture
     from vicinal.multivector.fde import FixedDimensionalEncoder
 
 __all__ = [
