@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vicinal.index.graph import GraphPicture
 from vicinal.index.hnsw import search_graph
 from vicinal.index.structure import in_degrees, structure_problems
-from vicinal.kernels.beam import flood
+from vicinal.kernels.reach import flood
 from vicinal.types import Metric, Rows
 
 __all__ = ["GraphReport", "check_graph", "self_recall", "unreachable"]

@@ -19,11 +19,13 @@ from vicinal.index.structure import in_degrees
 from vicinal.kernels.beam import Filter, Work, search
 from vicinal.kernels.bitset import words_of
 from vicinal.kernels.insert import ENTRY, EPOCH, STATE, TOP, Builder, draw_levels, insert
+from vicinal.kernels.reach import mend
 from vicinal.types import Bits, HnswParams, Metric, Rows
 
 __all__ = ["HnswIndex", "search_graph"]
 
 _CHUNK = 128  # slots inserted per kernel call: some tens of milliseconds without a look at `cancel`
+_MEND_SHARE = 32  # look for unreachable slots when a 32nd of them is new: a pass over all links
 _POOL_VECTORS_MAX = 1024  # candidates kept under a filter: 8,192
 
 
@@ -41,6 +43,7 @@ class HnswIndex:
         self._in_degrees: NDArray[np.uint32] = aligned((0,), np.uint32)
         self._state = np.zeros(STATE, np.int64)
         self._state[ENTRY] = -1
+        self._mended = 0
         self._scratch = Scratch()
         self._lists = aligned((2, 512), np.uint32)
         self._ranked = aligned((600,), np.int64)
@@ -57,12 +60,9 @@ class HnswIndex:
     def extend(self, rows: Rows, stop: int, cancel: Callable[[], bool] | None = None) -> None:
         """Insert slots n .. stop - 1, whose rows must be in place; returns early when `cancel()` is true.
 
-        `n` says how far it came. The result does not depend on how slots are batched.
+        `n` says how far it came. Equal slots in equal batches give equal bytes.
         """
-        if rows.vectors.shape[1] != self.dim or len(rows.vectors) < stop:
-            raise ValueError(f"rows {rows.vectors.shape} do not hold {stop} vectors of {self.dim} dimensions")
-        if self.metric is Metric.COSINE and len(rows.inv_norms) < stop:
-            raise ValueError(f"inv_norms holds {len(rows.inv_norms)} rows, {stop} are needed under cosine")
+        self._check(rows, stop)
         space = space_of(self.metric, rows)
         while self.n < stop:
             if cancel is not None and cancel():
@@ -72,6 +72,25 @@ class HnswIndex:
             graph = self._arrays.addresses(end)
             insert(space, graph, self._work(graph.capacity), self._builder(), self.n, end)
             self.n = end
+        if self.n - self._mended > self.n // _MEND_SHARE:
+            self.mend(rows)
+
+    def _check(self, rows: Rows, stop: int) -> None:
+        if rows.vectors.shape[1] != self.dim or len(rows.vectors) < stop:
+            raise ValueError(f"rows {rows.vectors.shape} do not hold {stop} vectors of {self.dim} dimensions")
+        if self.metric is Metric.COSINE and len(rows.inv_norms) < stop:
+            raise ValueError(f"inv_norms holds {len(rows.inv_norms)} rows, {stop} are needed under cosine")
+
+    def mend(self, rows: Rows) -> int:
+        """Make every slot reachable from the entry point; returns how many were not. `extend` calls it now and then."""
+        self._check(rows, self.n)
+        if self.n == 0:
+            return 0
+        graph = self._arrays.addresses(self.n)
+        marks, queue = np.empty(self.n, np.uint8), np.empty(self.n, np.uint32)
+        space = space_of(self.metric, rows)
+        self._mended = self.n
+        return int(mend(space, graph, self._work(graph.capacity), self._builder(), marks, queue))
 
     def _make_room(self, end: int, stop: int) -> None:
         """Draw the levels of slots n .. end - 1 and see that every array holds them."""
@@ -125,7 +144,8 @@ class HnswIndex:
         """
         picture, upper_used = snapshot.decode(buffer, params.M, slots)
         index = cls(metric, dim, params)
-        index.n, index._arrays, index._upper_used = picture.n, picture.arrays, upper_used
+        index.n = index._mended = picture.n
+        index._arrays, index._upper_used = picture.arrays, upper_used
         index._in_degrees = aligned((picture.arrays.capacity,), np.uint32)
         index._in_degrees[: picture.n] = in_degrees(picture)
         index._state[ENTRY], index._state[TOP] = picture.entry, picture.top

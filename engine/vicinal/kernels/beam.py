@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
 from vicinal.kernels import njit
 from vicinal.kernels.bitset import has_bit
 from vicinal.kernels.distance import distance
@@ -36,7 +34,7 @@ from vicinal.kernels.simd import (
     set_u32,
 )
 
-__all__ = ["COPY", "Filter", "Graph", "Work", "descend", "flood", "row_of", "search", "walk"]
+__all__ = ["COPY", "Filter", "Graph", "Work", "descend", "row_of", "search", "walk"]
 
 COPY = 0x80000000  # flag of a link that leads to an exact copy
 _SLOT = 0x7FFFFFFF
@@ -210,27 +208,3 @@ def search(space, graph, work, epoch, entry, top, query, scale, ef, wanted, apar
         pool_insert(work.results, result_vectors, key)
     walk(space, graph, work, epoch, 0, query, scale, vectors, work.results, result_vectors, wanted)
     return drain(work.results, slots.shape[0], slots, distances)
-
-
-@njit
-def flood(graph, entry, marks, queue):
-    """Set marks[slot] = 1 for every slot that level-0 links lead to from the entry; returns how many.
-
-    marks: (n,) uint8 zeros, queue: (n,) uint32; links to slots beyond them are left aside.
-    """
-    marks[entry] = 1
-    queue[0] = entry
-    done, count = 0, 1
-    while done < count:
-        row = graph.links + np.int64(queue[done]) * graph.links_stride
-        done += 1
-        for t in range(graph.M0):
-            link = get_u32(row + t * 4)
-            if link == SENTINEL:
-                break
-            slot = link & _SLOT
-            if slot < marks.shape[0] and marks[slot] == 0:
-                marks[slot] = 1
-                queue[count] = slot
-                count += 1
-    return count

@@ -38,7 +38,7 @@ from vicinal.kernels.simd import (
     set_u32,
 )
 
-__all__ = ["ENTRY", "EPOCH", "LEVEL_MAX", "STATE", "TOP", "Builder", "draw_levels", "insert", "mix"]
+__all__ = ["ENTRY", "EPOCH", "LEVEL_MAX", "STATE", "TOP", "Builder", "draw_levels", "insert", "mix", "next_epoch"]
 
 LEVEL_MAX = 30
 ENTRY, TOP, EPOCH = 0, 1, 2  # positions in the builder's state
@@ -77,7 +77,7 @@ def draw_levels(start, stop, M, seed, out):
 
 
 @njit
-def _next_epoch(state, visited, capacity):
+def next_epoch(state, visited, capacity):
     """A fresh epoch for the table of visited slots, which is wiped when the epochs are used up."""
     epoch = get_i64(state + EPOCH * 8) + 1
     if epoch > 255:
@@ -289,7 +289,7 @@ def _forward(space, graph, work, builder, slot, level, entry, top):
     pool_insert(work.pool, builder.ef_vectors, key)
     every = Filter(_SLOT, 0, 0)
     for lc in range(min(level, top), -1, -1):
-        epoch = _next_epoch(builder.state, work.visited, graph.capacity)
+        epoch = next_epoch(builder.state, work.visited, graph.capacity)
         _reopen(work.pool, builder.ef_vectors, work.visited, epoch)
         walk(space, graph, work, epoch, lc, query, scale, builder.ef_vectors, work.pool, builder.ef_vectors, every)
         if lc == 0:
