@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,13 +20,24 @@ from numpy.typing import NDArray
 from vicinal.errors import Closed, CorruptData, ReadOnly, StorageFull
 from vicinal.storage import catalog_schema as sql
 from vicinal.storage.files import Files
-from vicinal.storage.points import ID_BIAS, Commit, CommitRow, NewPoint, bind_ids, look_up, runs
+from vicinal.storage.points import (
+    CHUNK,
+    ID_BIAS,
+    Commit,
+    CommitRow,
+    NewPoint,
+    bind_ids,
+    bind_payloads,
+    look_up,
+    runs,
+    split_payloads,
+)
 from vicinal.storage.sqlite import MEMORY, Readers, check_format, connect, one, transaction, translated
 
 __all__ = ["Catalog", "Commit", "CommitRow", "NewPoint"]
 
 _CHECKPOINT_PAGES: Final = 4000  # 16 MiB of WAL: rare enough to amortise, small enough to replay at once
-_CHUNK: Final = 1 << 15  # slots per statement of a bulk load
+_LOAD: Final = 1 << 15  # slots per statement of a bulk load
 
 
 class Catalog:
@@ -120,9 +131,9 @@ class Catalog:
             died = c.seq if start in dead else None
             ids = bind_ids([p.id for p in points])
             self._writer.execute(sql.INSERT_POINTS, (start, ids, points[0].fields, c.seq, died))
-            bodies = tuple([p.payload or b"" for p in points])
-            if any(bodies):
-                self._writer.execute(sql.INSERT_PAYLOADS, (start, apsw.carray(bodies), c.seq))
+            bodies = bind_payloads(points)
+            if bodies is not None:
+                self._writer.execute(sql.INSERT_PAYLOADS, (start, bodies, c.seq))
 
     def live_slots(self, ids: Sequence[int | str]) -> list[int | None]:
         """Return the current slot of each id, None where there is none. For the writer's thread."""
@@ -161,22 +172,24 @@ class Catalog:
 
     def payloads(self, slots: Sequence[int], seq: int) -> list[bytes | None]:
         """Return the newest payload of each slot at commit `seq`, in the order asked, None where there is none."""
-        if not len(slots):
-            return []
+        wanted = np.asarray(slots, np.int64)
+        found: list[bytes | None] = []
         with self._reader() as connection:
-            joined = one(connection, sql.PAYLOADS, (apsw.carray(np.asarray(slots, np.int64)), seq))
-        return [item or None for item in joined.split(sql.SEPARATOR)]
+            for first in range(0, len(wanted), CHUNK):
+                piece = apsw.carray(wanted[first : first + CHUNK])
+                found += split_payloads(one(connection, sql.PAYLOADS, (piece, seq)))
+        return found
 
     def payload_range(self, start: int, stop: int, seq: int) -> list[bytes | None]:
         """Return the newest payload at commit `seq` of each slot from `start` to `stop - 1`."""
         found: list[bytes | None] = [None] * max(0, stop - start)
         with self._reader() as connection:
-            for first in range(start, stop, 1024):
-                bounds = (first, min(stop, first + 1024), seq)
-                for slots, joined in connection.execute(sql.PAYLOAD_RANGE, bounds):
-                    if slots is not None:
-                        for slot, item in zip(slots.split(","), joined.split(sql.SEPARATOR), strict=True):
-                            found[int(slot) - start] = item or None
+            for first in range(start, stop, CHUNK):
+                bounds = (first, min(stop, first + CHUNK), seq)
+                rows: list[Any] = connection.execute(sql.PAYLOAD_RANGE, bounds).fetchall()
+                for slots, joined in rows if rows[0][0] is not None else []:
+                    for slot, item in zip(slots.split(","), split_payloads(joined), strict=True):
+                        found[int(slot) - start] = item
         return found
 
     def load_ids(self) -> tuple[NDArray[np.uint64], dict[int, str], NDArray[np.uint32], NDArray[np.bool_]]:
@@ -189,8 +202,8 @@ class Catalog:
         ids, fields = np.zeros(rows, np.uint64), np.zeros(rows, np.uint32)
         strings: dict[int, str] = {}
         with self._reader() as connection:
-            for start in range(0, rows, _CHUNK):
-                stop = min(rows, start + _CHUNK)
+            for start in range(0, rows, _LOAD):
+                stop = min(rows, start + _LOAD)
                 packed = np.frombuffer(one(connection, sql.IDS, (start, stop)) or b"", ">u8,>u4")
                 if len(packed) != stop - start:
                     raise CorruptData(
@@ -199,7 +212,7 @@ class Catalog:
                 ids[start:stop] = packed["f0"] + np.uint64(ID_BIAS)
                 fields[start:stop] = packed["f1"]
                 texts: Any = connection.execute(sql.STRINGS, (start, stop))
-                strings.update(texts)
+                strings.update((slot, text.decode()) for slot, text in texts)
             dead = np.zeros(rows, np.bool_)
             gone = one(connection, sql.DEAD)
         if gone is not None:
@@ -248,7 +261,8 @@ class Catalog:
             self._closed = True
             if self._readers is not None:
                 self._readers.close()
-            self._writer.close()
+            with suppress(apsw.Error):  # what could not be moved out of the WAL is still in it
+                self._writer.close()
 
     # Connections
 

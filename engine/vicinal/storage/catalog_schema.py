@@ -2,8 +2,8 @@
 
     meta      what the collection is (opaque to storage) and the last commit, one row
     files     committed rows of each row file, and the seq of the commit that last changed it
-    points    one row per slot; `id` is the integer id - 2^63 or the text of a string id, so that 7 and
-              "7" differ; `died` is the seq that replaced or deleted it, NULL while it lives
+    points    one row per slot; `id` is the integer id - 2^63, or the UTF-8 bytes of a string id as a BLOB,
+              so that 7 and "7" differ; `died` is the seq that replaced or deleted it, NULL while it lives
     payloads  versions by (slot, seq); NULL is "payload removed"; no row is "never had one"
     blocks    CRC32C of each 1,024-row block of each row file
     snapshots the newest durable snapshot of each derived structure, by name
@@ -20,11 +20,10 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["APPLICATION_ID", "FORMAT", "SEPARATOR", "TABLES"]
+__all__ = ["APPLICATION_ID", "FORMAT", "TABLES"]
 
 APPLICATION_ID: Final = 0x7669636E  # "vicn"
 FORMAT: Final = 1
-SEPARATOR: Final = b"\x1e"
 
 TABLES: Final = """
 CREATE TABLE meta(
@@ -97,6 +96,6 @@ IDS: Final = """
 SELECT unhex(group_concat(format('%016X%08X', iif(typeof(id) = 'integer', id, 0), fields), ''))
 FROM (SELECT id, fields FROM points WHERE slot >= ?1 AND slot < ?2 ORDER BY slot)"""
 
-STRINGS: Final = "SELECT slot, id FROM points WHERE slot >= ?1 AND slot < ?2 AND typeof(id) = 'text'"
+STRINGS: Final = "SELECT slot, id FROM points WHERE slot >= ?1 AND slot < ?2 AND typeof(id) = 'blob'"
 
 DEAD: Final = "SELECT group_concat(slot) FROM points WHERE died IS NOT NULL"

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from vicinal.errors import CorruptData, DatabaseLocked, ReadOnly, StorageFull
 
-__all__ = ["Files", "IoCall", "IoKind", "Lock", "Observer", "OpenFile", "told", "write_error"]
+__all__ = ["Files", "IoCall", "IoKind", "Lock", "Observer", "OpenFile", "told"]
 
 IoKind = Literal["create", "read", "write", "sync", "truncate", "rename", "remove", "mkdir", "sync_dir"]
 Buffer = bytes | bytearray | memoryview
@@ -59,30 +59,37 @@ def told(observer: Observer | None, call: IoCall) -> int | None:
     return None if observer is None else observer.before(call)
 
 
-def write_error(path: Path | str, error: OSError) -> StorageFull | ReadOnly:
-    """Return the typed error of a failed write or sync: a full disk can be mended, anything else cannot.
-
-    After a failed sync Linux may have dropped the pages it could not write, so that a second sync would
-    report success for data that is gone: only reopening tells what is there.
-    """
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return StorageFull(f"no space left to write {path}; free some and write again", field=str(path))
-    return ReadOnly(
-        f"writing {path} failed ({error.strerror or error}); the data directory must be reopened",
-        field=str(path),
-    )
-
-
 def _read_error(path: Path, error: OSError) -> CorruptData:
     return CorruptData(f"{path} cannot be read: {error.strerror or error}", field=str(path))
 
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
+    """A full disk can be mended and the write repeated."""
     try:
         yield
     except OSError as error:
-        raise write_error(path, error) from error
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            message = f"no space left to write {path}; free some and write again"
+            raise StorageFull(message, field=str(path)) from error
+        raise _failed(path, error) from error
+
+
+@contextmanager
+def _syncing(path: Path) -> Iterator[None]:
+    """After a failed sync Linux may have dropped the pages it could not write.
+
+    A second sync would report success for data that is gone: only reopening tells what is there.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _failed(path, error) from error
+
+
+def _failed(path: Path, error: OSError) -> ReadOnly:
+    reason = error.strerror or error
+    return ReadOnly(f"writing {path} failed ({reason}); the data directory must be reopened", field=str(path))
 
 
 class OpenFile:
@@ -124,7 +131,7 @@ class OpenFile:
 
     def fdatasync(self) -> None:
         """Return once data and size of the file are on the device."""
-        with _writing(self.path):
+        with _syncing(self.path):
             told(self._observer, IoCall("sync", str(self.path)))
             os.fdatasync(self._fd)
 
@@ -260,7 +267,7 @@ class Files:
 
     def sync_dir(self, path: Path) -> None:
         """Return once the names in a directory are on the device."""
-        with _writing(path):
+        with _syncing(path):
             told(self.observer, IoCall("sync_dir", str(path)))
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:

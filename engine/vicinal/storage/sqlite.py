@@ -15,7 +15,16 @@ from typing import Any, Final
 import apsw
 import apsw.sqlite_extra
 
-from vicinal.errors import Closed, CorruptData, FormatTooNew, ReadOnly, StorageFull, Unavailable, VicinalError
+from vicinal.errors import (
+    Closed,
+    CorruptData,
+    FormatTooNew,
+    InvalidArgument,
+    ReadOnly,
+    StorageFull,
+    Unavailable,
+    VicinalError,
+)
 from vicinal.storage import vfs
 from vicinal.storage.files import Files
 
@@ -82,6 +91,7 @@ _TYPED: Final[tuple[tuple[tuple[type[apsw.Error], ...], type[VicinalError], str]
     ((apsw.CantOpenError,), CorruptData, "cannot be opened ({error})"),
     ((apsw.ConnectionClosedError, apsw.CursorClosedError), Closed, "was closed"),
     ((apsw.ReadOnlyError, apsw.PermissionsError), ReadOnly, "was opened read-only or may not be written"),
+    ((apsw.ConstraintError,), InvalidArgument, "refuses a slot or a live id that is taken ({error})"),
     ((apsw.IOError,), ReadOnly, "failed to be read or written ({error}); reopen the data directory"),
     ((apsw.Error,), CorruptData, "does not hold what it should ({error})"),
 )
@@ -89,8 +99,11 @@ _DAMAGED: Final = (apsw.SQLITE_IOERR_DATA, apsw.SQLITE_IOERR_CORRUPTFS, apsw.SQL
 
 
 def _typed(path: str, error: apsw.Error) -> VicinalError:
-    if getattr(error, "extendedresult", 0) in _DAMAGED:
+    extended = getattr(error, "extendedresult", 0)
+    if extended in _DAMAGED:
         return CorruptData(f"{path}: a page does not match its checksum; restore it from a backup", field=path)
+    if extended == apsw.SQLITE_IOERR_READ:
+        return CorruptData(f"{path} cannot be read ({error})", field=path)
     kind, text = next((kind, text) for classes, kind, text in _TYPED if isinstance(error, classes))
     return kind(f"{path} {text.format(error=error)}", field=path)
 

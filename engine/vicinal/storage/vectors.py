@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -142,7 +143,7 @@ class RowFile:
         self.row_bytes = row_bytes
         self.rows = rows
         self._backing = backing
-        self._read_only = read_only
+        self._refused = "was opened read-only" if read_only else ""  # why appends are refused
         self._map: NDArray[np.uint8] | None = None
         self._matrices: dict[tuple[Any, ...], NDArray[Any]] = {}
         self._changed: dict[int, int] = {}
@@ -217,8 +218,8 @@ class RowFile:
 
         Not durable before `sync`, and not part of the collection before the catalogue's commit.
         """
-        if self._read_only:
-            raise ReadOnly(f"{self.name} was opened read-only", field=self.name)
+        if self._refused:
+            raise ReadOnly(f"{self.name} {self._refused}", field=self.name)
         if block.dtype != np.uint8 or block.ndim != 2 or block.shape[1] != self.row_bytes:
             raise ValueError(f"{self.name} takes (m, {self.row_bytes}) uint8 rows, not {block.dtype} {block.shape}")
         if not block.flags.c_contiguous:
@@ -226,9 +227,10 @@ class RowFile:
         if block.shape[0] == 0:
             return
         data = memoryview(block.data).cast("B")
-        self.reserve(self.rows + block.shape[0])
-        self._dirty = True
-        self._backing.write(data, HEAD_BYTES + self.rows * self.row_bytes)
+        with self._refusing_after_failure():
+            self.reserve(self.rows + block.shape[0])
+            self._dirty = True
+            self._backing.write(data, HEAD_BYTES + self.rows * self.row_bytes)
         self._extend_crcs(data)
 
     def _extend_crcs(self, data: memoryview) -> None:
@@ -272,13 +274,23 @@ class RowFile:
     def sync(self, previous_seq: int) -> None:
         """Make the rows appended durable; `previous_seq` is the catalogue's last committed seq.
 
-        Does nothing when nothing was appended since the last sync.
+        Does nothing when nothing was appended since the last sync. After a failure other than StorageFull
+        every later append is refused: a second sync could report success for rows that are gone.
         """
         if not self._dirty:
             return
-        self._write_head_slots(previous_seq, only=self._head_seqs.index(min(self._head_seqs)))
-        self._backing.sync()
+        with self._refusing_after_failure():
+            self._write_head_slots(previous_seq, only=self._head_seqs.index(min(self._head_seqs)))
+            self._backing.sync()
         self._dirty = False
+
+    @contextmanager
+    def _refusing_after_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except ReadOnly:
+            self._refused = "failed to be written before; reopen the data directory"
+            raise
 
     def verify(self, expected: Mapping[int, int]) -> None:
         """Read every block and compare with the catalogue's checksums; CorruptData says which one is wrong."""

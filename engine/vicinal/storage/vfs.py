@@ -40,7 +40,8 @@ def _tell(call: IoCall, result: int) -> int | None:
     try:
         return told(_observer, call)
     except OSError as error:
-        raise _failure(apsw.SQLITE_FULL if error.errno == errno.ENOSPC else result, error) from error
+        full = error.errno == errno.ENOSPC and call.kind == "write"  # as SQLite's own VFS does
+        raise _failure(apsw.SQLITE_FULL if full else result, error) from error
 
 
 def _failure(result: int, error: OSError) -> Exception:
