@@ -1,0 +1,165 @@
+"""The application: `create_app` puts the parts together, `run` serves them until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import structlog
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse
+
+import vicinal
+from vicinal_server.docs_page import render_docs
+from vicinal_server.errors import MethodNotAllowed, UnknownRoute
+from vicinal_server.middleware import Admit, Observe
+from vicinal_server.native.routes import router
+from vicinal_server.native.schemas import components
+from vicinal_server.protocol import BoundedProtocol
+from vicinal_server.service import Service
+from vicinal_server.settings import Settings
+
+__all__ = ["create_app", "run"]
+
+_DRAIN_SECONDS: Final = 30
+
+
+def create_app(settings: Settings, database: Any | None = None) -> FastAPI:
+    """The ASGI application over `settings.dir`, or over a `database` that stays the caller's to close."""
+    service = Service(settings, database)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.open()
+        try:
+            yield
+        finally:
+            await service.close()
+
+    app = FastAPI(
+        title="vicinal",
+        version=vicinal.__version__,
+        description="Vector search: see docs/http.md",
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages load scripts from elsewhere
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,  # a redirected POST loses its body
+    )
+    app.state.service = service
+    app.include_router(router)
+    _add_open_routes(app, service)
+    _add_pages(app, service)
+    app.add_exception_handler(HTTPException, _refuse)
+    app.add_middleware(Admit, service=service)
+    app.add_middleware(Observe, service=service)  # the last added is the outermost
+    return app
+
+
+def _add_open_routes(app: FastAPI, service: Service) -> None:
+    async def alive() -> PlainTextResponse:
+        """The process answers; never touches the disk."""
+        return PlainTextResponse("ok\n")
+
+    async def ready() -> PlainTextResponse:
+        """The database is open and not closing."""
+        return PlainTextResponse("ready\n") if service.ready else PlainTextResponse("not ready\n", 503)
+
+    for path in ("/healthz", "/livez"):
+        app.get(path, summary="alive?", operation_id=path[1:], response_class=PlainTextResponse)(alive)
+    app.get("/readyz", summary="ready?", response_class=PlainTextResponse)(ready)
+
+
+def _add_pages(app: FastAPI, service: Service) -> None:
+    async def metrics() -> Response:
+        """Prometheus text."""
+        text = await service.read(service.metrics.render)
+        return Response(text, headers={"Content-Type": service.metrics.content_type})
+
+    async def openapi() -> JSONResponse:
+        return JSONResponse(_document(app))
+
+    async def docs() -> HTMLResponse:
+        headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+        return HTMLResponse(render_docs(_document(app)), headers=headers)
+
+    app.get("/metrics", summary="metrics", response_class=PlainTextResponse)(metrics)
+    app.get("/openapi.json", include_in_schema=False)(openapi)
+    app.get("/docs", include_in_schema=False)(docs)
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = app.openapi()
+    parts = document.setdefault("components", {})
+    parts["schemas"] = components()
+    parts["securitySchemes"] = {
+        "header": {"type": "apiKey", "in": "header", "name": "api-key"},
+        "bearer": {"type": "http", "scheme": "bearer"},
+    }
+    document["security"] = [{"header": []}, {"bearer": []}, {}]
+    return document
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """Turn the router's own refusals into ours; the outermost middleware renders them."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 405:
+        raise MethodNotAllowed(f"{request.url.path} takes no {request.method}", field="method", value=request.method)
+    if status == 404:
+        raise UnknownRoute(f"there is no route {request.url.path}: see /docs", field="path")
+    raise error
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; InvalidArgument when that would be open to the network without a key.
+
+    Requests begun are finished (at most 30 s), then the database is committed and closed.
+    """
+    settings.require_safe_host()
+    _log_as_json(settings.log_level)
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level=settings.log_level,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+    )
+    uvicorn.Server(config).run()
+
+
+def _log_as_json(level: str) -> None:
+    """One JSON line per event on standard error, uvicorn's and ours alike."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Callable[..., Any]] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper("iso", utc=True),
+        structlog.processors.dict_tracebacks,
+    ]
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+    lines = logging.StreamHandler()
+    lines.setFormatter(formatter)
+    logging.basicConfig(level=number, handlers=[lines], force=True)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
