@@ -1,0 +1,57 @@
+"""Principal components, and projections as packed byte matrices."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.codecs.frame import Frame, pack64
+
+__all__ = ["Projection", "byte_projection", "principal"]
+
+_EIGH_DIM = 1_024  # up to here all eigenvectors are cheap
+_ROUNDS = 6
+
+
+def principal(sample: NDArray[np.float32], count: int, seed: int) -> NDArray[np.float64]:
+    """Give the leading `count` principal directions of centred rows: (dim, count) float64, orthonormal columns."""
+    covariance = (sample.T @ sample).astype(np.float64)
+    dim = len(covariance)
+    if dim <= _EIGH_DIM:
+        exact: NDArray[np.float64] = np.linalg.eigh(covariance)[1][:, ::-1][:, :count]
+        return exact
+    basis = np.random.default_rng(seed).standard_normal((dim, min(dim, count + 16)))
+    for _ in range(_ROUNDS):  # subspace iteration: only the span of the leading ones matters
+        basis = np.linalg.qr(covariance @ basis)[0]
+    small = basis.T @ covariance @ basis
+    leading: NDArray[np.float64] = basis @ np.linalg.eigh(small)[1][:, ::-1][:, :count]
+    return leading
+
+
+class Projection(NamedTuple):
+    """A (dim, outputs) matrix as `kernels.walk_query` applies it to a query's bytes."""
+
+    table: NDArray[np.uint8]
+    scale: NDArray[np.float32]
+    shift: NDArray[np.float32]
+    shift_whole: NDArray[np.float32]
+
+
+def byte_projection(matrix: NDArray[np.float64], frame: Frame) -> Projection:
+    """Cut each column to 8 bits, about the frame's centre; columns of zeros give exact zeros. outputs: 64 k."""
+    dim, outputs = matrix.shape
+    most = np.abs(matrix).max(0)
+    step = np.maximum(most, 1e-30) / 127
+    table = np.zeros((outputs, frame.padded), np.uint8)
+    table[:, :dim] = np.rint(matrix.T / step[:, None] + 128).astype(np.uint8)
+    scale = np.where(most > 0, step, 0).astype(np.float32)
+    sums = (table[:, :dim].astype(np.int64) - 128).sum(1)
+    shift = -(frame.centre[:dim].astype(np.float64) @ matrix)
+    return Projection(
+        pack64(table),
+        scale,
+        shift.astype(np.float32),
+        (shift + 128.0 * sums * scale).astype(np.float32),
+    )

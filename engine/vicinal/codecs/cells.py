@@ -1,0 +1,77 @@
+"""A few k-means cells: origins of the sign codes, and where walks enter."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.codecs.frame import Frame, pack64
+
+__all__ = ["Cells", "assign", "fit_cells"]
+
+FloatMatrix = NDArray[np.float32]
+
+_ROUNDS = 6
+_SAMPLE_PER_CELL = 64
+_FAR = np.float32(3e38)  # score of a place in the table that holds no cell
+
+
+class Cells(NamedTuple):
+    """Centres as bytes, c = step * (byte - zero), and as float32 (count, dim), with what `nearest_cell` reads."""
+
+    centres: FloatMatrix
+    squares: NDArray[np.float32]
+    table: NDArray[np.uint8]
+    norms: NDArray[np.float32]
+    sums: NDArray[np.float32]
+    step: float
+    zero: float
+
+
+def _scores(rows: FloatMatrix, centres: FloatMatrix, squares: NDArray[np.float32]) -> FloatMatrix:
+    """|c|^2 - 2 <x, c>: (n, count)."""
+    scores: FloatMatrix = rows @ centres.T
+    scores *= np.float32(-2)
+    scores += squares
+    return scores
+
+
+def assign(rows: FloatMatrix, cells: Cells) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Give the nearest cell of each framed row by squared Euclid, and |c|^2 - 2 <x, c> of it."""
+    scores = _scores(rows, cells.centres, cells.squares)
+    nearest = scores.argmin(1)
+    return nearest, scores[np.arange(len(rows)), nearest]
+
+
+def _kmeans(sample: FloatMatrix, count: int, seed: int) -> FloatMatrix:
+    """A few rounds of Lloyd's; an empty cell keeps its centre."""
+    rng = np.random.default_rng(seed)
+    rows = sample[rng.permutation(len(sample))[: _SAMPLE_PER_CELL * count]]
+    centres = rows[:count].copy()
+    for _ in range(_ROUNDS):
+        nearest = _scores(rows, centres, np.einsum("ij,ij->i", centres, centres)).argmin(1)
+        order = np.argsort(nearest, kind="stable")
+        kept, first = np.unique(nearest[order], return_index=True)
+        sizes = np.diff(first, append=len(rows))
+        centres[kept] = np.add.reduceat(rows[order], first, axis=0) / sizes[:, None].astype(np.float32)
+    return centres
+
+
+def fit_cells(sample: FloatMatrix, frame: Frame, count: int, seed: int) -> Cells:
+    """Fit at most `count` cells (a multiple of 64) to framed rows; the centres are cut to bytes first of all."""
+    centres = _kmeans(sample, min(count, len(sample)), seed)
+    step, zero = 1.0, 0.0
+    if not frame.whole:
+        step, zero = max(float(np.abs(centres).max()), 1e-30) / 127, 128.0
+    table = np.zeros((count, frame.padded), np.uint8)
+    kept = len(centres)
+    table[:kept, : frame.dim] = np.clip(np.rint(centres / np.float32(step) + np.float32(zero)), 0, 255)
+    centres = (table[:kept, : frame.dim].astype(np.float32) - np.float32(zero)) * np.float32(step)
+    squares = np.einsum("ij,ij->i", centres, centres)
+    norms = np.full(count, _FAR, np.float32)
+    norms[:kept] = squares if frame.squared else 0
+    sums = np.zeros(count, np.float32)
+    sums[:kept] = table[:kept].sum(1, dtype=np.int64)
+    return Cells(centres, squares, pack64(table), norms, sums, step, zero)

@@ -1,0 +1,98 @@
+"""Several bits per dimension: 112 levels of 4 bits about the mean, or 56 of 8 bits (see `kernels.lines`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.codecs.basis import byte_projection, principal
+from vicinal.codecs.cells import Cells
+from vicinal.codecs.frame import Frame
+from vicinal.codecs.lines import Lines, QueryArrays
+
+__all__ = ["BYTE_DIMS", "NIBBLE_DIMS", "ByteCodec", "NibbleCodec", "fit_nibbles"]
+
+NIBBLE_DIMS, BYTE_DIMS = 112, 56
+_GROUP = 64  # places of one line of query bytes; 56 are levels, the rest lie over the factors
+
+
+@dataclass(frozen=True)
+class NibbleCodec:
+    """Fitted 4-bit lines: leading principal components, rotated at random so that all carry alike."""
+
+    query: QueryArrays
+    basis: NDArray[np.float32]  # (dim, dims)
+    kept: float  # share of the variance
+    name: str = "nibbles"
+
+    def encode(self, frame: Frame, cells: Cells, framed: NDArray[np.float32], lines: Lines, start: int) -> None:
+        """Write the lines of framed rows (n, dim) from line `start` on."""
+        from vicinal.kernels.codes import encode_nibbles
+
+        del cells
+        centred = framed - frame.centre[: frame.dim]
+        constant = np.zeros(len(framed), np.float32)
+        if frame.squared:
+            constant = np.einsum("ij,ij->i", centred, centred)
+        encode_nibbles(centred @ self.basis, constant, lines.bytes, lines.floats, start)
+
+    def search(self) -> Any:
+        """Give the compiled walk over such lines."""
+        from vicinal.kernels.walk import search_nibbles
+
+        return search_nibbles
+
+    def settings(self) -> Mapping[str, Any]:
+        """Tell what was fitted."""
+        return {"code": self.name, "dims": self.basis.shape[1], "variance_kept": round(self.kept, 4)}
+
+
+def fit_nibbles(frame: Frame, sample: NDArray[np.float32], seed: int) -> NibbleCodec:
+    """Fit 4-bit lines to framed rows of any dimension."""
+    centred = sample - frame.centre[: frame.dim]
+    dims = min(NIBBLE_DIMS, frame.dim)
+    rng = np.random.default_rng(seed)
+    leading = principal(centred, dims, seed)
+    basis = leading @ np.linalg.qr(rng.standard_normal((dims, dims)))[0]
+    total = float(np.einsum("ij,ij->", centred, centred, dtype=np.float64))
+    inside = centred @ leading.astype(np.float32)
+    kept = float(np.einsum("ij,ij->", inside, inside, dtype=np.float64)) / max(total, 1e-30)
+    half = (dims + 1) // 2
+    places = np.concatenate([np.arange(half), _GROUP + np.arange(dims - half)])
+    matrix = np.zeros((frame.dim, 2 * _GROUP))
+    matrix[:, places] = basis
+    query = QueryArrays(2 * _GROUP, *byte_projection(matrix, frame))
+    return NibbleCodec(query, np.ascontiguousarray(basis, dtype=np.float32), kept)
+
+
+@dataclass(frozen=True)
+class ByteCodec:
+    """8-bit lines of at most 56 dimensions: the rows' own bytes, with a step per row."""
+
+    name: str = "bytes"
+
+    @property
+    def query(self) -> QueryArrays:
+        """Nothing: a query's own bytes are enough."""
+        return QueryArrays()
+
+    def encode(self, frame: Frame, cells: Cells, framed: NDArray[np.float32], lines: Lines, start: int) -> None:
+        """Write the lines of framed rows (n, dim) from line `start` on."""
+        from vicinal.kernels.codes import encode_bytes
+
+        del cells
+        encode_bytes(framed, frame.squared, lines.bytes, lines.floats, start)
+
+    def search(self) -> Any:
+        """Give the compiled walk over such lines."""
+        from vicinal.kernels.walk import search_bytes
+
+        return search_bytes
+
+    def settings(self) -> Mapping[str, Any]:
+        """Tell what was fitted."""
+        return {"code": self.name}

@@ -1,0 +1,66 @@
+"""Code lines of a whole index, and what every kind of code line offers.
+
+A codec is fitted once and then frozen: `encode` writes the lines of framed rows, `query` names what a query's
+preparation needs, `search` is the compiled walk over its lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.codecs.cells import Cells
+from vicinal.codecs.frame import Frame
+
+__all__ = ["Codec", "Lines", "QueryArrays", "view_lines"]
+
+LINE = 64
+
+
+class Lines(NamedTuple):
+    """One memory of code lines (capacity, 64 bytes) under four types."""
+
+    bytes: NDArray[np.uint8]
+    words: NDArray[np.uint64]
+    floats: NDArray[np.float32]
+    numbers: NDArray[np.int32]
+
+
+def view_lines(codes: NDArray[np.uint8]) -> Lines:
+    """View (capacity, 64) bytes, 8-byte aligned, as lines."""
+    return Lines(codes, codes.view(np.uint64), codes.view(np.float32), codes.view(np.int32))
+
+
+class QueryArrays(NamedTuple):
+    """What preparing a query reads; None where the kind of line has no such array."""
+
+    projected: int = 0  # dimensions of the code space, padded
+    projection: NDArray[np.uint8] | None = None
+    projection_scale: NDArray[np.float32] | None = None
+    projection_shift: NDArray[np.float32] | None = None
+    projection_shift_whole: NDArray[np.float32] | None = None
+    signs: NDArray[np.float32] | None = None
+
+
+class Codec(Protocol):
+    """One kind of code line, fitted."""
+
+    @property
+    def name(self) -> str:
+        """signs, nibbles or bytes."""
+
+    @property
+    def query(self) -> QueryArrays:
+        """What preparing a query reads."""
+
+    def encode(self, frame: Frame, cells: Cells, framed: NDArray[np.float32], lines: Lines, start: int) -> None:
+        """Write the lines of framed rows (n, dim) from line `start` on."""
+
+    def search(self) -> Any:
+        """Give the compiled walk over such lines; imports numba."""
+
+    def settings(self) -> Mapping[str, Any]:
+        """Tell what was fitted, for `info`."""

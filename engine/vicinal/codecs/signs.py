@@ -1,0 +1,85 @@
+"""One bit per dimension: signs of the rotated vector about its cell's centre (RaBitQ; see `kernels.lines`).
+
+Up to 384 dimensions are rotated, wider vectors are first projected to their leading principal components; either way
+the line's bits are filled, because spreading 100 dimensions over 384 signs costs nothing and estimates better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.codecs.basis import byte_projection, principal
+from vicinal.codecs.cells import Cells, assign
+from vicinal.codecs.frame import Frame
+from vicinal.codecs.lines import Lines, QueryArrays
+
+__all__ = ["SignCodec", "fit_signs"]
+
+SIGN_BITS = 384
+RUN = 128  # the rotation works on multiples of it
+
+
+@dataclass(frozen=True)
+class SignCodec:
+    """Fitted sign lines; `basis` (dim, bits) projects wide vectors, None rotates all dimensions."""
+
+    query: QueryArrays
+    basis: NDArray[np.float32] | None
+    centres: NDArray[np.float32]  # of the cells, rotated
+    name: str = "signs"
+
+    def encode(self, frame: Frame, cells: Cells, framed: NDArray[np.float32], lines: Lines, start: int) -> None:
+        """Write the lines of framed rows (n, dim) from line `start` on."""
+        from vicinal.kernels.codes import encode_signs
+
+        cell, score = assign(framed, cells)
+        # |x - c|^2, or -2 <c, x - c>: score is |c|^2 - 2 <c, x>
+        constant = score + (np.einsum("ij,ij->i", framed, framed) if frame.squared else cells.squares[cell])
+        rotated = _rotated(frame, framed, self.basis, self.query)
+        encode_signs(rotated, self.centres, cell, constant, lines.words, lines.floats, lines.numbers, start)
+
+    def search(self) -> Any:
+        """Give the compiled walk over such lines."""
+        from vicinal.kernels.walk import search_signs
+
+        return search_signs
+
+    def settings(self) -> Mapping[str, Any]:
+        """Tell what was fitted."""
+        return {"code": self.name, "bits": self.query.projected, "projected": self.basis is not None}
+
+
+def _rotated(
+    frame: Frame, framed: NDArray[np.float32], basis: NDArray[np.float32] | None, query: QueryArrays
+) -> NDArray[np.float32]:
+    """Give framed rows in the code space: about the frame's centre, projected or padded, rotated."""
+    from vicinal.kernels.rotate import rotate_rows
+
+    centred = framed - frame.centre[: frame.dim]
+    out = np.zeros((len(framed), query.projected), np.float32)
+    if basis is None:
+        out[:, : frame.dim] = centred
+    else:
+        np.matmul(centred, basis, out=out)
+    assert query.signs is not None
+    rotate_rows(out, query.signs)
+    return out
+
+
+def fit_signs(frame: Frame, cells: Cells, sample: NDArray[np.float32], seed: int, bits: int = SIGN_BITS) -> SignCodec:
+    """Fit sign lines of `bits` bits (a multiple of 128, at most 384) to framed rows."""
+    rng = np.random.default_rng(seed)
+    signs = rng.choice(np.array([-1, 1], np.float32), (2, bits)) * np.float32(2**-3.5)
+    basis = None
+    query = QueryArrays(projected=bits, signs=signs)
+    if frame.padded > bits:
+        full = principal(sample - frame.centre[: frame.dim], bits, seed)
+        basis = np.ascontiguousarray(full, dtype=np.float32)
+        projection = byte_projection(full, frame)
+        query = QueryArrays(bits, *projection, signs)
+    return SignCodec(query, basis, _rotated(frame, cells.centres, basis, query))

@@ -1,0 +1,227 @@
+"""The coded index: a graph of degree 32 walked on one cache line of code per node.
+
+Memory per node: 64 bytes of code and either a row (64 bytes of head, 128 of links, a byte per dimension) or, where
+the codes' estimates are near exact, the links alone. Vectors stay with their owner, who passes them to each call:
+distances are always those of the stored floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.codecs.choice import Choice, choose
+from vicinal.codecs.frame import Frame
+from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded
+from vicinal.index.coded_arrays import DEGREE, SENTINEL, CodedArrays, address
+from vicinal.index.coded_effort import EffortTable
+from vicinal.index.coded_scratch import Scratch
+from vicinal.limits import EF_MAX, K_MAX
+from vicinal.types import Bits, Metric, Rows
+
+__all__ = ["CodedIndex"]
+
+_CHUNK = 16_384  # rows encoded at a time
+_GROWTH = 1.25
+
+
+class CodedIndex:
+    """An index over rows [0, n) of one dense field; readers may search while one writer appends and patches.
+
+    Make one with `CodedIndex.build`. `n` is the watermark: slots [0, n) are in the graph.
+    """
+
+    def __init__(self, metric: Metric, frame: Frame, choice: Choice, arrays: CodedArrays, n: int) -> None:
+        from vicinal.kernels.walk_fields import EFFORT_BITS
+
+        self.metric = metric
+        self.dim = frame.dim
+        self.n = n
+        self.efforts = EffortTable.standard(exact_walk=arrays.exact_walk)
+        self._frame = frame
+        self._choice = choice
+        self._arrays = arrays
+        self._search = choice.codec.search()
+        self._free: list[Scratch] = []
+        self._vectors: tuple[Rows | None, int, int] = (None, 0, 0)
+        self._shape = (frame.dim,)
+        self._shifts = tuple(EFFORT_BITS * part for part in range(4))
+        self._packed: dict[tuple[int, int], tuple[int, int, int]] = {}
+
+    @classmethod
+    def build(
+        cls,
+        rows: Rows,
+        n: int,
+        metric: Metric,
+        links: NDArray[np.uint32],
+        *,
+        codec: str = "auto",
+        capacity: int | None = None,
+        seed: int = 42,
+    ) -> CodedIndex:
+        """Encode rows [0, n) and take their links (n, 32), each row ended by 0xFFFFFFFF unless full.
+
+        codec: auto, signs, nibbles or bytes; `info` tells why auto chose what it did.
+        """
+        _check_rows(rows, n, metric)
+        choice = choose(metric, rows, n, codec=codec, seed=seed)
+        arrays = CodedArrays(
+            choice.frame,
+            choice.cells,
+            choice.cell_nodes,
+            choice.codec,
+            max(capacity or n, n),
+            exact_walk=choice.exact_walk,
+        )
+        index = cls(metric, choice.frame, choice, arrays, 0)
+        index._encode(rows, 0, n)
+        index.n = n
+        index.patch_links(np.arange(n, dtype=np.uint32), links)
+        return index
+
+    def _encode(self, rows: Rows, start: int, stop: int) -> None:
+        for at in range(start, stop, _CHUNK):
+            framed = self._frame.rows(rows, slice(at, min(at + _CHUNK, stop)))
+            self._arrays.encode(framed, at)
+
+    def append(self, rows: Rows, start: int, stop: int) -> None:
+        """Encode slots [start, stop), start = n; nothing leads to them until links are patched."""
+        _check_rows(rows, stop, self.metric)
+        if start != self.n or stop < start:
+            raise InvalidArgument(
+                f"append begins at slot {self.n}, the next one", field="start", value=start, limit=self.n
+            )
+        if stop > self._arrays.capacity:
+            capacity = max(stop, int(self._arrays.capacity * _GROWTH))
+            self._arrays = self._arrays.grown(capacity, self.n)
+        self._encode(rows, start, stop)
+        self.n = stop
+
+    def patch_links(self, slots: NDArray[np.uint32], links: NDArray[np.uint32]) -> None:
+        """Replace the links of the given slots: (m, 32), each a slot below n, ended by 0xFFFFFFFF unless full.
+
+        A reader sees each single link old or new; new nodes are encoded before anything leads to them.
+        """
+        links = np.ascontiguousarray(links, np.uint32)
+        if links.shape != (len(slots), DEGREE):
+            raise InvalidArgument(
+                f"links are ({len(slots)}, {DEGREE})", field="links", value=links.shape, limit=(len(slots), DEGREE)
+            )
+        real = links != SENTINEL
+        if (links[real] >= self.n).any() or (len(slots) and int(np.max(slots)) >= self.n):
+            raise InvalidArgument(f"links lead to slots below {self.n}", field="links", limit=self.n)
+        self._arrays.links[slots] = links
+
+    def search(
+        self,
+        query: NDArray[np.float32],
+        k: int,
+        ef: int,
+        *,
+        rows: Rows,
+        limit: int | None = None,
+        allowed: Bits | None = None,
+    ) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+        """Find the k nearest of the slots below `limit` (default n) that are `allowed` (None: all).
+
+        Gives slots and distances, nearest first, at most k of each; distances are those of the stored floats. A
+        larger ef finds more of the true k and takes longer.
+        """
+        arrays = self._arrays
+        if limit is None:
+            limit = self.n
+        if query.shape != self._shape or query.dtype != np.float32 or not query.flags.c_contiguous:
+            query = self._cast(query)
+        effort = self._packed.get((k, ef)) or self._pack(k, ef)
+        if rows is not self._vectors[0]:
+            self._bind(rows)
+        bound, vectors, inv_norms = self._vectors
+        assert bound is not None
+        if not 0 <= limit <= min(arrays.capacity, bound.vectors.shape[0]):
+            raise InvalidArgument(f"limit is at most {self.n}", field="limit", value=limit, limit=self.n)
+        words = 0
+        if allowed is not None:
+            allowed = np.ascontiguousarray(allowed, np.uint64)
+            if allowed.shape[0] * 64 < limit:
+                raise InvalidArgument("allowed has a bit for every slot below limit", field="allowed", limit=limit)
+            words = address(allowed)
+        scratch = self._borrow(arrays, effort)
+        found = self._search(query, arrays.at, scratch.at, vectors, inv_norms, words, limit, -1, k, effort[0])
+        answer = scratch.slots[:found].copy(), scratch.distances[:found].copy()
+        self._free.append(scratch)
+        return answer
+
+    def _cast(self, query: NDArray[Any]) -> NDArray[np.float32]:
+        """Give the query as the kernels read it, or refuse it."""
+        if query.shape != self._shape:
+            raise InvalidVector(
+                f"a query has {self.dim} dimensions", field="query", value=query.shape, limit=self._shape
+            )
+        return np.ascontiguousarray(query, np.float32)
+
+    def _pack(self, k: int, ef: int) -> tuple[int, int, int]:
+        """Give the packed effort of k and ef, and the scratch room it needs; remembered."""
+        if not 1 <= k <= K_MAX:
+            raise LimitExceeded(f"k is 1 to {K_MAX}", field="k", value=k, limit=K_MAX)
+        if not 1 <= ef <= EF_MAX:
+            raise LimitExceeded(f"ef is 1 to {EF_MAX}", field="ef", value=ef, limit=EF_MAX)
+        effort = self.efforts.effort(k, ef)
+        packed = sum(part << shift for part, shift in zip(effort, self._shifts, strict=True))
+        results = (max(effort.stop, effort.rescore, effort.settle, k) + 15) // 8 * 8
+        self._packed[k, ef] = packed, effort.pool, results
+        return self._packed[k, ef]
+
+    def _bind(self, rows: Rows) -> None:
+        """Remember the addresses of the stored floats while the same Rows come in."""
+        _check_rows(rows, 0, self.metric)
+        vectors, inv_norms = rows
+        self._vectors = rows, address(vectors), address(inv_norms)
+
+    def _borrow(self, arrays: CodedArrays, effort: tuple[int, int, int]) -> Scratch:
+        """Take scratch memory that is large enough; list.pop is atomic, so threads never share one."""
+        _, pool, results = effort
+        try:
+            scratch = self._free.pop()
+            if scratch.room >= arrays.capacity and scratch.pool >= pool and scratch.results >= results:
+                return scratch
+            pool, results = max(pool, scratch.pool), max(results, scratch.results)
+        except IndexError:
+            pass
+        frame, codec = self._frame, self._choice.codec
+        return Scratch(
+            frame.padded,
+            codec.query.projected,
+            len(self._choice.cells.norms),
+            pool=pool,
+            results=results,
+            slots=arrays.capacity,
+        )
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of rows, code lines and constants (scratch memory aside)."""
+        return self._arrays.memory_bytes
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """What was chosen and why, for `Collection.info`."""
+        return {
+            **self._choice.codec.settings(),
+            "why": self._choice.why,
+            "walk": "rows" if self._arrays.exact_walk else "links",
+            "whole_numbers": self._arrays.whole,
+            "bytes": self.memory_bytes,
+        }
+
+
+def _check_rows(rows: Rows, n: int, metric: Metric) -> None:
+    """Refuse rows that kernels cannot read by address."""
+    vectors, inv_norms = rows
+    if vectors.dtype != np.float32 or not vectors.flags.c_contiguous or vectors.ndim != 2:
+        raise InvalidVector("vectors are a C-contiguous (capacity, dim) float32 array", field="rows")
+    if len(vectors) < n or (metric is Metric.COSINE and len(inv_norms) < len(vectors)):
+        raise InvalidVector(f"rows hold at least {n} vectors and, under cosine, their norms", field="rows", limit=n)

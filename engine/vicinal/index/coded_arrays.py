@@ -1,0 +1,197 @@
+"""Memory of a coded index, and the addresses that kernels read.
+
+`CodedArrays` owns every array whose address it hands out, and checks their sizes against each other before it does; a
+reader that holds one can walk it while a writer fills rows beyond the reader's limit or replaces single links.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.codecs.cells import Cells
+from vicinal.codecs.frame import Frame
+from vicinal.codecs.lines import Codec, Lines, view_lines
+from vicinal.types import Metric
+
+__all__ = ["DEGREE", "SENTINEL", "CodedArrays", "address", "aligned"]
+
+DEGREE = 32
+SENTINEL = np.uint32(0xFFFFFFFF)
+LINE = 64
+_LINKS_AT, _VECTOR_AT = 64, 192
+Scalar = TypeVar("Scalar", bound=np.generic)
+_SPACES = {Metric.L2: 0, Metric.DOT: 1, Metric.COSINE: 2}
+
+
+def aligned(shape: tuple[int, ...], dtype: type[Scalar]) -> NDArray[Scalar]:
+    """Give a zeroed array that begins on a cache line."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.zeros(size + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def address(array: NDArray[Any]) -> int:
+    """Give the address of an array's first element; the caller keeps the array alive."""
+    return int(array.ctypes.data)
+
+
+def on_line(array: NDArray[Any] | None) -> NDArray[Any]:
+    """Copy an array to the start of a cache line; None becomes one line of zeros."""
+    if array is None:
+        return aligned((LINE,), np.uint8)
+    out = aligned(array.shape, array.dtype.type)
+    out[...] = array
+    return out
+
+
+class RowViews(NamedTuple):
+    """One memory of rows under three types."""
+
+    bytes: NDArray[np.uint8]
+    floats: NDArray[np.float32]
+    numbers: NDArray[np.int32]
+
+
+class CodedArrays:
+    """Rows (or links alone), code lines and constants of an index of a given capacity.
+
+    `exact_walk`: rows of head, links and bytes; otherwise links only, and the walk trusts its estimates.
+    """
+
+    def __init__(
+        self,
+        frame: Frame,
+        cells: Cells,
+        cell_nodes: NDArray[np.uint32],
+        codec: Codec,
+        capacity: int,
+        *,
+        exact_walk: bool,
+    ) -> None:
+        self.capacity = capacity
+        self.exact_walk = exact_walk
+        self._parts = (frame, cells, cell_nodes, codec)
+        width = _VECTOR_AT + frame.padded if exact_walk else 4 * DEGREE
+        memory = aligned((capacity, width), np.uint8)
+        self.rows = RowViews(memory, memory.view(np.float32), memory.view(np.int32))
+        links_at = _LINKS_AT if exact_walk else 0
+        self.links = memory[:, links_at : links_at + 4 * DEGREE].view(np.uint32)
+        self.lines: Lines = view_lines(aligned((capacity, LINE), np.uint8))
+        numbers = np.array([frame.scale, 0.0 if frame.whole else 128.0, cells.step, cells.zero], np.float32)
+        constants = (
+            numbers,
+            frame.query_shift,
+            frame.centre,
+            cells.table,
+            cells.norms,
+            cells.sums,
+            cell_nodes,
+            codec.query.projection,
+            codec.query.projection_scale,
+            codec.query.projection_shift,
+            codec.query.projection_shift_whole,
+            codec.query.signs,
+        )
+        self.links[:] = SENTINEL
+        self._constants = [on_line(a) for a in constants]
+        self._check(cells, cell_nodes, codec)
+        self.whole = frame.whole
+        self._tables: list[NDArray[np.int64]] = []  # all of them: a reader may be using an older one
+        self._publish()
+
+    def _check(self, cells: Cells, cell_nodes: NDArray[np.uint32], codec: Codec) -> None:
+        """Refuse sizes that kernels would read beyond."""
+        frame = self._parts[0]
+        count = len(cells.norms)
+        assert count % 64 == 0, "cells are scanned 64 at a time"
+        assert len(cells.sums) == count == len(cell_nodes)
+        assert cells.table.size == count * frame.padded, "every cell has a whole row of bytes"
+        assert len(frame.query_shift) == len(frame.centre) == frame.padded, "shifts are padded"
+        assert int(cell_nodes.max()) < self.capacity, "walks enter at nodes of the index"
+        query = codec.query
+        if query.projection is not None:
+            assert query.projection.size == query.projected * frame.padded, "a row of bytes per output"
+        if query.signs is not None:
+            assert query.signs.size == 2 * query.projected, "two rounds of signs"
+
+    def _publish(self) -> None:
+        """Make the fields as they are now what `at` points to."""
+        self._tables.append(self._fields())
+        self.at = address(self._tables[-1])
+
+    def _fields(self) -> NDArray[np.int64]:
+        """Give IndexFields as an int64 array."""
+        from vicinal.kernels.walk_fields import IndexFields
+
+        frame, cells, _, codec = self._parts
+        numbers, shift, centre, table, norms, sums, nodes, projection, scale, moved, moved_whole, signs = (
+            address(a) for a in self._constants
+        )
+        fields = IndexFields(
+            capacity=self.capacity,
+            dim=frame.dim,
+            padded=frame.padded,
+            metric=_SPACES[frame.metric],
+            exact_walk=int(self.exact_walk),
+            late=int(not self.exact_walk),
+            whole=int(self.whole),
+            rows=address(self.rows.bytes) if self.exact_walk else 0,
+            row_bytes=self.rows.bytes.shape[1],
+            links=address(self.links),
+            links_stride=self.rows.bytes.shape[1],
+            codes=address(self.lines.bytes),
+            numbers=numbers,
+            shift=shift,
+            off_centre=int(frame.whole),
+            centre=centre,
+            cells=table,
+            cell_blocks=len(cells.norms) // 64,
+            cell_norms=norms,
+            cell_sums=sums,
+            cell_nodes=nodes,
+            projection=projection if codec.query.projection is not None else 0,
+            projected=codec.query.projected,
+            projection_scale=scale,
+            projection_shift=moved,
+            projection_shift_whole=moved_whole,
+            signs=signs,
+        )
+        return np.array(fields, np.int64)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of rows, lines and constants."""
+        return self.rows.bytes.nbytes + self.lines.bytes.nbytes + sum(a.nbytes for a in self._constants)
+
+    def grown(self, capacity: int, n: int) -> CodedArrays:
+        """Give new arrays of a larger capacity holding the first n nodes; these get no further writes."""
+        frame, cells, nodes, codec = self._parts
+        new = CodedArrays(frame, cells, nodes, codec, capacity, exact_walk=self.exact_walk)
+        new.rows.bytes[:n] = self.rows.bytes[:n]
+        new.lines.bytes[:n] = self.lines.bytes[:n]
+        if self.whole != new.whole:
+            new.whole = self.whole
+            new._publish()
+        return new
+
+    def encode(self, framed: NDArray[np.float32], start: int) -> None:
+        """Write rows and lines of framed rows from slot `start` on.
+
+        Once a row that is not whole numbers has been rounded, searches settle on the stored floats.
+        """
+        from vicinal.kernels.codes import encode_rows, encode_whole_rows
+
+        frame, cells, _, codec = self._parts
+        assert 0 <= start <= start + len(framed) <= self.capacity, "the caller grows first"
+        codec.encode(frame, cells, framed, self.lines, start)
+        if not self.exact_walk:
+            return
+        if not frame.whole:
+            encode_rows(framed, frame.squared, *self.rows, start)
+        elif not encode_whole_rows(framed, *self.rows, start) and self.whole:
+            self.whole = False
+            self._publish()

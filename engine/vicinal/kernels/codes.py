@@ -1,0 +1,158 @@
+"""Encoding rows: bytes with a head, and code lines of three kinds (layouts: `lines`, `walk_fields`).
+
+Every kernel writes one row from that row alone, so any split into chunks or threads gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vicinal.kernels import njit
+from vicinal.kernels.lines import ADD_AT, BYTE_DIMS, CELL_AT, MUL_AT
+from vicinal.kernels.walk_fields import HEAD_NORM, HEAD_SQUARE, HEAD_STEP, HEAD_SUM, VECTOR_AT
+
+__all__ = ["encode_bytes", "encode_nibbles", "encode_rows", "encode_signs", "encode_whole_rows"]
+
+_CELL, _ADD, _MUL = CELL_AT // 4, ADD_AT // 4, MUL_AT // 4
+_NORM, _STEP, _SUM, _SQUARE = HEAD_NORM // 4, HEAD_STEP // 4, HEAD_SUM // 4, HEAD_SQUARE // 4
+_TINY = np.float32(1e-30)
+_TRIALS = (np.float32(0.75), np.float32(0.85), np.float32(1), np.float32(1.15), np.float32(1.3))
+_NIBBLE_STEP = np.float32(0.3352)  # of 16 levels over a normal variable of spread 1 (Max 1960)
+
+
+@njit
+def _to_bytes(row, out):
+    """Write a row as bytes about 128; give the step, the sum of the bytes and the sum of their squares about 128."""
+    dim = row.shape[0]
+    most = np.float32(0)
+    for i in range(dim):
+        most = max(most, abs(row[i]))
+    step = max(most / np.float32(127), _TINY)
+    total, square = np.int64(0), np.int64(0)
+    for i in range(dim):
+        byte = np.int32(row[i] / step + np.float32(128.5))
+        out[i] = byte
+        total += byte
+        square += (byte - 128) * (byte - 128)
+    return step, total, square
+
+
+@njit
+def encode_rows(rows, squared, out, floats, numbers, start):
+    """Write framed float32 rows (n, dim) as bytes with heads to rows start.. of out.
+
+    out: uint8 (capacity, row bytes); floats, numbers: the same memory as float32 and int32. squared: whether a
+    distance holds the row's own square (L2 and cosine) or not (dot).
+    """
+    dim = rows.shape[1]
+    for i in range(rows.shape[0]):
+        at = start + i
+        step, total, square = _to_bytes(rows[i], out[at, VECTOR_AT : VECTOR_AT + dim])
+        norm = np.float32(square) * step * step
+        floats[at, _NORM] = norm if squared else np.float32(0)
+        floats[at, _STEP] = step
+        numbers[at, _SUM] = total
+        numbers[at, _SQUARE] = 0
+
+
+@njit
+def encode_whole_rows(rows, out, floats, numbers, start):
+    """Write framed whole-number rows as they are, nearest first where one is not; give whether all were exact."""
+    exact = True
+    for i in range(rows.shape[0]):
+        at = start + i
+        total, square = np.int64(0), np.int64(0)
+        for j in range(rows.shape[1]):
+            value = min(max(rows[i, j], np.float32(0)), np.float32(255))
+            byte = np.int32(value + np.float32(0.5))
+            exact &= np.float32(byte) == rows[i, j]
+            out[at, VECTOR_AT + j] = byte
+            total += byte
+            square += byte * byte
+        floats[at, _NORM] = np.float32(square)
+        floats[at, _STEP] = np.float32(1)
+        numbers[at, _SUM] = total
+        numbers[at, _SQUARE] = square
+    return exact
+
+
+@njit
+def encode_signs(rows, centres, cells, constants, words, floats, numbers, start):
+    """Write sign lines of rotated rows (n, m) about their cells' rotated centres to lines start...
+
+    constants: per row |x - c|^2, or under dot -2 <c, x - c>. words, floats, numbers: the lines as uint64 (capacity, 8),
+    float32 (capacity, 16) and int32 (capacity, 16).
+    """
+    m = rows.shape[1]
+    for i in range(rows.shape[0]):
+        at, cell = start + i, cells[i]
+        square, spread, across = np.float32(0), np.float32(0), np.float32(0)
+        for word in range(m // 64):
+            bits = np.uint64(0)
+            for j in range(64 * word, 64 * word + 64):
+                origin = centres[cell, j]
+                r = rows[i, j] - origin
+                square += r * r
+                positive = r > 0
+                spread += r if positive else -r
+                across += origin if positive else -origin
+                bits |= np.uint64(positive) << np.uint64(j & 63)
+            words[at, word] = bits
+        factor = square / max(spread, _TINY)
+        numbers[at, _CELL] = cell
+        floats[at, _ADD] = constants[i] + np.float32(2) * factor * across
+        floats[at, _MUL] = np.float32(-2) * factor
+
+
+@njit
+def _fit_levels(row, levels, trial):
+    """Write the 4-bit levels of a row for one step; give <row, 2 level - 15> and the square of the latter."""
+    dot, square = np.float32(0), np.float32(0)
+    for j in range(row.shape[0]):
+        level = np.int32(min(max(row[j] / trial + np.float32(8), np.float32(0)), np.float32(15)))
+        levels[j] = level
+        value = np.float32(2 * level - 15)
+        dot += row[j] * value
+        square += value * value
+    return dot, square
+
+
+@njit
+def encode_nibbles(rows, constants, lines, floats, start):
+    """Write 4-bit lines of projected rows (n, dims) to lines start..; of five steps the one with the best cosine.
+
+    constants: per row |x - centre|^2, or 0 under dot. lines, floats: uint8 (capacity, 64), float32 (capacity, 16).
+    """
+    dims = rows.shape[1]
+    half = (dims + 1) // 2
+    levels, best_levels = np.empty(dims, np.uint8), np.empty(dims, np.uint8)
+    for i in range(rows.shape[0]):
+        at = start + i
+        square = np.float32(0)
+        for j in range(dims):
+            square += rows[i, j] * rows[i, j]
+        unit = np.sqrt(square / np.float32(dims)) * _NIBBLE_STEP + _TINY
+        best, best_dot = np.float32(-1), np.float32(1)
+        for trial in _TRIALS:
+            dot, length = _fit_levels(rows[i], levels, unit * trial)
+            if dot / np.sqrt(length) > best:
+                best, best_dot = dot / np.sqrt(length), dot
+                best_levels[:] = levels
+        lines[at, :BYTE_DIMS] = 0
+        for j in range(half):
+            lines[at, j] = best_levels[j]
+        for j in range(half, dims):
+            lines[at, j - half] |= best_levels[j] << 4
+        floats[at, _ADD] = constants[i]
+        floats[at, _MUL] = np.float32(-2) * square / max(best_dot, _TINY)
+
+
+@njit
+def encode_bytes(rows, squared, lines, floats, start):
+    """Write 8-bit lines of framed rows (n, dim <= BYTE_DIMS) to lines start..; squared as for `encode_rows`."""
+    dim = rows.shape[1]
+    for i in range(rows.shape[0]):
+        at = start + i
+        step, _, square = _to_bytes(rows[i], lines[at, :dim])
+        floats[at, _ADD] = np.float32(square) * step * step if squared else np.float32(0)
+        floats[at, _MUL] = step

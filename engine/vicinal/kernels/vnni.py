@@ -1,0 +1,163 @@
+"""Dot products of bytes, unsigned by signed, for the coded walk: exact integers on every processor.
+
+One step multiplies 64 bytes and adds each four neighbouring products to one of sixteen int32 sums: `vpdpbusd` with
+AVX-512 VNNI; two `vpmaddwd` of the even and of the odd bytes with AVX2 (`vpmaddubsw` would saturate); plain IR
+elsewhere. Sums stay below 2^31 for up to 65,536 bytes.
+
+Tables of many rows for one query are packed [rows / 64][bytes / 4][64][4] (`pack64` in `vicinal.codecs.frame`): the
+query's four bytes are broadcast, each lane is a row, and there are no sums across lanes.
+"""
+
+# ruff: noqa: ARG001 - an intrinsic's arguments are its signature; its body reads `args`
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from vicinal.kernels.cpu import HAS_AVX2, HAS_VNNI
+from vicinal.kernels.simd import (
+    Loop,
+    call,
+    concat,
+    const,
+    i16,
+    i32,
+    i64,
+    load,
+    reduce_add,
+    splat,
+    store,
+    vec,
+)
+from vicinal.kernels.walk_ir import LINE, V16F, V16I, gathered, take
+
+__all__ = ["affine64", "dot_bytes", "dots64", "multiply_add", "nearest_cell"]
+
+
+def _halves(b, x):
+    """Split a vector into its two halves."""
+    n = x.type.count // 2
+    return take(b, x, x, list(range(n))), take(b, x, x, list(range(n, 2 * n)))
+
+
+def _pairs_avx2(b, x, y):
+    """Multiply <32 x i16> by <32 x i16>, adding neighbours: <16 x i32>."""
+    kind = vec(i32, 8)
+    parts = zip(_halves(b, x), _halves(b, y), strict=True)
+    return concat(b, *(call(b, "llvm.x86.avx2.pmadd.wd", kind, [p, q]) for p, q in parts))
+
+
+def _pairs_portable(b, x, y):
+    """Do the same in plain IR."""
+    wide = vec(i32, 32)
+    products = b.mul(b.sext(x, wide), b.sext(y, wide))
+    return b.add(take(b, products, products, list(range(0, 32, 2))), take(b, products, products, list(range(1, 32, 2))))
+
+
+def multiply_add(b, total, unsigned, signed):
+    """Add to total (<16 x i32>) in each lane the four products of its u8 and s8 bytes (<16 x i32> of raw bytes)."""
+    if HAS_VNNI:
+        return call(b, "llvm.x86.avx512.vpdpbusd.512", V16I, [total, unsigned, signed])
+    pairs = _pairs_avx2 if HAS_AVX2 else _pairs_portable
+    words = vec(i16, 32)
+    u, s = b.bitcast(unsigned, words), b.bitcast(signed, words)
+    eight = const(words, 8)
+    even = pairs(b, b.and_(u, const(words, 0xFF)), b.ashr(b.shl(s, eight), eight))
+    odd = pairs(b, b.lshr(u, eight), b.ashr(s, eight))
+    return b.add(total, b.add(even, odd))
+
+
+@intrinsic
+def dot_bytes(typingctx, unsigned, signed, lines):
+    """Sum of u8 * s8 over `lines` pieces of 64 bytes."""
+
+    def gen(ctx, b, sig, args):
+        loop = Loop(b, args[2], [const(V16I, 0)])
+        u = load(b, gathered(b, args[0], loop.i, LINE), V16I)
+        s = load(b, gathered(b, args[1], loop.i, LINE), V16I)
+        (total,) = loop.close([multiply_add(b, loop.vals[0], u, s)])
+        return reduce_add(b, total)
+
+    return types.int32(types.intp, types.intp, types.intp), gen
+
+
+def _block_dots(b, table, query, quads):
+    """Dots of 64 packed rows with one query, as four vectors."""
+    loop = Loop(b, quads, [const(V16I, 0)] * 4)
+    four = splat(b, load(b, gathered(b, query, loop.i, 4), i32), 16)
+    at = gathered(b, table, loop.i, 4 * LINE)
+    new = [multiply_add(b, loop.vals[u], load(b, at, V16I, LINE * u, align=LINE), four) for u in range(4)]
+    return loop.close(new)
+
+
+@intrinsic
+def dots64(typingctx, table, query, quads, out):
+    """Dots of 64 packed u8 rows with an s8 query of 4 * quads bytes, to 64 int32."""
+
+    def gen(ctx, b, sig, args):
+        for u, total in enumerate(_block_dots(b, args[0], args[1], args[2])):
+            store(b, total, args[3], LINE * u)
+        return ctx.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp, types.intp), gen
+
+
+@intrinsic
+def affine64(typingctx, dots, add, times, scale, shift, out, blocks):
+    """Write out = (dots + add) * times * scale[] + shift[] as float32; dots are int32; 16 per block."""
+
+    def gen(ctx, b, sig, args):
+        dots, add, times, scale, shift, out, blocks = args
+        loop = Loop(b, blocks, [])
+        o = b.mul(loop.i, loop.i.type(LINE))
+        x = b.sitofp(load(b, dots, V16I, o), V16F)
+        x = b.fmul(b.fadd(x, splat(b, add, 16)), splat(b, times, 16))
+        x = b.fadd(b.fmul(x, load(b, scale, V16F, o)), load(b, shift, V16F, o))
+        store(b, x, out, o)
+        loop.close([])
+        return ctx.get_dummy_value()
+
+    address, number = types.intp, types.float32
+    return types.void(address, number, number, address, address, address, address), gen
+
+
+@intrinsic
+def nearest_cell(typingctx, table, query, quads, blocks, norms, sums, dot_factor, sum_factor, constant, scores):
+    """Number of the cell with the least score, the first of equals; all scores go to `scores` (64 * blocks float32).
+
+    score = norms[] + dot_factor * dot + sum_factor * sums[] + constant; table [blocks][quads][64][4] u8.
+    """
+
+    def gen(ctx, b, sig, args):
+        table, query, quads, blocks, norms, sums, dot_factor, sum_factor, constant, scores = args
+        lane = ir.Constant(V16I, list(range(16)))
+        outer = Loop(b, blocks, [const(V16F, float("inf")), const(V16I, 0)])
+        block = b.add(table, b.mul(outer.i, b.mul(quads, quads.type(4 * LINE))))
+        totals = _block_dots(b, block, query, quads)
+        best, which = outer.vals
+        at = b.mul(outer.i, outer.i.type(4 * LINE))
+        for u, total in enumerate(totals):
+            offset = b.add(at, at.type(LINE * u))
+            score = b.fadd(load(b, norms, V16F, offset), splat(b, constant, 16))
+            score = b.fadd(score, b.fmul(load(b, sums, V16F, offset), splat(b, sum_factor, 16)))
+            score = b.fadd(score, b.fmul(b.sitofp(total, V16F), splat(b, dot_factor, 16)))
+            store(b, score, scores, offset)
+            less = b.fcmp_ordered("<", score, best)
+            first = splat(b, b.trunc(b.add(b.mul(outer.i, outer.i.type(64)), outer.i.type(16 * u)), i32), 16)
+            best, which = b.select(less, score, best), b.select(less, b.add(first, lane), which)
+        best, which = outer.close([best, which])
+        return b.zext(_least(b, best, which), i64)
+
+    address, number = types.intp, types.float32
+    return types.int64(*[address] * 6, number, number, number, address), gen
+
+
+def _least(b, values, names):
+    """The name (u32) that goes with the least value; the lower name among equals."""
+    while values.type.count > 1:
+        (v, w), (x, y) = _halves(b, values), _halves(b, names)
+        less = b.or_(b.fcmp_ordered("<", w, v), b.and_(b.fcmp_ordered("==", w, v), b.icmp_unsigned("<", y, x)))
+        values, names = b.select(less, w, v), b.select(less, y, x)
+    return b.extract_element(names, i32(0))

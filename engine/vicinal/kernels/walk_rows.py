@@ -1,0 +1,140 @@
+"""Distances from the bytes of a row, and from the stored floats."""
+
+# ruff: noqa: ARG001 - an intrinsic's arguments are its signature; its body reads `args`
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from vicinal.kernels import njit
+from vicinal.kernels.distance import Space, distance
+from vicinal.kernels.heap import pool_clear, pool_insert
+from vicinal.kernels.simd import (
+    INF_KEY,
+    Loop,
+    const,
+    get_f32,
+    get_i32,
+    get_i64,
+    get_u32,
+    i8,
+    key_distance,
+    key_slot,
+    load,
+    make_key,
+    prefetch_l2,
+    reduce_add,
+    set_f32,
+    set_u32,
+    vec,
+)
+from vicinal.kernels.vnni import dot_bytes
+from vicinal.kernels.walk_fields import HEAD_NORM, HEAD_SQUARE, HEAD_STEP, HEAD_SUM, VECTOR_AT, Number
+from vicinal.kernels.walk_ir import LINE, V16I, gathered
+
+__all__ = ["RowQuery", "answer", "row_query", "row_score", "settle"]
+
+
+class RowQuery(NamedTuple):
+    """A framed query against rows of bytes."""
+
+    bytes: int
+    lines: int
+    base: float
+    factor: float
+    offset: float
+    constant: float
+
+
+@njit
+def row_query(framed, index, work):
+    """Prepare a framed query for `row_score`."""
+    zero = get_f32(index.numbers + 4 * Number.ZERO)
+    lines = index.padded // LINE
+    factor = np.float32(-2) * framed.scale
+    return RowQuery(work.bytes, lines, framed.square, factor, framed.offset, zero * framed.total)
+
+
+@njit
+def row_score(query, row):
+    """Distance in the frame of the row at an address."""
+    product = np.float32(dot_bytes(row + VECTOR_AT, query.bytes, query.lines))
+    product += query.offset * np.float32(get_i32(row + HEAD_SUM)) - query.constant
+    scaled = query.factor * get_f32(row + HEAD_STEP) * product
+    return query.base + get_f32(row + HEAD_NORM) + scaled
+
+
+@intrinsic
+def _square_whole(typingctx, x, blocks):
+    """Sum of (byte + 128)^2 over 16 * blocks int8."""
+
+    def gen(ctx, b, sig, args):
+        loop = Loop(b, args[1], [const(V16I, 0)])
+        value = b.sext(load(b, gathered(b, args[0], loop.i, 16), vec(i8, 16)), V16I)
+        value = b.add(value, const(V16I, 128))
+        (total,) = loop.close([b.add(loop.vals[0], b.mul(value, value))])
+        return reduce_add(b, total)
+
+    return types.int32(types.intp, types.intp), gen
+
+
+@njit
+def _settle_whole(index, work, count, room):
+    """Insert the exact integer distances of `count` chosen nodes into work.settled."""
+    square = np.int64(_square_whole(work.bytes, index.padded // 16))
+    for i in range(count):
+        slot = get_u32(work.chosen + i * 4)
+        row = index.rows + slot * index.row_bytes
+        product = np.int64(dot_bytes(row + VECTOR_AT, work.bytes, index.padded // LINE))
+        product += np.int64(128) * np.int64(get_i32(row + HEAD_SUM))
+        whole = square + np.int64(get_i32(row + HEAD_SQUARE)) - np.int64(2) * product
+        pool_insert(work.settled, room, make_key(np.float32(whole), slot))
+
+
+@njit
+def _settle_floats(index, work, query, inverse, vectors, inv_norms, count, room):
+    """Insert the distances of `count` chosen nodes, on the stored floats, into work.settled."""
+    space = Space(index.metric, index.dim, vectors, inv_norms)
+    for i in range(count):
+        slot = get_u32(work.chosen + i * 4)
+        pool_insert(work.settled, room, make_key(distance(space, query, inverse, slot), slot))
+
+
+@njit
+def settle(index, work, framed, query, vectors, inv_norms, k, count):
+    """Settle the first `count` results: the k nearest of them, in order, to work.settled."""
+    row = index.dim * 4
+    whole = index.whole != 0 and framed.whole
+    found = 0
+    for i in range(count):
+        key = get_i64(work.results + i * 8)
+        if key == INF_KEY:
+            break
+        slot = key_slot(key)
+        set_u32(work.chosen + found * 4, slot)
+        found += 1
+        if not whole:
+            for at in range(0, row, LINE):
+                prefetch_l2(vectors + slot * row + at)
+    room = (k + 7) // 8
+    pool_clear(work.settled, room)
+    if whole:
+        _settle_whole(index, work, found, room)
+    else:
+        _settle_floats(index, work, query, framed.inverse, vectors, inv_norms, found, room)
+
+
+@njit
+def answer(work, k):
+    """Write the settled to work.slots and work.distances; give how many there are."""
+    for i in range(k):
+        key = get_i64(work.settled + i * 8)
+        if key == INF_KEY:
+            return i
+        set_u32(work.slots + i * 4, key_slot(key))
+        set_f32(work.distances + i * 4, key_distance(key))
+    return k
