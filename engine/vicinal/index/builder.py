@@ -21,7 +21,6 @@ from vicinal.index.bulk_graph import UPPER_DEGREE, build_levels, link
 from vicinal.index.bulk_pieces import Cancelled, Pieces
 from vicinal.kernels import rows8
 from vicinal.kernels.repair import hang_copies, rename
-from vicinal.kernels.rows8 import Codes
 from vicinal.kernels.simd import SENTINEL
 from vicinal.types import Metric, Rows
 
@@ -36,8 +35,8 @@ class Links(NamedTuple):
     """A graph over slots 0 .. n - 1; unused places of `links` and `upper` hold 0xFFFFFFFF.
 
     `links` (n, 32) uint32: level 0, the pruned links first, nearest first. `level` (n,) uint8: top level of each slot.
-    `upper_row` (n,) int32: its row in `upper` (levels, rows, 16) uint32, -1 for slots of level 0 only. `entry`: the slot
-    where a search starts, on the top level; every linked slot can be reached from it on level 0. `order` (m,) int64 and
+    `upper_row` (n,) int32: its row in `upper` (levels, rows, 16) uint32, -1 for slots of level 0 only. `entry`: where
+    a search starts, on the top level; every linked slot can be reached from it on level 0. `order` (m,) int64 and
     `cells` (c + 1,) int64: distinct slots by cell, and the first place of each cell there.
     """
 
@@ -79,9 +78,7 @@ def build_links(
         return None
 
 
-def _checked(
-    rows: Rows, n: int, degree: int, threads: int, slots: NDArray[np.integer] | None
-) -> NDArray[np.int64]:
+def _checked(rows: Rows, n: int, degree: int, threads: int, slots: NDArray[np.integer] | None) -> NDArray[np.int64]:
     """Refuse what no kernel may see; give the slots to link."""
     if degree != DEGREE:
         raise InvalidArgument("rows of the graph hold 32 links", field="degree", value=degree, limit=DEGREE)
@@ -114,7 +111,7 @@ def _build(
     codes = encode_rows(rows.vectors, names, metric, pieces)
     tell(0.05)
     own = _owners(codes.rows, len(names), pieces)
-    keep = np.flatnonzero(own == np.arange(len(own)))
+    keep = np.flatnonzero(own == np.arange(len(own))).astype(np.int32)
     m = len(keep)
     if m < len(own):
         distinct = new_codes(m, codes.rows.shape[1])
@@ -139,9 +136,7 @@ def _build(
         hang_copies(links, counts, owner, _ARITY)
     tell(1.0)
     level, upper_row, upper = _upper(n, slot_of, levels.top, levels.rows, levels.links)
-    return Links(
-        links, counts, level, upper_row, upper, int(slot_of[levels.entry]), by_cell, found.cells.starts
-    )
+    return Links(links, counts, level, upper_row, upper, int(slot_of[levels.entry]), by_cell, found.cells.starts)
 
 
 def _nothing(n: int) -> Links:

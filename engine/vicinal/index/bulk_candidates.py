@@ -78,7 +78,7 @@ def find_candidates(codes: Codes, n: int, length: int, seed: int, pieces: Pieces
     ordered = new_codes(n, codes.rows.shape[1])
     pieces.run(n, 8192, lambda a, b: rows8.gather(codes, cells.order, ordered, a, b))
     panel = pack(ordered, cells.starts, pieces)
-    whole = len(cells.starts) == 2  # noqa: PLR2004 - one cell
+    whole = len(cells.starts) == 2
     budget = len(panel.lanes) if whole else _pilot(ordered, panel, cells, pieces)
     used = np.empty(len(cells.starts) - 1, np.int64)
     cluster.count_used(cells.near, panel.starts, budget, used)

@@ -122,11 +122,12 @@ def make_cells(codes: Codes, n: int, listed: int, seed: int, pieces: Pieces) -> 
         [(a, min(a + 768, end), i) for i, end in enumerate(starts[1:]) for a in range(starts[i], end, 768)],
         np.int64,
     )
+    names = panel.members.reshape(-1)
     best = np.empty(n, np.int32)
     pieces.run(
         len(runs),
         2,
-        lambda a, b: cluster.assign_parts(codes, rows, panel, near_parts, _PROBE, runs, best, a, b),
+        lambda a, b: cluster.assign_parts(codes, rows, panel, names, near_parts, _PROBE, runs, best, a, b),
     )
     return _number(rows, best, _near(centres, cells, listed, pieces))
 

@@ -18,9 +18,7 @@ _SAMPLE = 4096
 _CLIPPED = 0.99  # share of rows none of whose values is clipped
 
 
-def encode_rows(
-    vectors: NDArray[np.float32], slots: NDArray[np.int64], metric: Metric, pieces: Pieces
-) -> Codes:
+def encode_rows(vectors: NDArray[np.float32], slots: NDArray[np.int64], metric: Metric, pieces: Pieces) -> Codes:
     """Encode vectors[slots] with the sample's mean and one scale for all dimensions.
 
     The scale maps the largest deviation of all but one in a hundred sample rows to 127, so that a few rows far out cost

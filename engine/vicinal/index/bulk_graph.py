@@ -60,9 +60,7 @@ def _join(
     num, den = slack_of(alpha)
     chosen, dist = np.empty((n, _FORWARD), np.int32), np.empty((n, _FORWARD), np.int32)
     count = np.empty(n, np.int32)
-    pieces.run(
-        n, 1024, lambda a, b: prune.select(codes, given, _FORWARD, num, den, chosen, dist, count, a, b)
-    )
+    pieces.run(n, 1024, lambda a, b: prune.select(codes, given, _FORWARD, num, den, chosen, dist, count, a, b))
     starts, sources, source_dist = prune.reverse(chosen, dist, count)
     graph = Graph(np.empty((n, width), np.int32), np.empty(n, np.int32))
     pieces.run(
@@ -107,9 +105,7 @@ def _add_bridges(codes: Codes, n: int, graph: Graph, places: NDArray[np.int32], 
     bridges.add_bridges(graph.links, graph.degree, places, out, count)
 
 
-def link(
-    found: Found, entry: int, places: NDArray[np.int32], width: int, pieces: Pieces, *, fill: bool
-) -> Graph:
+def link(found: Found, entry: int, places: NDArray[np.int32], width: int, pieces: Pieces, *, fill: bool) -> Graph:
     """Make level 0 from candidates: at most places[p] of `width` links per row, every row reachable from `entry`."""
     n = len(found.cells.order)
     codes = found.codes
@@ -132,7 +128,8 @@ def _level_of(n: int, seed: int) -> NDArray[np.int32]:
     x *= np.uint64(0x94D049BB133111EB)
     x ^= x >> np.uint64(29)
     uniform = (x >> np.uint64(11)).astype(np.float64) / 2**53
-    return np.floor(-np.log(np.maximum(uniform, 1e-300)) / np.log(UPPER_DEGREE)).astype(np.int32)
+    level: NDArray[np.float64] = np.floor(-np.log(np.maximum(uniform, 1e-300)) / np.log(UPPER_DEGREE))
+    return level.astype(np.int32)
 
 
 def build_levels(codes: Codes, n: int, found: Found, seed: int, pieces: Pieces) -> Levels:
@@ -149,7 +146,7 @@ def build_levels(codes: Codes, n: int, found: Found, seed: int, pieces: Pieces) 
         rows = np.flatnonzero(top >= level)
         m = len(rows)
         some = new_codes(m, codes.rows.shape[1])
-        rows8.gather(codes, rows, some, 0, m)
+        rows8.gather(codes, rows.astype(np.int32), some, 0, m)
         local = find_candidates(some, m, _UPPER_CANDIDATES, seed, pieces, fine=False)
         places = np.full(m, UPPER_DEGREE, np.int32)
         graph = _join(local.codes, m, local.candidates, places, UPPER_DEGREE, 1.0, pieces)

@@ -14,7 +14,7 @@ from typing import Self
 __all__ = ["Cancelled", "Pieces"]
 
 
-class Cancelled(Exception):  # noqa: N818 - not an error: the caller asked for it
+class Cancelled(Exception):
     """The caller's `cancel` said so."""
 
 
@@ -35,7 +35,7 @@ class Pieces:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def run(self, n: int, size: int, call: Callable[[int, int], object]) -> None:
-        """Call call(start, stop) for pieces of `size` of 0 .. n, in any order; raise what a call raised, or Cancelled."""
+        """Call call(start, stop) for pieces of `size` of 0 .. n, in any order; raise what one raised, or Cancelled."""
         parts = [(start, min(start + size, n)) for start in range(0, n, size)]
         if self._pool is None or len(parts) == 1:
             for start, stop in parts:

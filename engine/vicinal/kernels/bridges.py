@@ -1,9 +1,9 @@
 """Bridges: links for rows where a walk towards some far target would end early.
 
-The nearest candidates of a row in an island or in a family of near-equal rows never leave it, so no link does either. A
-few hundred target rows, evenly taken, find such rows: one is *stuck* for a target when neither its links nor their links lie
-nearer to the target than it does. It gets a link to where a greedy walk from the target towards it ends: the nearest
-row of the far side's border. An invention of this engine.
+The nearest candidates of a row in an island or in a family of near-equal rows never leave it, so no link does
+either. A few hundred target rows, evenly taken, find such rows: one is *stuck* for a target when neither its links nor
+their links lie nearer to it. A stuck row gets a link to where a greedy walk from the target towards it ends: the
+nearest row of the far side's border. An invention of this engine.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ import numpy as np
 
 from vicinal.kernels import njit
 from vicinal.kernels.gemm import ROWS_PER_TILE, dot8, tile6x4
+from vicinal.kernels.operands import greater, lesser
 from vicinal.kernels.repair import attach
+from vicinal.kernels.rows8 import numbers
 
 __all__ = ["REGION", "add_bridges", "bridges", "least_over_links", "to_targets"]
 
+_ZERO = np.int64(0)
+_TILE = np.int64(ROWS_PER_TILE)
 REGION = 64  # rows in cell order that are dense in stuck rows together, or not
 
 
@@ -24,18 +28,18 @@ def to_targets(codes, lanes, bias, shift, out, start, stop):
     """out[p, t] = half squared distance of row p to target t, shifted right to fit uint16."""
     groups_count = out.shape[1] // 16
     width = out.shape[1]
-    groups = np.arange(groups_count).astype(np.int32)
+    groups = numbers(groups_count)
     scores = np.empty(ROWS_PER_TILE * width, np.int32)
-    rows = np.empty(ROWS_PER_TILE, np.int32)
+    rows = np.empty(_TILE, np.int32)
     for b in range(start, stop, ROWS_PER_TILE):
         for r in range(ROWS_PER_TILE):
-            rows[r] = min(b + r, stop - 1)
+            rows[r] = lesser(b + r, stop - 1)
         for g in range(0, groups_count, 4):
             tile6x4(codes.rows, rows, 0, lanes, groups, g, bias, scores, g * 16, width)
-        for r in range(min(ROWS_PER_TILE, stop - b)):
+        for r in range(lesser(ROWS_PER_TILE, stop - b)):
             offset = codes.offset[b + r]
             for t in range(width):
-                out[b + r, t] = np.uint16(max((offset - scores[r * width + t]) >> shift, 0))
+                out[b + r, t] = np.uint16(greater((offset - scores[r * width + t]) >> shift, 0))
 
 
 @njit
@@ -146,7 +150,7 @@ def bridges(codes, links, targets, distances, least, dense, steps, out, count, s
     wanted = np.empty(width, np.int32)
     full = out.shape[1]
     for first in range(start, stop, REGION):
-        end = min(first + REGION, stop)
+        end = lesser(first + REGION, stop)
         found = 0
         if regions[first // REGION] == 0:
             for p in range(first, end):
@@ -164,7 +168,7 @@ def bridges(codes, links, targets, distances, least, dense, steps, out, count, s
         for p in range(first, end):
             if count[p] == full:
                 continue
-            n = 0
+            n = _ZERO
             for t in range(width):
                 if distances[p, t] < least[p, t] and targets[t] != p:
                     wanted[n] = t
@@ -186,6 +190,6 @@ def add_bridges(links, degree, places, out, count):
                 fresh = True
                 for e in range(degree[a]):
                     fresh &= links[a, e] != b
-                if fresh and attach(links, degree, places, replaced, a, b):
+                if fresh and attach(links, degree, places, replaced, np.int64(a), np.int64(b)):
                     added += 1
     return added

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from vicinal.kernels import njit
 from vicinal.kernels.gemm import LOW, ROWS_PER_TILE, tile6x4
-from vicinal.kernels.threshold import above64, keep_above, rank_sort, shrink
+from vicinal.kernels.operands import lesser
+from vicinal.kernels.threshold import SLACK, above64, keep_above, rank_sort, shrink
 
 __all__ = [
     "BLOCK_ROWS",
@@ -23,11 +24,13 @@ __all__ = [
     "set_down",
 ]
 
-BLOCK_ROWS = 96  # most rows of one query block, a multiple of six
-BUFFER = 224 + 64 + 16  # a row's buffer is cut back when it holds more than _FULL; a tile may add 64, stores spill 16
+BLOCK_ROWS = np.int64(96)  # most rows of one query block, a multiple of six
+BUFFER = np.int64(
+    224 + 64 + 16
+)  # a row's buffer is cut back when it holds more than _FULL; a tile may add 64, stores spill 16
 FAR = np.int32(1 << 30)  # half distance in an unused place
 _FULL = 224
-_SLACK = 16
+_TILE = np.int64(ROWS_PER_TILE * 64)
 _NOTHING = np.int32(LOW // 2)  # every real score is above, every padding lane below
 
 
@@ -61,11 +64,11 @@ def scan_groups(codes, rows, m, panel, groups, count, keep, scores, ids, filled,
     rows: row numbers, the last one repeated to a multiple of six; groups: padded to a multiple of four. scores, ids
     (BLOCK_ROWS, BUFFER); filled, least (BLOCK_ROWS,): entries and threshold of each buffer, cut to `keep` when full.
     """
-    tile = np.empty(ROWS_PER_TILE * 64, np.int32)
+    tile = np.empty(_TILE, np.int32)
     for g in range(0, count, 4):
         for r in range(0, m, ROWS_PER_TILE):
             tile6x4(codes.rows, rows, r, panel.lanes, groups, g, panel.bias, tile, 0, 64)
-            for q in range(r, min(r + ROWS_PER_TILE, m)):
+            for q in range(r, lesser(r + ROWS_PER_TILE, m)):
                 hits = above64(tile, (q - r) * 64, least[q])
                 if hits == 0:
                     continue
@@ -76,7 +79,7 @@ def scan_groups(codes, rows, m, panel, groups, count, keep, scores, ids, filled,
                         name = np.int64(groups[g + v]) * 16
                         n = keep_above(tile, at, panel.members, name, 1, least[q], scores, ids, np.int64(q) * BUFFER, n)
                 if n > _FULL:
-                    n, least[q] = shrink(scores[q], ids[q], n, keep, _SLACK)
+                    n, least[q] = shrink(scores[q], ids[q], n, keep)
                 filled[q] = n
 
 
@@ -118,8 +121,9 @@ def block_candidates(codes, panel, blocks, near, used, out, start, stop):
     sorted_ids = np.empty(BUFFER, np.int32)
     groups = np.empty(panel.lanes.shape[0], np.int32)
     for b in range(start, stop):
-        first, end, cell = blocks[b]
-        m = end - first
+        first = blocks[b, 0]
+        m = blocks[b, 1] - first
+        cell = blocks[b, 2]
         count = 0
         for t in range(used[cell]):
             c = near[cell, t]
@@ -130,15 +134,15 @@ def block_candidates(codes, panel, blocks, near, used, out, start, stop):
             groups[count] = panel.lanes.shape[0] - 1  # an empty group
             count += 1
         for r in range(BLOCK_ROWS):
-            rows[r] = first + min(r, m - 1)
+            rows[r] = first + lesser(r, m - 1)
             filled[r] = 0
             least[r] = _NOTHING
         scan_groups(codes, rows, m, panel, groups, count, L + 1, scores, ids, filled, least)
         for q in range(m):
             row = first + q
             n = filled[q]
-            if n > L + 1 + _SLACK:
-                n, _ = shrink(scores[q], ids[q], n, L + 1, _SLACK)
+            if n > L + 1 + SLACK:
+                n, _ = shrink(scores[q], ids[q], n, L + 1)
             set_down(
                 scores[q],
                 ids[q],

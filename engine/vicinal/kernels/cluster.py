@@ -1,4 +1,4 @@
-"""k-means on int8 rows by blocked products: centres, the nearest centre of each row, the nearest centres of each centre.
+"""k-means on int8 rows by blocked products: centres, the centre nearest to each row, near centres of each centre.
 
 Lloyd's rounds on a sample; two levels (parts, then cells inside each part) keep the cost linear in the rows.
 """
@@ -9,13 +9,16 @@ import numpy as np
 
 from vicinal.kernels import njit
 from vicinal.kernels.gemm import LOW, ROWS_PER_TILE, tile6x4
-from vicinal.kernels.rows8 import SPARE, Codes, fill_groups, measure
+from vicinal.kernels.operands import greater, lesser
+from vicinal.kernels.rows8 import SPARE, Codes, fill_groups, measure, numbers
 from vicinal.kernels.threshold import keep_above, shrink, span
 
 __all__ = ["assign", "assign_parts", "chain", "count_used", "counting_sort", "near_cells", "train"]
 
-_ROWS = 24  # rows whose scores against all centres lie in cache at once
-_BINS = 256
+_LANES = np.int64(16)
+_ZERO = np.int64(0)
+_ROWS = np.int64(24)  # rows whose scores against all centres lie in cache at once
+_BINS = np.int64(256)
 
 
 @njit
@@ -27,14 +30,14 @@ def assign(codes, rows, lanes, bias, groups, names, best, start, stop):
     """
     width = groups.shape[0] * 16
     scores = np.empty(_ROWS * width, np.int32)
-    lane = np.arange(width).astype(np.int32)
+    lane = numbers(width)
     top = np.empty(width + 16, np.int32)
     top_lane = np.empty(width + 16, np.int32)
     block = np.empty(_ROWS, np.int32)
     for b in range(start, stop, _ROWS):
-        m = min(_ROWS, stop - b)
+        m = lesser(_ROWS, stop - b)
         for r in range(_ROWS):
-            block[r] = rows[min(b + r, stop - 1)]
+            block[r] = rows[lesser(b + r, stop - 1)]
         for g in range(0, groups.shape[0], 4):
             for r in range(0, m, ROWS_PER_TILE):
                 tile6x4(codes.rows, block, r, lanes, groups, g, bias, scores, r * width + g * 16, width)
@@ -46,16 +49,16 @@ def assign(codes, rows, lanes, bias, groups, names, best, start, stop):
 
 
 @njit
-def _move(codes, rows, best, centres):
-    """Set each centre to the rounded mean of the rows it is nearest to; one without rows stays."""
-    sums = np.zeros((centres.shape[0], centres.shape[1]), np.int32)
-    count = np.zeros(centres.shape[0], np.int64)
+def _move(codes, rows, best, centres, n):
+    """Set each of n centres to the rounded mean of the rows it is nearest to; one without rows stays."""
+    sums = np.zeros((n, centres.shape[1]), np.int32)
+    count = np.zeros(n, np.int64)
     for i in range(rows.shape[0]):
         c = best[i]
         count[c] += 1
         for j in range(codes.rows.shape[1]):
             sums[c, j] += np.int32(codes.rows[rows[i], j])
-    for c in range(centres.shape[0]):
+    for c in range(n):
         if count[c]:
             factor = np.float32(1) / np.float32(count[c])
             for j in range(centres.shape[1]):
@@ -74,7 +77,7 @@ def train(codes, rows, starts, centre_starts, per, rounds, centres, start, stop)
         wanted = centre_starts[i + 1] - centre_starts[i]
         if wanted == 0:
             continue
-        size = min(m, per * wanted)
+        size = lesser(m, per * wanted)
         sample = np.empty(size, np.int32)
         best = np.empty(size, np.int32)
         for j in range(size):
@@ -85,32 +88,37 @@ def train(codes, rows, starts, centre_starts, per, rounds, centres, start, stop)
             np.zeros(wanted + SPARE, np.int32),
         )
         for c in range(wanted):
-            local.rows[c] = codes.rows[sample[c * size // wanted]]
+            for j in range(width):
+                local.rows[c, j] = codes.rows[sample[c * size // wanted], j]
         count = (wanted + 63) // 64 * 4
-        members = np.full((count, 16), -1, np.int32)
-        for c in range(wanted):
-            members[c >> 4, c & 15] = c
-        groups = np.arange(count).astype(np.int32)
-        names = np.arange(count * 16).astype(np.int32)
+        members = np.empty((count, _LANES), np.int32)
+        for c in range(count * 16):
+            members[c >> 4, c & 15] = c if c < wanted else -1
+        groups = numbers(count)
+        names = numbers(count * 16)
         lanes = np.empty((count, width * 16), np.uint8)
         bias = np.empty((count, 16), np.int32)
         for _ in range(rounds):
-            measure(local, 0, wanted)
-            fill_groups(local, members, lanes, bias, 0, count)
-            assign(codes, sample, lanes, bias, groups, names, best, 0, size)
-            _move(codes, sample, best, local.rows[:wanted])
-        centres[centre_starts[i] : centre_starts[i + 1]] = local.rows[:wanted]
+            measure(local, _ZERO, wanted)
+            fill_groups(local, members, lanes, bias, _ZERO, count)
+            assign(codes, sample, lanes, bias, groups, names, best, _ZERO, size)
+            _move(codes, sample, best, local.rows, wanted)
+        for c in range(wanted):
+            for j in range(width):
+                centres[centre_starts[i] + c, j] = local.rows[c, j]
 
 
 @njit
-def assign_parts(codes, rows, panel, near, probe, pieces, best, start, stop):
-    """Assign pieces (first, end, part) of rows to the nearest cell of the `probe` nearest parts of their part."""
+def assign_parts(codes, rows, panel, names, near, probe, pieces, best, start, stop):
+    """Assign pieces (first, end, part) of rows to the nearest cell of the `probe` nearest parts of their part.
+
+    names: the panel's members, flat.
+    """
     groups = np.empty(panel.lanes.shape[0], np.int32)
-    names = panel.members.reshape(-1)
     for i in range(start, stop):
         part = pieces[i, 2]
         count = 0
-        for t in range(min(probe, near.shape[1])):
+        for t in range(lesser(probe, near.shape[1])):
             c = near[part, t]
             if c < 0:
                 break
@@ -120,9 +128,7 @@ def assign_parts(codes, rows, panel, near, probe, pieces, best, start, stop):
         while count % 4:
             groups[count] = panel.lanes.shape[0] - 1
             count += 1
-        assign(
-            codes, rows, panel.lanes, panel.bias, groups[:count], names, best, pieces[i, 0], pieces[i, 1]
-        )
+        assign(codes, rows, panel.lanes, panel.bias, groups[:count], names, best, pieces[i, 0], pieces[i, 1])
 
 
 @njit
@@ -145,7 +151,9 @@ def counting_sort(keys, limit):
 def chain(near):
     """Rank the cells by a greedy walk, each time to the nearest one left: near cells get neighbouring rows."""
     cells = near.shape[0]
-    rank = np.full(cells, -1, np.int32)
+    rank = np.empty(cells, np.int32)
+    for c in range(cells):
+        rank[c] = -1
     here = 0
     low = 0
     for k in range(cells):
@@ -166,16 +174,16 @@ def chain(near):
 
 @njit
 def _by_bins(scores, ids, n, out):
-    """Write ids to `out` by score, descending, in 256 bins; within a bin by position. Order there does not matter."""
+    """Write ids to out[1:] by score, descending, in 256 bins; within a bin by position."""
     bins = np.zeros(_BINS + 1, np.int64)
     least = np.int64(scores[0])
     greatest = least
     for j in range(n):
-        least = min(least, np.int64(scores[j]))
-        greatest = max(greatest, np.int64(scores[j]))
-    factor = np.float32(_BINS - 1) / np.float32(max(greatest - least, 1))
+        least = lesser(least, scores[j])
+        greatest = greater(greatest, scores[j])
+    factor = np.float32(_BINS - 1) / np.float32(greater(greatest - least, 1))
     for j in range(n):
-        bin_ = min(np.int32(np.float32(greatest - np.int64(scores[j])) * factor), _BINS - 1)
+        bin_ = lesser(np.int64(np.float32(greatest - np.int64(scores[j])) * factor), _BINS - 1)
         scores[j] = bin_
         bins[bin_ + 1] += 1
     for j in range(_BINS):
@@ -183,8 +191,8 @@ def _by_bins(scores, ids, n, out):
     for j in range(n):
         place = bins[scores[j]]
         bins[scores[j]] += 1
-        if place < out.shape[0]:
-            out[place] = ids[j]
+        if place + 1 < out.shape[0]:
+            out[place + 1] = ids[j]
 
 
 @njit
@@ -196,33 +204,33 @@ def near_cells(centres, lanes, bias, near, start, stop):
     count = lanes.shape[0]
     n = count * 16
     wanted = near.shape[1]
-    groups = np.arange(count).astype(np.int32)
-    lane = np.arange(n).astype(np.int32)
+    groups = numbers(count)
     scores = np.empty(ROWS_PER_TILE * n, np.int32)
     row = np.empty(n + 16, np.int32)
     ids = np.empty(n + 16, np.int32)
     block = np.empty(ROWS_PER_TILE, np.int32)
     for b in range(start, stop, ROWS_PER_TILE):
         for r in range(ROWS_PER_TILE):
-            block[r] = min(b + r, stop - 1)
+            block[r] = lesser(b + r, stop - 1)
         for g in range(0, count, 4):
-            tile6x4(centres, block, 0, lanes, groups, g, bias, scores, g * 16, n)
-        for r in range(min(ROWS_PER_TILE, stop - b)):
+            tile6x4(centres, block, _ZERO, lanes, groups, g, bias, scores, g * 16, n)
+        for r in range(lesser(ROWS_PER_TILE, stop - b)):
             c = b + r
-            row[:n] = scores[r * n : (r + 1) * n]
+            for j in range(n):
+                row[j] = scores[r * n + j]
+                ids[j] = j
             row[c] = LOW  # itself goes first
-            ids[:n] = lane
-            found, _ = shrink(row, ids, n, wanted, 16)
-            kept = 0
+            found, _ = shrink(row, ids, n, wanted)
+            kept = _ZERO
             for j in range(found):
                 if row[j] > LOW // 2:  # not a padding lane
                     row[kept] = row[j]
                     ids[kept] = ids[j]
                     kept += 1
-            near[c, :] = -1
-            near[c, 0] = c
+            for j in range(wanted):
+                near[c, j] = c if j == 0 else -1
             if kept:
-                _by_bins(row, ids, kept, near[c, 1:])
+                _by_bins(row, ids, kept, near[c])
 
 
 @njit

@@ -121,7 +121,7 @@ def _products(b, starts, columns, width, corrections):
     for of_row, given in zip(totals, first, strict=True):
         for phi, value in zip(of_row, given, strict=True):
             phi.add_incoming(value, before)
-    now: list[list] = [list(of_row) for of_row in totals]
+    now = [list(of_row) for of_row in totals]
     for u in range(_BODY.unroll):
         step = b.add(k, i64(4 * u))
         lane_step = b.mul(step, i64(GROUP))

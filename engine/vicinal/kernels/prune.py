@@ -4,6 +4,8 @@ Malkov and Yashunin 2016, algorithm 4, with the slack alpha of Vamana (Subramany
 discarded candidates. The Gram rows come six at a time from the blocked product, and only for candidates still alive.
 """
 
+# ruff: noqa: ARG001 - an intrinsic's arguments are its signature; its body reads `args`
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -16,15 +18,22 @@ from numpy.typing import NDArray
 from vicinal.kernels import njit
 from vicinal.kernels.build import FAR
 from vicinal.kernels.gemm import ROWS_PER_TILE, pack16, tile6x2
-from vicinal.kernels.operands import operand, pointer, read, write
+from vicinal.kernels.operands import greater, lesser, operand, pointer, read, write
+from vicinal.kernels.rows8 import numbers
 from vicinal.kernels.simd import Loop, i16, i32, i64, lowest_bit, splat, vec
-from vicinal.kernels.threshold import rank_sort, shrink
+from vicinal.kernels.threshold import SLACK, rank_sort, shrink
 
 __all__ = ["PRUNED_MAX", "PruneRoom", "lengthen", "merge", "prune", "prune_room", "reverse", "select", "top_up"]
 
 PRUNED_MAX = 112  # most candidates of one call; the room holds 128
 _ROOM = 128
-_SPAN = 160  # arrays of a room: 128 and two groups that a pair of groups may touch
+_GRAM = np.int64(ROWS_PER_TILE * _ROOM + 64)  # the last pair of groups may spill
+_PANEL = np.int64(9)
+_WORDS = np.int64(2)
+_SHORT = np.int64(PRUNED_MAX - SLACK)
+_LANES = np.int64(16)
+_TILE = np.int64(ROWS_PER_TILE)
+_SPAN = np.int64(160)  # arrays of a room: 128 and two groups that a pair of groups may touch
 
 
 class PruneRoom(NamedTuple):
@@ -50,14 +59,14 @@ def prune_room(width):
         np.zeros(_SPAN, np.int32),
         np.zeros(_SPAN, np.int32),
         np.zeros(_SPAN, np.int32),
-        np.zeros((9, width * 16), np.uint8),
+        np.zeros((_PANEL, width * 16), np.uint8),
         np.zeros(_SPAN, np.int32),
         np.zeros(_SPAN, np.int32),
-        np.zeros(ROWS_PER_TILE * _ROOM + 64, np.int32),
-        np.arange(16).astype(np.int32),
-        np.zeros(ROWS_PER_TILE, np.int32),
-        np.zeros(ROWS_PER_TILE, np.int32),
-        np.zeros(2, np.uint64),
+        np.zeros(_GRAM, np.int32),
+        numbers(_LANES),
+        np.zeros(_TILE, np.int32),
+        np.zeros(_TILE, np.int32),
+        np.zeros(_WORDS, np.uint64),
     )
 
 
@@ -107,7 +116,7 @@ def _lay_out(codes, room, n, num, den):
         room.bias[j] = -codes.half[room.ids[j]]
         room.slack[j] = np.int32(np.int64(room.dist[j]) * num // den)
     for w in range(2):
-        bits = min(max(n - 64 * w, 0), 64)
+        bits = lesser(greater(n - 64 * w, 0), 64)
         room.alive[w] = ~np.uint64(0) if bits == 64 else (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
     return groups
 
@@ -132,12 +141,10 @@ def prune(codes, room, n, most, num, den):
         if m == 0:
             return kept
         for r in range(ROWS_PER_TILE):
-            room.rows[r] = room.ids[room.chosen[min(r, m - 1)]]
+            room.rows[r] = room.ids[room.chosen[lesser(r, m - 1)]]
         first = np.int64(room.chosen[0]) >> 4
         for g in range(first, groups, 2):
-            tile6x2(
-                codes.rows, room.rows, 0, room.lanes, room.groups, g, room.bias, room.scores, g * 16, _ROOM
-            )
+            tile6x2(codes.rows, room.rows, 0, room.lanes, room.groups, g, room.bias, room.scores, g * 16, _ROOM)
         for r in range(m):
             j = np.int64(room.chosen[r])
             bit = np.uint64(1) << np.uint64(j & 63)
@@ -199,7 +206,7 @@ def _longest(starts, start, stop):
     """Give the longest of the lists start .. stop."""
     most = np.int64(0)
     for p in range(start, stop):
-        most = max(most, starts[p + 1] - starts[p])
+        most = greater(most, starts[p + 1] - starts[p])
     return most
 
 
@@ -227,14 +234,14 @@ def merge(codes, chosen, dist, degree, starts, sources, source_dist, num, den, p
                 ids[n] = sources[j]
                 n += 1
         if n > PRUNED_MAX:
-            n, _ = shrink(scores, ids, n, 96, 16)
+            n, _ = shrink(scores, ids, n, _SHORT)
         rank_sort(scores, ids, n, sorted_scores, sorted_ids)
         for j in range(n):
             room.ids[j] = sorted_ids[j]
             room.dist[j] = -sorted_scores[j]
         k = n
         if n > places[p]:
-            k = prune(codes, room, n, places[p], num, den)
+            k = prune(codes, room, n, np.int64(places[p]), num, den)
             for j in range(k):
                 links[p, j] = room.ids[room.kept[j]]
         else:
@@ -272,7 +279,7 @@ def lengthen(given, rows, far_ids, far_dist, room):
         k = 0
         while k < L and given.ids[p, k] >= 0:
             k += 1
-        k = min(k, max(L - room, 0))
+        k = lesser(k, greater(L - room, 0))
         for j in range(far_ids.shape[1]):
             if k == L or far_ids[i, j] < 0:
                 break

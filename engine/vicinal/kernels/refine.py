@@ -13,14 +13,16 @@ import numpy as np
 from vicinal.kernels import njit
 from vicinal.kernels.build import BLOCK_ROWS, BUFFER, Panel, scan_groups, set_down
 from vicinal.kernels.gemm import LOW, pack16
-from vicinal.kernels.operands import fetch
+from vicinal.kernels.operands import fetch, lesser
+from vicinal.kernels.rows8 import numbers
 from vicinal.kernels.threshold import shrink
 
 __all__ = ["BLOCKS_PER_CALL", "refine"]
 
+_LANES = np.int64(16)
 _STAMP = 20  # votes below, stamp of the block above
 BLOCKS_PER_CALL = 1000  # two stamps a block must stay below 2^31
-_VOTES = 64
+_VOTES = np.int64(64)
 
 
 @njit
@@ -83,10 +85,11 @@ def _cited(ids, rev, first, m, take, follow, bits, mark, stamp, direct, weight, 
 @njit
 def _most_cited(found, n, mark, base, room, votes):
     """Keep the `room` entries with the most votes, ties by position; in place, in order. Give how many."""
-    votes[:] = 0
+    for v in range(_VOTES):
+        votes[v] = 0
     for j in range(n):
-        votes[min(mark[found[j]] - base, _VOTES - 1)] += 1
-    least = _VOTES - 1
+        votes[lesser(mark[found[j]] - base, _VOTES - 1)] += 1
+    least = np.int64(_VOTES - 1)
     total = votes[least]
     while least > 1 and total + votes[least - 1] <= room:
         least -= 1
@@ -94,7 +97,7 @@ def _most_cited(found, n, mark, base, room, votes):
     spare = room - total
     kept = 0
     for j in range(n):
-        v = min(mark[found[j]] - base, _VOTES - 1)
+        v = lesser(mark[found[j]] - base, _VOTES - 1)
         if v >= least or (v == least - 1 and spare > 0):
             if v < least:
                 spare -= 1
@@ -108,17 +111,15 @@ def _most_cited(found, n, mark, base, room, votes):
 def _pack_found(codes, found, n, panel):
     """Pack codes[found[:n]] into a block's own panel; give the number of groups, padded to four."""
     groups = (n + 63) // 64 * 4
-    members = panel.members.reshape(-1)
-    bias = panel.bias.reshape(-1)
     for j in range(groups * 16):
-        members[j] = found[j] if j < n else 0
-        bias[j] = -codes.half[found[j]] if j < n else LOW
+        panel.members[j >> 4, j & 15] = found[j] if j < n else 0
+        panel.bias[j >> 4, j & 15] = -codes.half[found[j]] if j < n else LOW
     width = codes.rows.shape[1]
     for g in range(groups):
-        for j in range(16 * g + 32, min(16 * g + 48, n)):  # two groups ahead
+        for j in range(16 * g + 32, lesser(16 * g + 48, n)):  # two groups ahead
             for line in range(0, width, 64):
                 fetch(codes.rows, np.int64(found[j]) * width + line)
-        pack16(codes.rows, members, 16 * g, panel.lanes, g)
+        pack16(codes.rows, panel.members, 16 * g, panel.lanes, g)
     return groups
 
 
@@ -140,11 +141,11 @@ def refine(codes, blocks, near, used, starts, given, rev, take, follow, cap, out
     size = cap // 16 + 4
     panel = Panel(
         np.empty((size, 16 * width), np.uint8),
-        np.empty((size, 16), np.int32),
-        np.empty((size, 16), np.int32),
-        np.zeros(1, np.int64),
+        np.empty((size, _LANES), np.int32),
+        np.empty((size, _LANES), np.int32),
+        np.empty(_LANES, np.int64),
     )
-    groups = np.arange(size).astype(np.int32)
+    groups = numbers(size)
     scores = np.empty((BLOCK_ROWS, BUFFER), np.int32)
     ids = np.empty((BLOCK_ROWS, BUFFER), np.int32)
     filled = np.empty(BLOCK_ROWS, np.int64)
@@ -153,8 +154,9 @@ def refine(codes, blocks, near, used, starts, given, rev, take, follow, cap, out
     sorted_scores = np.empty(BUFFER, np.int32)
     sorted_ids = np.empty(BUFFER, np.int32)
     for b in range(start, stop):
-        first, end, cell = blocks[b]
-        m = end - first
+        first = blocks[b, 0]
+        m = blocks[b, 1] - first
+        cell = blocks[b, 2]
         stamp = 2 * (b - start) + 1
         _set_bits(bits, near[cell], used[cell], starts)
         count = _cited(given.ids, rev, first, m, take, follow, bits, mark, stamp, direct, weight, found)
@@ -163,7 +165,7 @@ def refine(codes, blocks, near, used, starts, given, rev, take, follow, cap, out
             count = _most_cited(found, count, mark, np.int32((stamp + 1) << _STAMP), cap, votes)
         packed = _pack_found(codes, found, count, panel)
         for r in range(BLOCK_ROWS):
-            rows[r] = first + min(r, m - 1)
+            rows[r] = first + lesser(r, m - 1)
         for r in range(m):
             p = first + r
             c = 0
@@ -178,5 +180,5 @@ def refine(codes, blocks, near, used, starts, given, rev, take, follow, cap, out
             p = first + r
             c = filled[r]
             if c > L + 33:
-                c, _ = shrink(scores[r], ids[r], c, L + 17, 16)
+                c, _ = shrink(scores[r], ids[r], c, L + 17)
             set_down(scores[r], ids[r], c, p, codes.offset[p], out.ids[p], out.dist[p], sorted_scores, sorted_ids)

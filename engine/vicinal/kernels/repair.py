@@ -6,6 +6,7 @@ import numpy as np
 
 from vicinal.kernels import njit
 from vicinal.kernels.gemm import dot8
+from vicinal.kernels.operands import greater, lesser
 from vicinal.kernels.simd import SENTINEL
 
 __all__ = ["attach", "hang_copies", "reach", "rename", "repair"]
@@ -62,7 +63,7 @@ def _from_candidates(links, degree, places, ids, replaced, queue, seen, tail):
             q = ids[p, j]
             if q < 0:
                 break
-            if seen[q] and attach(links, degree, places, replaced, q, p):
+            if seen[q] and attach(links, degree, places, replaced, np.int64(q), p):
                 fixed += 1
                 seen[p] = 1
                 queue[tail] = p
@@ -97,12 +98,12 @@ def repair(codes, links, degree, places, ids, entry):
     queue = np.empty(n, np.int32)
     fixed = 0
     islands = 0
-    tail = np.int64(0)
+    tail = 0
     for _ in range(_ROUNDS):
         seen = np.zeros(n, np.uint8)
         queue[0] = entry
         seen[entry] = 1
-        tail = reach(links, queue, seen, 0, np.int64(1))
+        tail = reach(links, queue, seen, np.int64(0), np.int64(1))
         if tail == n:
             break
         while tail < n:
@@ -113,9 +114,9 @@ def repair(codes, links, degree, places, ids, entry):
             p = 0
             while seen[p]:
                 p += 1
-            step = 1 if islands < _FULL_SCANS else max(1, n // _SAMPLE)
+            step = 1 if islands < _FULL_SCANS else greater(1, n // _SAMPLE)
             q = _nearest_reached(codes, degree, places, replaced, seen, p, step)
-            if q < 0 or not attach(links, degree, places, replaced, q, p):
+            if q < 0 or not attach(links, degree, places, replaced, q, np.int64(p)):
                 break
             if degree[p] < places[p]:
                 links[p, degree[p]] = q
@@ -168,9 +169,9 @@ def hang_copies(links, degree, own, arity):
             if x >= 0:
                 for j in range(stay - 1):
                     links[p, j] = links[r, j]
-                links[p, max(stay - 1, 0)] = np.uint32(r)
-                m = max(stay, 1)
-            for c in range(arity * (x + 1), min(arity * (x + 2), k)):
+                links[p, greater(stay - 1, 0)] = np.uint32(r)
+                m = greater(stay, 1)
+            for c in range(arity * (x + 1), lesser(arity * (x + 2), k)):
                 links[p, m] = np.uint32(members[starts[r] + c])
                 m += 1
             degree[p] = m

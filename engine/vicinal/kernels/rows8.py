@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vicinal.kernels import njit
 from vicinal.kernels.gemm import LOW, dot8, pack16
+from vicinal.kernels.operands import greater, lesser
 
 __all__ = [
     "AS_IS",
@@ -26,10 +27,12 @@ __all__ = [
     "gather",
     "hash_rows",
     "measure",
+    "numbers",
     "owners",
 ]
 
-SPARE = 64  # rows of zeros behind the last one; row SPARE - 1 after n serves as the zero vector
+_LANES = np.int64(16)
+SPARE = np.int64(64)  # rows of zeros behind the last one; row SPARE - 1 after n serves as the zero vector
 AS_IS, UNIT, LIFTED = 0, 1, 2  # what `encode` does to a row first
 _ROUND = np.float32(12582912)  # adding 1.5 * 2^23 rounds to the nearest integer and vectorises; np.rint does not
 
@@ -47,10 +50,20 @@ class Codes(NamedTuple):
 
 
 @njit
+def numbers(n):
+    """Give 0, 1, ... n - 1 as int32."""
+    out = np.empty(n, np.int32)
+    for i in range(n):
+        out[i] = i
+    return out
+
+
+@njit
 def _square(vectors, row, sums):
     """Give |x|^2 by sixteen sums in a fixed order: it vectorises without fastmath, same bytes everywhere."""
     d = vectors.shape[1]
-    sums[:] = 0
+    for lane in range(16):
+        sums[lane] = 0
     for j in range(0, d - 15, 16):
         for lane in range(16):
             sums[lane] += vectors[row, j + lane] * vectors[row, j + lane]
@@ -70,7 +83,7 @@ def encode(vectors, slots, mean, scale, mode, radius2, codes, start, stop):
     that radius.
     """
     d = vectors.shape[1]
-    sums = np.zeros(16, np.float32)
+    sums = np.zeros(_LANES, np.float32)
     for i in range(start, stop):
         slot = slots[i]
         factor = np.float32(1)
@@ -79,9 +92,10 @@ def encode(vectors, slots, mean, scale, mode, radius2, codes, start, stop):
             if mode == UNIT:
                 factor = np.float32(1) / np.sqrt(square) if square > 0 else np.float32(0)
             else:
-                rest = np.sqrt(max(np.float32(radius2) - square, np.float32(0)))
+                rest = np.float32(radius2) - square
+                rest = np.sqrt(rest) if rest > 0 else np.float32(0)
                 v = (rest - mean[d]) * scale
-                codes.rows[i, d] = np.int8(min(max(np.rint(v), -127), 127))
+                codes.rows[i, d] = np.int8(greater(lesser(np.int64(np.rint(v)), 127), -127))
         for j in range(d):
             v = (vectors[slot, j] * factor - mean[j]) * scale
             v = v if v < np.float32(127) else np.float32(127)  # noqa: FURB136 - min() would not vectorise
@@ -106,7 +120,8 @@ def gather(codes, order, out, start, stop):
     """Copy rows order[i] to rows i of `out`."""
     for i in range(start, stop):
         o = order[i]
-        out.rows[i, :] = codes.rows[o, :]
+        for j in range(codes.rows.shape[1]):
+            out.rows[i, j] = codes.rows[o, j]
         out.half[i] = codes.half[o]
         out.offset[i] = codes.offset[o]
 
@@ -114,11 +129,11 @@ def gather(codes, order, out, start, stop):
 @njit
 def fill_groups(codes, members, lanes, bias, start, stop):
     """Pack groups start .. stop: members (groups, 16) int32 names the row of each lane, -1 for none."""
-    rows = np.empty(16, np.int32)
+    rows = np.empty(_LANES, np.int32)
     for g in range(start, stop):
         for lane in range(16):
             row = members[g, lane]
-            rows[lane] = max(row, 0)
+            rows[lane] = greater(row, 0)
             bias[g, lane] = LOW if row < 0 else -codes.half[row]
         pack16(codes.rows, rows, 0, lanes, g)
 
@@ -141,7 +156,7 @@ def owners(words, hashes, order):
     `words` as for `hash_rows`; `order` sorts the hashes stably.
     """
     n = order.shape[0]
-    own = np.arange(n).astype(np.int32)
+    own = numbers(n)
     a = 0
     while a < n:
         b = a + 1

@@ -18,11 +18,12 @@ from numba.extending import intrinsic
 
 from vicinal.kernels import njit
 from vicinal.kernels.gemm import LOW
-from vicinal.kernels.operands import operand, pointer, read, write
+from vicinal.kernels.operands import greater, operand, pointer, read, write
 from vicinal.kernels.simd import call, i16, i32, i64, splat, vec
 
-__all__ = ["above64", "count_above", "keep_above", "rank_sort", "shrink", "span"]
+__all__ = ["SLACK", "above64", "count_above", "keep_above", "rank_sort", "shrink", "span"]
 
+SLACK = 16  # entries that a cut may leave beyond what was asked for: saves steps of bisection
 _LANES = 16
 _SUMS = vec(i32, _LANES)
 
@@ -141,20 +142,20 @@ def span(typingctx, scores, first, registers):
 
 
 @njit
-def _cut(scores, n, keep, slack):
-    """Give a threshold t with keep <= count(scores > t) <= keep + slack, where equal scores allow it."""
+def _cut(scores, n, keep):
+    """Give a threshold t with keep <= count(scores > t) <= keep + SLACK, where equal scores allow it."""
     registers = (n + 15) // 16
     for j in range(n, registers * 16):
         scores[j] = LOW
     least, greatest = span(scores, 0, registers)
-    low = max(np.int64(least) - 1, np.int64(LOW))
+    low = greater(np.int64(least) - 1, LOW)
     high = np.int64(greatest)
     while high - low > 1:
         middle = (low + high) >> 1
         found = count_above(scores, registers, np.int32(middle))
         if found >= keep:
             low = middle
-            if found <= keep + slack:
+            if found <= keep + SLACK:
                 break
         else:
             high = middle
@@ -162,14 +163,14 @@ def _cut(scores, n, keep, slack):
 
 
 @njit
-def shrink(scores, ids, n, keep, slack):
-    """Keep the best `keep` .. `keep` + `slack` of n entries, in place and in order; give (count, threshold).
+def shrink(scores, ids, n, keep):
+    """Keep the best `keep` .. `keep` + SLACK of n entries, in place and in order; give (count, threshold).
 
     The threshold is the score that later entries must exceed. Needs n > keep. Of equal scores the first stay.
     """
-    least = _cut(scores, n, keep, slack)
+    least = _cut(scores, n, keep)
     found = keep_above(scores, 0, ids, 0, (n + 15) // 16, least, scores, ids, 0, 0)
-    if found > keep + slack:  # many equal scores least + 1: the last of them go
+    if found > keep + SLACK:  # many equal scores least + 1: the last of them go
         for j in range(found, (found + 15) // 16 * 16):
             scores[j] = LOW
         room = keep - count_above(scores, (found + 15) // 16, np.int32(least + 1))
