@@ -6,7 +6,7 @@ A `Call` is one request and the decoder of its answer. The sync and the async cl
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -21,9 +21,9 @@ from vicinal.client.blocks import (
     unpack_array,
     unpack_vector,
 )
-from vicinal.errors import InvalidArgument
+from vicinal.errors import InvalidArgument, InvalidPayload
 from vicinal.schema import Dense, Multi, check_name
-from vicinal.types import CollectionInfo, Hit, Hits, Payload, Point, PointId, Rerank
+from vicinal.types import CollectionInfo, Hit, Hits, Point, PointId, Rerank
 
 __all__ = ["Call", "CollectionCalls", "DatabaseCalls"]
 
@@ -87,9 +87,10 @@ class CollectionCalls:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def upsert(self, ids: Any, vectors: Any, payloads: Sequence[Payload | None] | None = None) -> Call[int]:
+    def upsert(self, ids: Any, vectors: Any, payloads: Iterable[Mapping[str, Any] | None] | None = None) -> Call[int]:
         """Insert points, or replace those whose ids exist; returns the commit number once durable."""
-        body = {"ids": pack_ids(ids), "vectors": pack_columns(columns_of(vectors)), "payloads": payloads}
+        rows = None if payloads is None else _rows(payloads)
+        body = {"ids": pack_ids(ids), "vectors": pack_columns(columns_of(vectors)), "payloads": rows}
         return self._post("insert", lambda answer: int(answer["seq"]), body)
 
     def delete(self, ids: Any = None, filter: Filter = None) -> Call[int]:
@@ -169,7 +170,7 @@ class CollectionCalls:
         filter: Filter = None,
         using: str | None = None,
         candidates: int | None = None,
-        rerank: Rerank | None = None,
+        rerank: Rerank = "int8",
         exact: bool = False,
         explain: bool = False,
         with_payload: bool = True,
@@ -198,6 +199,12 @@ def _path(name: str) -> str:
 
 def _present(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _rows(payloads: Any) -> list[Any]:
+    if isinstance(payloads, Mapping | str | bytes) or not isinstance(payloads, Iterable):
+        raise InvalidPayload("payloads must be a list with one JSON object or None per id", field="payloads")
+    return list(payloads)
 
 
 def _declaration(field: Any) -> Any:

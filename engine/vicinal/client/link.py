@@ -20,7 +20,7 @@ _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeou
 def options_of(url: str, api_key: str | None) -> tuple[str, dict[str, Any]]:
     """Return the address without a trailing slash, and how to make an httpx client for it.
 
-    Raises InvalidArgument when it is no http or https address.
+    Raises InvalidArgument when it is no http or https address, or the key cannot be sent.
     """
     try:
         parsed = httpx.URL(url)
@@ -28,6 +28,11 @@ def options_of(url: str, api_key: str | None) -> tuple[str, dict[str, Any]]:
         raise InvalidArgument(f"{url!r} is no address: {cause}", field="url", value=url) from cause
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise InvalidArgument(f"{url!r} is no address: give one like http://127.0.0.1:6333", field="url", value=url)
+    if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+        raise InvalidArgument(
+            "the API key holds characters that no header can carry: is it the file's whole content?",
+            field="api_key",
+        )
     address = str(parsed).rstrip("/")
     return address, {
         "base_url": address,

@@ -207,6 +207,12 @@ def test_what_is_no_address_is_refused(url: str) -> None:
         RemoteDatabase(url)
 
 
+@pytest.mark.parametrize("key", ["two\nlines", "é", "tab\t"])
+def test_keys_that_no_header_carries_are_refused(key: str) -> None:
+    with pytest.raises(InvalidArgument, match="key"):
+        RemoteDatabase("http://127.0.0.1:1", api_key=key)
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", "", "a" * 65, "é", "a b", "a?b"])
 def test_names_that_would_bend_the_path_never_leave(name: str) -> None:
     with scripted_server(answers) as server, RemoteDatabase(server.url) as database:
