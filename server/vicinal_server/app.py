@@ -106,10 +106,14 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 async def _refuse(request: Request, error: Exception) -> Response:
     """Turn the router's own refusals into ours; the outermost middleware renders them."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    if status == 405:
-        raise MethodNotAllowed(f"{request.url.path} takes no {request.method}", field="method", value=request.method)
-    if status == 404:
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        raise MethodNotAllowed(
+            f"{request.url.path} takes no {request.method}",
+            field="method",
+            value=request.method,
+            limit=(error.headers or {}).get("Allow"),
+        )
+    if isinstance(error, HTTPException) and error.status_code == 404:
         raise UnknownRoute(f"there is no route {request.url.path}: see /docs", field="path")
     raise error
 

@@ -141,6 +141,8 @@ def error_response(error: BaseException, request_id: str) -> Response:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, MethodNotAllowed) and error.limit is not None:
+        headers["Allow"] = str(error.limit)
     if isinstance(error, RequestError) and error.closes:
         headers["Connection"] = "close"
     body = {"error": {**_described(error, status), "request_id": request_id}}

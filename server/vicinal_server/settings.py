@@ -44,17 +44,17 @@ class Settings(BaseSettings):
 
     dir: Path
     host: str = "127.0.0.1"
-    port: int = Field(6333, ge=0, le=65_535)
+    port: int = Field(default=6333, ge=0, le=65_535)
     api_key: SecretStr | None = None
     api_key_file: Path | None = None
     read_only_api_key: SecretStr | None = None
     read_only: bool = False
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1024)
-    body_json_max: int = Field(limits.BODY_JSON_MAX, ge=1024)
-    body_binary_max: int = Field(limits.BODY_BINARY_MAX, ge=1024)
-    body_seconds: float = Field(limits.BODY_SECONDS_MAX, gt=0)
-    request_seconds: float = Field(30.0, gt=0)
-    in_flight_max: int = Field(limits.IN_FLIGHT_MAX, ge=1)
+    body_json_max: int = Field(default=limits.BODY_JSON_MAX, ge=1024)
+    body_binary_max: int = Field(default=limits.BODY_BINARY_MAX, ge=1024)
+    body_seconds: float = Field(default=limits.BODY_SECONDS_MAX, gt=0)
+    request_seconds: float = Field(default=30.0, gt=0)
+    in_flight_max: int = Field(default=limits.IN_FLIGHT_MAX, ge=1)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod
