@@ -1,1 +1,1 @@
-"""multivector."""
+"""Multi-vectors: token matrices, their fixed-dimensional encodings (proxies), and MaxSim."""
