@@ -132,7 +132,18 @@ def _rows(source: Path, payload: Path | None, ids_col: str | None, vector_col: s
         id_column=ids_col if tabular and payload is None else None,
         vector_column=vector_col if tabular else None,
     )
-    return vectors if payload is None else Joined(vectors, open_source(payload, id_column=ids_col))
+    return vectors if payload is None else Joined(vectors, _payload_rows(payload, ids_col))
+
+
+def _payload_rows(path: Path, ids_col: str | None) -> Source:
+    from vicinal.io import open_source
+
+    rows = open_source(path, id_column=ids_col)
+    if rows.dim is not None:
+        raise InvalidArgument(
+            f"--payload {path} holds vectors: give a .parquet or .jsonl file", field="payload", value=str(path)
+        )
+    return rows
 
 
 def _tokens(path: Path, total: int) -> Tokens:

@@ -8,13 +8,14 @@ async client only perform its steps, so retries behave the same in both.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgpack
 import orjson
 
+from vicinal import errors
 from vicinal.client.calls import Call
 from vicinal.errors import InvalidArgument, InvalidPayload, NotFound, Unauthorized, Unavailable, VicinalError
 
@@ -25,6 +26,9 @@ T = TypeVar("T")
 MSGPACK: Final = "application/msgpack"
 _BUSY: Final = (429, 503)
 _SHOWN: Final = 200
+_CLASSES: Final[dict[str, type[VicinalError]]] = {
+    kind.code: kind for kind in (getattr(errors, name) for name in errors.__all__)
+}
 
 
 class Send(NamedTuple):
@@ -145,12 +149,6 @@ def _unpacked(reply: Reply) -> Any:
         ) from cause
 
 
-def _tree(root: type[VicinalError]) -> Iterator[type[VicinalError]]:
-    yield root
-    for child in root.__subclasses__():
-        yield from _tree(child)
-
-
 def error_of(reply: Reply) -> VicinalError:
     """Return the typed error of an answer that is not a success; the request id is a note on it."""
     try:
@@ -168,9 +166,8 @@ def error_of(reply: Reply) -> VicinalError:
 
 def _class_of(code: str, status: int) -> type[VicinalError]:
     """Return the class with that code, or for codes only a server has, what its status means."""
-    known = {kind.code: kind for kind in _tree(VicinalError)}
-    if code in known:
-        return known[code]
+    if code in _CLASSES:
+        return _CLASSES[code]
     if status in (401, 403):
         return Unauthorized
     if status == 404:

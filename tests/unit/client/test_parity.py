@@ -25,8 +25,8 @@ from vicinal.errors import (
     VicinalError,
 )
 
-# closing is the database's business remotely; the schema is read with info()
-LOCAL_ONLY = {"Collection": {"close", "schema"}, "Database": {"read_only"}}
+# closing is the database's business remotely; the schema is read with info(); aliases have no route yet
+LOCAL_ONLY = {"Collection": {"close", "schema"}, "Database": {"read_only", "set_alias"}}
 
 
 def public(kind: type) -> dict[str, Any]:
