@@ -1,0 +1,142 @@
+"""Random operations on a collection and on a dict beside it must give the same answers, across reopening."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from tests.support.model import ModelCollection
+
+from vicinal.answers import scores_of
+from vicinal.collection import Collection
+from vicinal.database import Database
+from vicinal.types import Metric, PointId
+
+DIM = 6
+IDS: st.SearchStrategy[PointId] = st.one_of(
+    st.integers(0, 30), st.sampled_from(["a", "7", "é", "x" * 512]), st.just((1 << 64) - 1)
+)
+PAYLOADS = st.one_of(st.none(), st.fixed_dictionaries({"n": st.integers(0, 5)}, optional={"t": st.text(max_size=3)}))
+
+
+class CollectionModel(RuleBasedStateMachine):
+    """upsert, delete (by id, by filter), query, get, scroll, count, flush, reopen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.rng = np.random.default_rng(0)
+
+    @initialize(metric=st.sampled_from(list(Metric)), seed=st.integers(0, 2**32 - 1))
+    def begin(self, metric: Metric, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.model = ModelCollection(metric)
+        self.database = Database(self.folder / "db")
+        self.database.create_collection("c", dim=DIM, metric=metric.value, M=4, ef_construction=16)
+
+    @property
+    def real(self) -> Collection:
+        return self.database.collection("c")
+
+    def vectors(self, n: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        # few distinct values, so that exact duplicates and ties are common
+        return self.rng.integers(-2, 3, (n, DIM)).astype(np.float32) + np.float32(0.5)
+
+    @rule(ids=st.lists(IDS, min_size=1, max_size=8, unique=True), some=st.lists(PAYLOADS, min_size=8, max_size=8))
+    def upsert(self, ids: list[PointId], some: list[Any]) -> None:
+        vectors = self.vectors(len(ids))
+        self.real.upsert(ids, vectors, some[: len(ids)])
+        self.model.upsert(ids, vectors, some[: len(ids)])
+
+    @rule(count=st.integers(100, 400))
+    def upsert_many(self, count: int) -> None:
+        ids: list[PointId] = list(range(1000, 1000 + count))
+        vectors = self.vectors(count)
+        self.real.upsert(ids, vectors)
+        self.model.upsert(ids, vectors, [None] * count)
+
+    @rule(ids=st.lists(IDS, max_size=8))
+    def delete(self, ids: list[PointId]) -> None:
+        assert self.real.delete(ids) == self.model.delete(ids)
+
+    @rule(n=st.integers(0, 5))
+    def delete_by_filter(self, n: int) -> None:
+        assert self.real.delete(filter={"must": [{"key": "n", "match": {"value": n}}]}) == self.model.delete(
+            self.matching(n)
+        )
+
+    def matching(self, n: int) -> list[PointId]:
+        return [i for i, (_, payload) in self.model.points.items() if payload is not None and payload.get("n") == n]
+
+    @rule(k=st.integers(1, 60), n=st.one_of(st.none(), st.integers(0, 5)), exact=st.booleans())
+    def query(self, k: int, n: int | None, exact: bool) -> None:
+        query = self.vectors(1)[0]
+        filter_ = None if n is None else f"n = {n}"
+        hits = self.real.query(query, k, filter=filter_, exact=exact)
+        truth = self.model.nearest(query, None if n is None else self.matching(n))
+        assert len(set(hits.ids)) == len(hits) == min(k, len(truth))
+        assert set(hits.ids) <= set(truth)
+        assert [h.payload for h in hits] == [self.model.points[i][1] for i in hits.ids]
+        best = np.sort(np.array(list(truth.values()), np.float64))[: len(hits)].astype(np.float32)
+        np.testing.assert_allclose(hits.scores, scores_of(self.model.metric, best), rtol=1e-4, atol=1e-3)
+
+    @rule(ids=st.lists(IDS, max_size=8))
+    def get(self, ids: list[PointId]) -> None:
+        points = self.real.get(ids, with_vectors=True)
+        assert [p.id for p in points] == [i for i in ids if i in self.model.points]
+        for point in points:
+            vector, payload = self.model.points[point.id]
+            np.testing.assert_array_equal(point.vector, vector)
+            assert point.payload == payload
+
+    @rule(limit=st.integers(1, 20))
+    def scroll_all(self, limit: int) -> None:
+        seen: list[PointId] = []
+        offset = None
+        while True:
+            page, offset = self.real.scroll(limit=limit * 20, offset=offset)
+            seen += [p.id for p in page]
+            if offset is None:
+                break
+        assert seen == sorted(self.model.points, key=lambda i: (isinstance(i, str), i))
+
+    @rule()
+    def flush(self) -> None:
+        assert self.real.flush(30)
+
+    @rule()
+    def reopen(self) -> None:
+        self.database.close()
+        self.database = Database(self.folder / "db")
+
+    @invariant()
+    def counts_agree(self) -> None:
+        if hasattr(self, "model"):
+            assert self.real.count() == len(self.model.points)
+
+    def teardown(self) -> None:
+        if hasattr(self, "database"):
+            self.database.close()
+        shutil.rmtree(self.folder)
+
+
+def _run(examples: int, steps: int) -> None:
+    checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+    chosen = settings(max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=checks)
+    run_state_machine_as_test(CollectionModel, settings=chosen)  # type: ignore[no-untyped-call]
+
+
+def test_collection_agrees_with_a_dict() -> None:
+    _run(60, 30)
+
+
+@pytest.mark.full
+def test_collection_agrees_with_a_dict_for_long() -> None:
+    _run(2000, 50)

@@ -1,0 +1,152 @@
+"""A data directory: lock, names, dropping, read-only opening, what a crash may leave."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vicinal
+from vicinal.database import Database
+from vicinal.errors import (
+    AlreadyExists,
+    Closed,
+    DatabaseLocked,
+    InvalidArgument,
+    NotFound,
+    ReadOnly,
+    VicinalError,
+)
+from vicinal.storage.files import Files
+from vicinal.storage.sqlite import connect
+
+
+def _filled(directory: Path, n: int = 20) -> None:
+    with Database(directory) as database:
+        made = database.create_collection("c", dim=3, metric="l2")
+        made.upsert(range(n), np.arange(3 * n, dtype=np.float32).reshape(n, 3), [{"i": i} for i in range(n)])
+
+
+def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None:
+    _filled(tmp_path / "db")
+    with vicinal.connect(tmp_path / "db") as database:
+        again = database.collection("c")
+        assert len(again) == 20
+        assert again.query([3.1, 4, 5], 1)[0].id == 1
+
+
+def test_one_writer_per_directory_and_its_name_is_told(tmp_path: Path) -> None:
+    with Database(tmp_path / "db"), pytest.raises(DatabaseLocked, match=str(os.getpid())):
+        Database(tmp_path / "db")
+    Database(tmp_path / "db").close()
+
+
+def test_the_lock_goes_with_its_process(tmp_path: Path) -> None:
+    code = f"import vicinal, os; vicinal.connect({str(tmp_path / 'db')!r}); os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    Database(tmp_path / "db").close()
+
+
+def test_readers_share_and_may_not_write(tmp_path: Path) -> None:
+    _filled(tmp_path / "db")
+    with Database(tmp_path / "db", read_only=True) as one, Database(tmp_path / "db", read_only=True) as two:
+        assert one.collection("c").query([0, 1, 2], 1)[0].id == two.collection("c").query([0, 1, 2], 1)[0].id == 0
+        assert one.collection("c").info().read_only
+        for refused in (
+            lambda: one.create_collection("d", dim=2),
+            lambda: one.drop_collection("c"),
+            lambda: one.set_alias("a", "c"),
+            lambda: one.collection("c").upsert([1], [[1, 2, 3]]),
+            lambda: one.collection("c").delete([1]),
+        ):
+            with pytest.raises(ReadOnly):
+                refused()
+        with pytest.raises(DatabaseLocked):
+            Database(tmp_path / "db")
+
+
+def test_reading_what_is_no_database(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        Database(tmp_path / "nothing", read_only=True)
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_directory_of_a_newer_format(tmp_path: Path) -> None:
+    _filled(tmp_path / "db")
+    connection = connect(Files(), next((tmp_path / "db" / "collections").iterdir()) / "catalog.db")
+    connection.pragma("user_version", 99)
+    connection.close()
+    with Database(tmp_path / "db") as database, pytest.raises(vicinal.errors.FormatTooNew):
+        database.collection("c")
+
+
+@pytest.mark.parametrize("target", [":memory:", "disk"])
+def test_names(tmp_path: Path, target: str) -> None:
+    with vicinal.connect(target if target == ":memory:" else tmp_path / "db") as database:
+        made = database.create_collection("b", dim=2)
+        database.create_collection("a", vectors={"x": vicinal.Dense(2), "y": {"kind": "multi", "dim": 4}})
+        assert database.list_collections() == ["a", "b"]
+        assert database.collection("b") is made
+        with pytest.raises(AlreadyExists, match="already exists!"):
+            database.create_collection("b", dim=3)
+        database.set_alias("now", "b")
+        assert database.collection("now") is made
+        database.drop_collection("b")
+        for gone in ("b", "now", "never"):
+            with pytest.raises(NotFound):
+                database.collection(gone)
+        with pytest.raises(NotFound):
+            database.drop_collection("b")
+        with pytest.raises(Closed):
+            made.upsert([1], [[1, 2]])
+        database.create_collection("b", dim=5)
+    with pytest.raises(Closed):
+        database.list_collections()
+    database.close()
+
+
+def test_bad_arguments_make_nothing(tmp_path: Path) -> None:
+    with Database(tmp_path / "db") as database:
+        for arguments in (
+            {},
+            {"dim": 2, "vectors": {"a": vicinal.Dense(2)}},
+            {"dim": 2, "metric": "manhattan"},
+            {"dim": 2, "colour": 1},
+            {"vectors": {}},
+            {"vectors": {"a": 5}},
+            {"vectors": {"a b": vicinal.Dense(2)}},
+            {"vectors": {"a": vicinal.Dense(2)}, "M": 5},
+        ):
+            with pytest.raises(VicinalError):
+                database.create_collection("c", **arguments)  # type: ignore[arg-type]
+        for name in ("", "../up", "a/b", "x" * 65):
+            with pytest.raises(InvalidArgument):
+                database.create_collection(name, dim=2)
+        assert database.list_collections() == []
+        assert list((tmp_path / "db" / "collections").iterdir()) == []
+
+
+def test_a_directory_without_a_name_is_removed_on_open(tmp_path: Path) -> None:
+    _filled(tmp_path / "db")
+    orphan = tmp_path / "db" / "collections" / "6f9619ff-8b86-d011-b42d-00cf4fc964ff"
+    orphan.mkdir()
+    (orphan / "vectors-1.vec").write_bytes(b"half")
+    with Database(tmp_path / "db") as database:
+        assert not orphan.exists()
+        assert len(database.collection("c")) == 20
+
+
+def test_a_lost_graph_snapshot_costs_nothing_but_time(tmp_path: Path) -> None:
+    _filled(tmp_path / "db", 3000)
+    snapshots = list((tmp_path / "db").rglob("*.snapshot"))
+    assert snapshots
+    snapshots[0].write_bytes(b"damaged")
+    with Database(tmp_path / "db") as database:
+        again = database.collection("c")
+        assert again.query([3.1, 4, 5], 1)[0].id == 1
+        assert again.flush(60)
+        assert again.query([3.1, 4, 5], 1, explain=True).explain["plan"] == "sweep"  # type: ignore[index]
