@@ -36,7 +36,7 @@ def test_without_the_sample_it_says_where_it_is(
 ) -> None:
     assert main(["demo", "--sample", str(tmp_path)]) == 1
     assert "make demo" in capsys.readouterr().err
-    monkeypatch.setattr(demo, "__file__", str(tmp_path / "a/b/c/demo.py"))
+    monkeypatch.setattr(demo, "__file__", str(tmp_path / "a/b/c/d/demo.py"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidArgument, match="repository"):
         demo.find_sample(None)
