@@ -27,6 +27,11 @@ class Leaf:
     negated: bool
     key: bytes
 
+    @property
+    def has_id(self) -> bool:
+        """True if it asks for ids: then the answer changes when points are written again."""
+        return isinstance(self.condition, HasId)
+
 
 @dataclass(frozen=True, slots=True)
 class Several:
@@ -39,8 +44,8 @@ class Several:
 
     @property
     def has_id(self) -> bool:
-        """True if some leaf asks for ids: then the answer changes when points are written again."""
-        return any(isinstance(n.condition, HasId) if isinstance(n, Leaf) else n.has_id for n in self.nodes)
+        """True if some leaf asks for ids."""
+        return any(node.has_id for node in self.nodes)
 
 
 Node = Leaf | Several

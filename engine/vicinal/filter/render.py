@@ -52,4 +52,4 @@ def _filter(tree: Filter) -> dict[str, Any]:
     if tree.min_should is not None:
         conditions = [to_mapping(c) for c in tree.min_should.conditions]
         mapping["min_should"] = {"conditions": conditions, "min_count": tree.min_should.min_count}
-    return mapping
+    return mapping or {"must": []}  # an empty object is no condition

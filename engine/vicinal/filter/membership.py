@@ -1,0 +1,84 @@
+"""Questions asked of every value of a column at once: within bounds, one of, none of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Between", "NoneOf", "OneOf", "Question"]
+
+_COMPARE_MAX = 16  # ranges compared one after another; beyond, a table or a sort is faster
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """low <= value <= high, both Python numbers, exact whatever the width of the column."""
+
+    low: Any
+    high: Any
+
+    def ranges(self) -> list[Between]:
+        """Itself."""
+        return [self]
+
+    def __call__(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """True where a value lies within."""
+        low, high = self.low, self.high
+        if values.dtype.kind != "f":
+            info = np.iinfo(values.dtype)
+            if low > high or low > info.max or high < info.min:
+                return np.zeros(values.size, np.bool_)
+            low, high = max(low, info.min), min(high, info.max)
+            if low == info.min and high == info.max:
+                return np.ones(values.size, np.bool_)
+            if low == info.min:
+                return np.asarray(values <= high)
+            if high == info.max:
+                return np.asarray(values >= low)
+        if low == high:
+            return np.asarray(values == low)
+        within = values >= low
+        within &= values <= high
+        return np.asarray(within)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OneOf:
+    """The value is one of `listed`: sorted, distinct, of the column's widest dtype."""
+
+    listed: NDArray[Any]
+
+    def ranges(self) -> list[Between]:
+        """Runs of neighbouring integers, or single floats."""
+        if self.listed.dtype.kind == "f":
+            return [Between(v, v) for v in self.listed.tolist()]
+        breaks = np.flatnonzero(np.diff(self.listed) != 1) + 1
+        return [Between(run[0].item(), run[-1].item()) for run in np.split(self.listed, breaks) if run.size]
+
+    def __call__(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """True where a value is listed."""
+        ranges = self.ranges()
+        if len(ranges) > _COMPARE_MAX:
+            return np.isin(values, self.listed)
+        found = np.zeros(values.size, np.bool_)
+        for between in ranges:
+            found |= between(values)
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NoneOf:
+    """The value is none of `listed`."""
+
+    listed: NDArray[Any]
+
+    def __call__(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """True where a value is not listed."""
+        found = OneOf(self.listed)(values)
+        return np.logical_not(found, out=found)
+
+
+Question = Between | OneOf | NoneOf

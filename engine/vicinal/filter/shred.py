@@ -1,0 +1,97 @@
+"""Payloads taken apart: for every path the values at it, with their slots.
+
+This is the column striping of Dremel (Melnik et al., VLDB 2010) without its levels: filters ask whether *any*
+value at a path matches, so it is enough to know the slot a value came from. An array's elements lie one step
+None deeper, so that `tags` holding "a" and `tags` holding ["a"] stay apart (`tags[]` asks for the second only).
+
+The loop runs over paths, not over payloads: one call of a C function handles one key of thousands of payloads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.filter.path import Path
+
+__all__ = ["Piece", "shred"]
+
+Slots = NDArray[np.uint32]
+_PLAIN = (str, int, float)
+
+
+class Piece(NamedTuple):
+    """Values at a path, ascending by slot: all of `kind` str, int or float, or for `object` of any other type."""
+
+    path: Path
+    kind: type
+    slots: Slots
+    values: Sequence[Any]
+
+
+def shred(objects: Sequence[dict[str, Any]], slots: Slots) -> Iterator[Piece]:
+    """All values of the objects; a path and kind comes once. `slots` ascend."""
+    waiting: list[tuple[Path, Slots, Sequence[Any], bool]] = [((), slots, objects, True)]
+    while waiting:
+        path, at, found, are_objects = waiting.pop()
+        if are_objects:
+            members = _by_key(found, at)
+            waiting.extend(((*path, key), member_at, values, False) for key, member_at, values in members)
+            continue
+        for kind, kind_at, values in _by_kind(found, at):
+            yield Piece(path, kind, kind_at, values)
+            if kind is object:
+                waiting.extend(_containers(path, kind_at, values))
+
+
+def _by_key(objects: Sequence[dict[str, Any]], slots: Slots) -> Iterator[tuple[str, Slots, Sequence[Any]]]:
+    if len(set(map(tuple, objects))) == 1:  # all have the same keys in the same order, as most collections do
+        columns = zip(*map(dict.values, objects), strict=True)
+        for key, values in zip(objects[0], columns, strict=True):
+            yield key, slots, values
+        return
+    rows: dict[str, tuple[list[int], list[Any]]] = {}
+    for row, members in enumerate(objects):
+        for key, value in members.items():
+            if key in rows:
+                at, found = rows[key]
+                at.append(row)
+                found.append(value)
+            else:
+                rows[key] = ([row], [value])
+    for key, (at, found) in rows.items():
+        yield key, slots if len(at) == len(objects) else slots[at], found
+
+
+def _by_kind(values: Sequence[Any], slots: Slots) -> Iterator[tuple[type, Slots, Sequence[Any]]]:
+    types = set(map(type, values))
+    if len(types) == 1:
+        (only,) = types
+        yield only if only in _PLAIN else object, slots, values
+        return
+    for kind in _PLAIN:
+        if kind in types:
+            rows = [i for i, v in enumerate(values) if type(v) is kind]
+            yield kind, slots[rows], [values[i] for i in rows]
+    if types.difference(_PLAIN):
+        rows = [i for i, v in enumerate(values) if type(v) not in _PLAIN]
+        yield object, slots[rows], [values[i] for i in rows]
+
+
+def _containers(path: Path, slots: Slots, values: Sequence[Any]) -> Iterator[tuple[Path, Slots, Sequence[Any], bool]]:
+    """What to look into: the objects at the path, and the elements of the arrays."""
+    types = set(map(type, values))
+    if dict in types:
+        rows = [i for i, v in enumerate(values) if type(v) is dict and v]
+        if rows:
+            yield path, slots[rows], [values[i] for i in rows], True
+    if list in types:
+        rows = list(range(len(values))) if len(types) == 1 else [i for i, v in enumerate(values) if type(v) is list]
+        lengths = np.fromiter((len(values[i]) for i in rows), np.int64, len(rows))
+        elements = list(chain.from_iterable(values[i] for i in rows))
+        if elements:
+            yield (*path, None), np.repeat(slots[rows], lengths), elements, False
