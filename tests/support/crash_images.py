@@ -64,7 +64,7 @@ class _File:
             elif fate == "kept":
                 _apply(content, offset, data)
             elif fate != "dropped":
-                _tear(content, offset, data, rng, garbage=fate == "garbage")
+                _tear(content, offset, data, rng, garbage=fate == "garbage", kept=0 if mode == "garbage" else 0.4)
         return bytes(content)
 
 
@@ -77,14 +77,13 @@ def _apply(content: bytearray, offset: int, data: bytes | None) -> None:
         content[offset : offset + len(data)] = data
 
 
-def _tear(content: bytearray, offset: int, data: bytes, rng: random.Random, *, garbage: bool) -> None:
+def _tear(content: bytearray, offset: int, data: bytes, rng: random.Random, *, garbage: bool, kept: float) -> None:
     start = offset
     while start < offset + len(data):
         stop = min(offset + len(data), (start // SECTOR + 1) * SECTOR)
-        fate = rng.random()
-        if fate < 0.4:
+        if rng.random() < kept:
             _apply(content, start, data[start - offset : stop - offset])
-        elif garbage and fate < 0.7:
+        elif garbage:
             _apply(content, start, rng.randbytes(stop - start))
         start = stop
 
@@ -142,6 +141,10 @@ class Disk:
         for file in names.values():
             content.setdefault(id(file), file.after_crash(rng, mode))
         return {path[len(self._root) + 1 :]: content[id(file)] for path, file in names.items()}
+
+    def worst(self) -> Image:
+        """Return what is certain: nothing that no sync covered."""
+        return self.after_crash(random.Random(0), "dropped")
 
 
 def _set(names: dict[str, _File], path: str, file: _File | None) -> None:

@@ -159,8 +159,8 @@ class Catalog:
 
     def checkpoint(self) -> None:
         """Move what the WAL holds into the main file, as far as readers allow."""
-        if self.path != MEMORY:
-            with self._writing():
+        with self._writing():
+            if self.path != MEMORY:
                 self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     # Reading

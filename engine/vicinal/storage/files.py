@@ -235,7 +235,7 @@ class Files:
         """Remove a file, or an empty directory; a missing one is no error."""
         with _writing(path):
             told(self.observer, IoCall("remove", str(path)))
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 path.rmdir()
             else:
                 path.unlink(missing_ok=True)

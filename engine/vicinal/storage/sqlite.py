@@ -148,6 +148,7 @@ def _harden(connection: apsw.Connection, *, create: bool) -> None:
 
 def check_format(connection: apsw.Connection, path: Path | str, application: int, newest: int) -> None:
     """Raise CorruptData unless the file is `application`'s, FormatTooNew when its format is above `newest`."""
+    _check_length(path)
     if connection.pragma("application_id") != application:
         raise CorruptData(f"{path} is not a catalogue of the kind expected", field=str(path))
     version = connection.pragma("user_version")
@@ -158,6 +159,19 @@ def check_format(connection: apsw.Connection, path: Path | str, application: int
             value=version,
             limit=newest,
         )
+
+
+def _check_length(path: Path | str) -> None:
+    """Refuse a file that ends inside a page, which SQLite would fill with zeros and not check.
+
+    A crash can leave one, but then the WAL still holds that page.
+    """
+    wal = Path(f"{path}-wal")
+    if path == MEMORY or (wal.exists() and wal.stat().st_size):
+        return
+    size = Path(path).stat().st_size
+    if size % _PAGE_BYTES:
+        raise CorruptData(f"{path} was cut: it ends inside a page, at byte {size}", field=str(path), value=size)
 
 
 @contextmanager
