@@ -1,7 +1,7 @@
 """Walking the graph: greedy descent and beam search (Malkov & Yashunin 2018, Algorithms 2 and 5).
 
 Departures. The dynamic list W of Algorithm 2 is one sorted pool with an "expanded" flag in each key, so the nearest
-candidate and the furthest result are read off its ends; ef is rounded up to a multiple of eight. With a set of
+candidate and the furthest result are read off it. With a set of
 allowed slots there are two pools: candidates (any slot) and results (allowed ones), and only results bound the walk,
 so dead and unwanted slots are routed through and never end it early. Links are u32 with `COPY` set where they lead
 to an exact copy of a row (see `insert`): a search follows them, building does not.
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from vicinal.kernels import njit
 from vicinal.kernels.bitset import has_bit
-from vicinal.kernels.distance import distance
+from vicinal.kernels.distance import distance, distance_within
 from vicinal.kernels.exact import drain
 from vicinal.kernels.heap import pool_clear, pool_first_open, pool_insert
 from vicinal.kernels.simd import (
@@ -24,6 +24,7 @@ from vicinal.kernels.simd import (
     get_i64,
     get_u8,
     get_u32,
+    key_distance,
     key_slot,
     make_key,
     popcount,
@@ -128,17 +129,18 @@ def _unvisited(space, graph, work, epoch, row, width, copies):
 
 
 @njit
-def walk(space, graph, work, epoch, level, query, scale, vectors, results, result_vectors, wanted):
+def walk(space, graph, work, epoch, level, query, scale, vectors, results, ef, wanted):
     """Beam search at one level from the keys in the pool, which are marked visited.
 
-    vectors: the pool's size in use. results == work.pool: one pool serves both. Returns 1 if a slot at or beyond
-    wanted.limit was met, else 0.
+    vectors: the pool's size in use. results == work.pool: one pool serves both. ef: how many results bound the
+    walk. Returns 1 if a slot at or beyond wanted.limit was met, else 0.
     """
     pool, fresh = work.pool, work.fresh
     apart = results != pool
     beyond = 0
     width = graph.M0 if level == 0 else graph.M
-    end = results + result_vectors * 64 - 8
+    end = results + ef * 8 - 8
+    result_vectors = (ef + 7) >> 3
     bytes_ = space.dim * 4
     while True:
         first = pool_first_open(pool, vectors)
@@ -148,6 +150,7 @@ def walk(space, graph, work, epoch, level, query, scale, vectors, results, resul
         bound = get_i64(end)
         if key > bound:
             break
+        limit = key_distance(bound)
         set_i64(pool + first * 8, key | 1)
         n = _unvisited(space, graph, work, epoch, row_of(graph, key_slot(key), level), width, wanted.copies)
         for t in range(n):
@@ -156,7 +159,7 @@ def walk(space, graph, work, epoch, level, query, scale, vectors, results, resul
                 for line in range(0, min(bytes_, 256), 64):
                     prefetch(ahead + line)
             slot = get_u32(fresh + t * 4)
-            key = make_key(distance(space, query, scale, slot), slot)
+            key = make_key(distance_within(space, query, scale, slot, limit), slot)
             if key < bound:
                 prefetch_l2(row_of(graph, slot, level))
                 pool_insert(pool, vectors, key)
@@ -165,6 +168,7 @@ def walk(space, graph, work, epoch, level, query, scale, vectors, results, resul
                 if apart and usable and (wanted.allowed == 0 or has_bit(wanted.allowed, slot) != 0):
                     pool_insert(results, result_vectors, key)
                 bound = get_i64(end)
+                limit = key_distance(bound)
     return beyond
 
 
@@ -196,7 +200,7 @@ def search(space, graph, work, epoch, entry, top, query, scale, ef, wanted, apar
     pool_clear(work.pool, result_vectors)
     if apart == 0:
         pool_insert(work.pool, result_vectors, key)
-        beyond = walk(space, graph, work, epoch, 0, query, scale, result_vectors, work.pool, result_vectors, wanted)
+        beyond = walk(space, graph, work, epoch, 0, query, scale, result_vectors, work.pool, ef, wanted)
         if beyond or start >= wanted.limit:
             return -1
         return drain(work.pool, slots.shape[0], slots, distances)
@@ -206,5 +210,5 @@ def search(space, graph, work, epoch, entry, top, query, scale, ef, wanted, apar
     pool_insert(work.pool, vectors, key)
     if start < wanted.limit and (wanted.allowed == 0 or has_bit(wanted.allowed, start) != 0):
         pool_insert(work.results, result_vectors, key)
-    walk(space, graph, work, epoch, 0, query, scale, vectors, work.results, result_vectors, wanted)
+    walk(space, graph, work, epoch, 0, query, scale, vectors, work.results, ef, wanted)
     return drain(work.results, slots.shape[0], slots, distances)

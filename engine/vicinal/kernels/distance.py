@@ -19,7 +19,20 @@ from numba.extending import intrinsic
 from vicinal.kernels import njit
 from vicinal.kernels.simd import Loop, call, const, f32, get_f32, i64, load, reduce_add, vec
 
-__all__ = ["COSINE", "DOT", "L2", "Space", "distance", "dot", "inverse_norm", "inverse_norms", "l2", "row_scale"]
+__all__ = [
+    "COSINE",
+    "DOT",
+    "L2",
+    "Space",
+    "distance",
+    "distance_within",
+    "dot",
+    "inverse_norm",
+    "inverse_norms",
+    "l2",
+    "l2_within",
+    "row_scale",
+]
 
 L2, DOT, COSINE = 0, 1, 2
 
@@ -45,22 +58,47 @@ def _step(b, squared, x, y, total):
     return call(b, name, kind, [x, y, total])
 
 
-def _blocks(b, squared, first, second, dim):
-    """The sum over whole blocks of sixteen, as a vector."""
-    zero = const(_LANES, 0.0)
-    loop = Loop(b, b.lshr(dim, i64(6)), [zero] * 4)
-    offset = b.shl(loop.i, i64(8))
-    new = []
-    for u in range(4):
+def _blocks(b, squared, first, second, dim, limit, enough):
+    """The sum over whole blocks of sixteen, as a vector; leaves for block `enough` when it exceeds the limit.
+
+    Returns it and, for the phi of `enough`, the sum and the block it leaves from.
+    """
+    turn = b.append_basic_block("turn")
+    go_on, over = b.append_basic_block("go_on"), b.append_basic_block("over")
+    turns, start, zero = b.lshr(dim, i64(7)), b.block, const(_LANES, 0.0)
+    b.cbranch(b.icmp_signed(">", turns, i64(0)), turn, over)
+    b.position_at_end(turn)
+    i, carried = b.phi(i64), [b.phi(_LANES) for _ in range(4)]
+    sums, offset = list(carried), b.shl(i, i64(9))
+    for u in range(8):
         at = b.add(offset, i64(64 * u))
-        new.append(_step(b, squared, load(b, first, _LANES, at), load(b, second, _LANES, at), loop.vals[u]))
-    sums = loop.close(new)
-    start = b.shl(b.lshr(dim, i64(6)), i64(8))
-    rest = Loop(b, b.lshr(b.and_(dim, i64(63)), i64(4)), [sums[0]])
-    at = b.add(start, b.shl(rest.i, i64(6)))
+        sums[u % 4] = _step(b, squared, load(b, first, _LANES, at), load(b, second, _LANES, at), sums[u % 4])
+    following = b.add(i, i64(1))
+    more = b.icmp_signed("<", following, turns)
+    partial = None
+    if limit is not None:
+        partial = reduce_add(b, b.fadd(b.fadd(sums[0], sums[1]), b.fadd(sums[2], sums[3])))
+        b.cbranch(b.fcmp_ordered(">", partial, limit), enough, go_on)
+    else:
+        b.branch(go_on)
+    b.position_at_end(go_on)
+    b.cbranch(more, turn, over)
+    b.position_at_end(over)
+    ended = []
+    for x, now in zip(carried, sums, strict=True):
+        x.add_incoming(zero, start)
+        x.add_incoming(now, go_on)
+        joined = b.phi(_LANES)
+        joined.add_incoming(zero, start)
+        joined.add_incoming(now, go_on)
+        ended.append(joined)
+    i.add_incoming(i64(0), start)
+    i.add_incoming(following, go_on)
+    rest = Loop(b, b.lshr(b.and_(dim, i64(127)), i64(4)), [ended[0]])
+    at = b.add(b.shl(turns, i64(9)), b.shl(rest.i, i64(6)))
     new = _step(b, squared, load(b, first, _LANES, at), load(b, second, _LANES, at), rest.vals[0])
-    (sums[0],) = rest.close([new])
-    return b.fadd(b.fadd(sums[0], sums[1]), b.fadd(sums[2], sums[3]))
+    (ended[0],) = rest.close([new])
+    return b.fadd(b.fadd(ended[0], ended[1]), b.fadd(ended[2], ended[3])), partial, turn
 
 
 def _tail(b, squared, first, second, dim, total):
@@ -77,8 +115,8 @@ def _tail(b, squared, first, second, dim, total):
     return _step(b, squared, x, y, total)
 
 
-def _sum(b, squared, first, second, dim):
-    """The whole sum as a scalar, whatever the dimension."""
+def _sum(b, squared, first, second, dim, limit=None):
+    """The whole sum as a scalar, whatever the dimension; or a part of it that exceeds the limit."""
     blocks, tail, short, done = (b.append_basic_block(n) for n in ("blocks", "tail", "short", "done"))
     b.cbranch(b.icmp_signed("<", dim, i64(16)), short, blocks)
     b.position_at_end(short)
@@ -88,7 +126,7 @@ def _sum(b, squared, first, second, dim):
     after_short = b.block
     b.branch(done)
     b.position_at_end(blocks)
-    total = _blocks(b, squared, first, second, dim)
+    total, partial, turn = _blocks(b, squared, first, second, dim, limit, done)
     whole = b.icmp_signed("==", b.and_(dim, i64(15)), i64(0))
     after_blocks, join = b.block, b.append_basic_block("join")
     b.cbranch(whole, join, tail)
@@ -105,6 +143,8 @@ def _sum(b, squared, first, second, dim):
     result = b.phi(f32)
     result.add_incoming(little, after_short)
     result.add_incoming(big, join)
+    if limit is not None:
+        result.add_incoming(partial, turn)
     return result
 
 
@@ -116,6 +156,19 @@ def l2(typingctx, first, second, dim):
         return _sum(b, True, *args)
 
     return types.float32(types.intp, types.intp, types.intp), gen
+
+
+@intrinsic
+def l2_within(typingctx, first, second, dim, limit):
+    """Squared Euclidean distance if it is at most the limit, else any number above the limit, sooner.
+
+    Wide rows wait for memory: a candidate that is too far mostly shows it in half its row.
+    """
+
+    def gen(ctx, b, sig, args):
+        return _sum(b, True, *args)
+
+    return types.float32(types.intp, types.intp, types.intp, types.float32), gen
 
 
 @intrinsic
@@ -161,3 +214,12 @@ def distance(space, query, scale, slot):
     if space.metric == COSINE:
         return np.float32(1) - product * (scale * get_f32(space.inv_norms + slot * 4))
     return -product
+
+
+@njit
+def distance_within(space, query, scale, slot, limit):
+    """As `distance`, but a distance above the limit may come out as any number above the limit."""
+    row = space.vectors + slot * space.dim * 4
+    if space.metric == L2:
+        return l2_within(query, row, space.dim, limit)
+    return distance(space, query, scale, slot)

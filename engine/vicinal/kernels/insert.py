@@ -20,7 +20,7 @@ import numpy as np
 
 from vicinal.kernels import njit
 from vicinal.kernels.beam import COPY, Filter, descend, row_of, walk
-from vicinal.kernels.distance import distance, row_scale
+from vicinal.kernels.distance import distance, distance_within, row_scale
 from vicinal.kernels.heap import pool_clear, pool_insert
 from vicinal.kernels.simd import (
     SENTINEL,
@@ -121,7 +121,7 @@ def _select(space, ranked, count, wanted, chosen):
         limit = key_distance(key)
         taken = True
         for t in range(n):
-            if distance(space, row, scale, get_u32(chosen + t * 4)) < limit:
+            if distance_within(space, row, scale, get_u32(chosen + t * 4), limit) < limit:
                 taken = False
                 break
         if taken:
@@ -291,7 +291,7 @@ def _forward(space, graph, work, builder, slot, level, entry, top):
     for lc in range(min(level, top), -1, -1):
         epoch = next_epoch(builder.state, work.visited, graph.capacity)
         _reopen(work.pool, builder.ef_vectors, work.visited, epoch)
-        walk(space, graph, work, epoch, lc, query, scale, builder.ef_vectors, work.pool, builder.ef_vectors, every)
+        walk(space, graph, work, epoch, lc, query, scale, builder.ef_vectors, work.pool, builder.ef_vectors * 8, every)
         if lc == 0:
             original = _original(space, work.pool, builder.ef_vectors, slot)
             if original >= 0:

@@ -64,12 +64,14 @@ def _replaceable(graph, builder, row):
 
 
 @njit
-def _link_from(graph, work, builder, slot):
-    """Link the slot from the nearest slot of the pool with room, else in place of a link others have."""
+def _link_from(graph, work, builder, slot, marks):
+    """Link the slot from the nearest reached slot of the pool with room, else in place of a link others have."""
     for i in range(builder.ef_vectors * 8):
         source = key_slot(get_i64(work.pool + i * 8))
         if source == _SLOT:
             break
+        if marks[source] == 0:
+            continue
         row = row_of(graph, source, 0)
         if get_u32(row + (graph.M0 - 1) * 4) == SENTINEL:
             t = 0
@@ -81,6 +83,8 @@ def _link_from(graph, work, builder, slot):
         source = key_slot(get_i64(work.pool + i * 8))
         if source == _SLOT:
             break
+        if marks[source] == 0:
+            continue
         row = row_of(graph, source, 0)
         t = _replaceable(graph, builder, row)
         if t >= 0:
@@ -115,8 +119,8 @@ def mend(space, graph, work, builder, marks, queue):
             set_u8(work.visited + start, epoch)
             pool_insert(work.pool, builder.ef_vectors, make_key(distance(space, query, scale, start), start))
             vectors = builder.ef_vectors
-            walk(space, graph, work, epoch, 0, query, scale, vectors, work.pool, vectors, Filter(_SLOT, 0, 0))
-            if _link_from(graph, work, builder, slot):
+            walk(space, graph, work, epoch, 0, query, scale, vectors, work.pool, vectors * 8, Filter(_SLOT, 0, 0))
+            if _link_from(graph, work, builder, slot, marks):
                 at = builder.in_degrees + slot * 4
                 set_u32(at, get_u32(at) + 1)
                 flood(graph, slot, marks, queue)
