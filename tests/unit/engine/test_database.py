@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,7 +87,7 @@ def test_a_directory_of_a_newer_format(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", [":memory:", "disk"])
 def test_names(tmp_path: Path, target: str) -> None:
-    with vicinal.connect(target if target == ":memory:" else tmp_path / "db") as database:
+    with Database(target if target == ":memory:" else tmp_path / "db") as database:
         made = database.create_collection("b", dim=2)
         database.create_collection("a", vectors={"x": vicinal.Dense(2), "y": {"kind": "multi", "dim": 4}})
         assert database.list_collections() == ["a", "b"]
@@ -111,7 +112,7 @@ def test_names(tmp_path: Path, target: str) -> None:
 
 def test_bad_arguments_make_nothing(tmp_path: Path) -> None:
     with Database(tmp_path / "db") as database:
-        for arguments in (
+        wrong: list[dict[str, Any]] = [
             {},
             {"dim": 2, "vectors": {"a": vicinal.Dense(2)}},
             {"dim": 2, "metric": "manhattan"},
@@ -120,9 +121,10 @@ def test_bad_arguments_make_nothing(tmp_path: Path) -> None:
             {"vectors": {"a": 5}},
             {"vectors": {"a b": vicinal.Dense(2)}},
             {"vectors": {"a": vicinal.Dense(2)}, "M": 5},
-        ):
+        ]
+        for arguments in wrong:
             with pytest.raises(VicinalError):
-                database.create_collection("c", **arguments)  # type: ignore[arg-type]
+                database.create_collection("c", **arguments)
         for name in ("", "../up", "a/b", "x" * 65):
             with pytest.raises(InvalidArgument):
                 database.create_collection(name, dim=2)
