@@ -30,7 +30,7 @@ def unreachable(picture: GraphPicture) -> NDArray[np.uint32]:
     n = picture.n
     marks = np.zeros(n, np.uint8)
     if picture.entry >= 0:
-        flood(picture.arrays.addresses(n), picture.entry, marks, np.empty(n, np.uint32))
+        flood(picture.arrays.graph()._replace(capacity=n), picture.entry, marks, np.empty(n, np.uint32))
     return np.flatnonzero(marks == 0).astype(np.uint32)
 
 

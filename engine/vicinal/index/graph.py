@@ -6,7 +6,7 @@ slot; the levels above share one array, in which a slot of level L owns L rows f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,8 @@ class GraphArrays:
     """One generation of a graph's arrays; growth makes another and leaves this one as it is.
 
     links (capacity, width of M0) uint32, upper (rows, width of M) uint32, offsets (capacity,) uint32,
-    levels (capacity,) uint8. Columns beyond M0 and M are never used.
+    levels (capacity,) uint8. Columns beyond M0 and M are never used. `at` is the address of a block of int64 that
+    the kernels read as `beam.Graph`.
     """
 
     M: int
@@ -38,6 +39,13 @@ class GraphArrays:
     upper: NDArray[np.uint32]
     offsets: NDArray[np.uint32]
     levels: NDArray[np.uint8]
+    _block: NDArray[np.int64] = field(init=False, repr=False, compare=False)
+    at: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        block = np.array(self.graph(), np.int64)
+        object.__setattr__(self, "_block", block)
+        object.__setattr__(self, "at", address(block))
 
     @classmethod
     def empty(cls, M: int, capacity: int, upper_rows: int) -> GraphArrays:
@@ -74,8 +82,8 @@ class GraphArrays:
             upper[:upper_used] = self.upper[:upper_used]
         return GraphArrays(self.M, links, upper, offsets, levels)
 
-    def addresses(self, capacity: int) -> Graph:
-        """The arrays as the kernels see them; slots at or beyond `capacity` are skipped."""
+    def graph(self) -> Graph:
+        """The arrays as the kernels see them."""
         return Graph(
             links=address(self.links),
             links_stride=self.links.shape[1] * 4,
@@ -84,7 +92,7 @@ class GraphArrays:
             upper_stride=self.upper.shape[1] * 4,
             M=self.M,
             offsets=address(self.offsets),
-            capacity=min(capacity, self.capacity),
+            capacity=self.capacity,
         )
 
 

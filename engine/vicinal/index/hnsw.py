@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.index import snapshot
-from vicinal.index.exact import Found, query_scale, space_of
+from vicinal.index.exact import Found
 from vicinal.index.graph import GraphArrays, GraphPicture
-from vicinal.index.scratch import Scratch, address, aligned, borrow
+from vicinal.index.scratch import Scratch, address, aligned, give_back, take
+from vicinal.index.spaces import space_at, space_of
 from vicinal.index.structure import in_degrees
-from vicinal.kernels.beam import Filter, Work, search
+from vicinal.kernels.beam import Graph, search
 from vicinal.kernels.bitset import words_of
+from vicinal.kernels.exact import Work
 from vicinal.kernels.insert import ENTRY, EPOCH, STATE, TOP, Builder, draw_levels, insert
 from vicinal.kernels.reach import mend
 from vicinal.types import Bits, HnswParams, Metric, Rows
@@ -69,7 +71,7 @@ class HnswIndex:
                 return
             end = min(self.n + _CHUNK, stop)
             self._make_room(end, stop)
-            graph = self._arrays.addresses(end)
+            graph = self._graph(end)
             insert(space, graph, self._work(graph.capacity), self._builder(), self.n, end)
             self.n = end
         if self.n - self._mended > self.n // _MEND_SHARE:
@@ -86,7 +88,7 @@ class HnswIndex:
         self._check(rows, self.n)
         if self.n == 0:
             return 0
-        graph = self._arrays.addresses(self.n)
+        graph = self._graph(self.n)
         marks, queue = np.empty(self.n, np.uint8), np.empty(self.n, np.uint32)
         space = space_of(self.metric, rows)
         self._mended = self.n
@@ -118,8 +120,10 @@ class HnswIndex:
         self._scratch.fit(max(capacity, self._arrays.capacity), vectors, self.dim)
         if self._scratch.epoch == 0:
             self._state[EPOCH], self._scratch.epoch = 0, 1
-        s = self._scratch
-        return Work(s.visited, s.pool, vectors, s.pool, s.fresh)
+        return self._scratch.work()
+
+    def _graph(self, capacity: int) -> Graph:
+        return self._arrays.graph()._replace(capacity=capacity)
 
     def _builder(self) -> Builder:
         return Builder(
@@ -169,28 +173,42 @@ def search_graph(
     Returns (slots uint32, distances float32) ascending, ties by slot; fewer than k when fewer were found. The GIL is
     released meanwhile; any number of threads may search while the writer extends the index.
     """
-    k = max(min(k, limit, picture.arrays.capacity), 0)
-    if k == 0 or picture.entry < 0:
+    arrays, vectors = picture.arrays, rows.vectors
+    k = min(k, limit, arrays.capacity)
+    if k <= 0 or picture.entry < 0:
         return np.empty(0, np.uint32), np.empty(0, np.float32)
-    space = space_of(metric, rows)
-    capacity = len(rows.vectors) if metric is not Metric.COSINE else min(len(rows.vectors), len(rows.inv_norms))
+    capacity = min(len(vectors), arrays.capacity)
+    if metric is Metric.COSINE:
+        capacity = min(capacity, len(rows.inv_norms))
     if picture.entry >= capacity:
         raise ValueError(f"the graph holds {picture.n} slots, rows has room for {capacity}")
-    graph = picture.arrays.addresses(capacity)
-    if allowed is not None and len(allowed) < words_of(min(limit, graph.capacity)):
+    if allowed is not None and len(allowed) < words_of(min(limit, capacity)):
         raise ValueError(f"allowed has {len(allowed)} words, {words_of(limit)} are needed for {limit} slots")
+    space, bits = space_at(metric, rows), 0 if allowed is None else address(allowed)
     slots, distances = np.empty(k, np.uint32), np.empty(k, np.float32)
     ef = max(ef, k)
-    wanted = Filter(limit, 0 if allowed is None else address(allowed), 1)
-    with borrow(graph.capacity, max((ef + 7) >> 3, 0 if allowed is None else _POOL_VECTORS_MAX), space.dim) as s:
-        s.put_query(query)
-        scale = query_scale(space, s)
+    room = (ef + 7) >> 3 if allowed is None else max((ef + 7) >> 3, _POOL_VECTORS_MAX)
+    scratch = take(capacity, room, vectors.shape[1])
+    try:
+        scratch.query[:] = query
+        count = -1
         for apart in (0, 1) if allowed is None else (1,):
-            work = Work(s.visited, s.pool, s.pool_vectors, s.results, s.fresh)
-            entry, epoch = picture.entry, s.next_epoch()
-            count = search(
-                space, graph, work, epoch, entry, picture.top, s.query, scale, ef, wanted, apart, slots, distances
-            )
-            if count >= 0:
-                break
+            if count < 0:
+                count = search(
+                    space,
+                    arrays.at,
+                    capacity,
+                    scratch.at,
+                    scratch.next_epoch(),
+                    picture.entry,
+                    picture.top,
+                    ef,
+                    limit,
+                    bits,
+                    apart,
+                    slots,
+                    distances,
+                )
+    finally:
+        give_back(scratch)
     return slots[:count], distances[:count]

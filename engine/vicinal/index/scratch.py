@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Scratch", "address", "aligned", "borrow"]
+from vicinal.kernels.exact import Work
+
+__all__ = ["Scratch", "address", "aligned", "give_back", "take"]
 
 _LINE = 64
 
@@ -36,7 +36,7 @@ def aligned(shape: tuple[int, ...], dtype: DTypeLike, fill: int | None = None) -
 class Scratch:
     """The scratch memory of one search: visited marks, two pools, a list, the query.
 
-    Addresses change when `fit` grows an array: read them after it.
+    `at` is the address of a block of int64 that the kernels read as `beam.Work`; `fit` keeps it true.
     """
 
     def __init__(self) -> None:
@@ -44,25 +44,36 @@ class Scratch:
         self._visited = aligned((0,), np.uint8)
         self._keys = aligned((0,), np.int64)
         self._fresh = aligned((512,), np.uint32)
-        self._query = aligned((0,), np.float32)
-        self.pool = self.results = self.visited = self.query = 0
-        self.fresh = address(self._fresh)
+        self.query = aligned((0,), np.float32)
         self.pool_vectors = 0
+        self._block = np.zeros(len(Work._fields), np.int64)
+        self.at = address(self._block)
 
     def fit(self, slots: int, vectors: int, dim: int) -> None:
         """Make room for `slots` visited marks, pools of 8 * `vectors` keys and a query of `dim` floats."""
+        if slots <= len(self._visited) and vectors <= self.pool_vectors and dim == len(self.query):
+            return
         if slots > len(self._visited):
             self._visited = aligned((slots + slots // 4,), np.uint8)
-            self.visited, self.epoch = address(self._visited), 0
+            self.epoch = 0
         if vectors > self.pool_vectors:
-            half = (vectors + 1) * 8  # a guard of eight keys before each pool
-            self._keys = aligned((2 * half,), np.int64)
-            self.pool = address(self._keys) + _LINE
-            self.results = self.pool + half * 8
+            self._keys = aligned((16 * (vectors + 1),), np.int64)  # a guard of eight keys before each pool
             self.pool_vectors = vectors
-        if dim > len(self._query):
-            self._query = aligned((dim,), np.float32)
-            self.query = address(self._query)
+        if dim != len(self.query):
+            self.query = aligned((dim,), np.float32)
+        self._block[:] = self.work()
+
+    def work(self) -> Work:
+        """The addresses as the kernels see them; they change when `fit` makes an array anew."""
+        pool = address(self._keys) + _LINE
+        return Work(
+            visited=address(self._visited),
+            pool=pool,
+            pool_vectors=self.pool_vectors,
+            results=pool + (self.pool_vectors + 1) * _LINE,
+            fresh=address(self._fresh),
+            query=address(self.query),
+        )
 
     def next_epoch(self) -> int:
         """A value no visited mark holds yet (1..255); the marks are wiped when the values run out."""
@@ -72,24 +83,23 @@ class Scratch:
         self.epoch += 1
         return self.epoch
 
-    def put_query(self, query: NDArray[np.float32]) -> int:
-        """Copy a query into the scratch and return its address there."""
-        self._query[: len(query)] = query
-        return self.query
-
 
 _free: deque[Scratch] = deque()
 
 
-@contextmanager
-def borrow(slots: int, vectors: int, dim: int) -> Iterator[Scratch]:
-    """Lend a scratch of at least that size to this thread; as many exist as searches ever ran at once."""
+def take(slots: int, vectors: int, dim: int) -> Scratch:
+    """A scratch of at least that size, for this thread alone until `give_back`.
+
+    As many exist as searches ever ran at once. (No context manager: it would cost a tenth of a short search.)
+    """
     try:
         scratch = _free.pop()  # a deque's pop and append are atomic
     except IndexError:
         scratch = Scratch()
     scratch.fit(slots, vectors, dim)
-    try:
-        yield scratch
-    finally:
-        _free.append(scratch)
+    return scratch
+
+
+def give_back(scratch: Scratch) -> None:
+    """Return a scratch taken before."""
+    _free.append(scratch)

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from vicinal.kernels import njit
 from vicinal.kernels.bitset import has_bit
-from vicinal.kernels.distance import distance, distance_within
-from vicinal.kernels.exact import drain
+from vicinal.kernels.distance import distance, distance_within, query_scale, space_at
+from vicinal.kernels.exact import drain, work_at
 from vicinal.kernels.heap import pool_clear, pool_first_open, pool_insert
 from vicinal.kernels.simd import (
     SENTINEL,
@@ -35,7 +35,7 @@ from vicinal.kernels.simd import (
     set_u32,
 )
 
-__all__ = ["COPY", "Filter", "Graph", "Work", "descend", "row_of", "search", "walk"]
+__all__ = ["COPY", "Filter", "Graph", "descend", "row_of", "search", "walk"]
 
 COPY = 0x80000000  # flag of a link that leads to an exact copy
 _SLOT = 0x7FFFFFFF
@@ -54,22 +54,27 @@ class Graph(NamedTuple):
     capacity: int  # slots that links and vectors both have room for
 
 
-class Work(NamedTuple):
-    """Addresses of one thread's scratch memory (`index.scratch`)."""
-
-    visited: int  # u8 per slot: the epoch of its last visit
-    pool: int  # keys of candidates
-    pool_vectors: int  # room: 8 * pool_vectors keys
-    results: int  # keys of results, as much room
-    fresh: int  # u32 list of one row's unvisited slots
-
-
 class Filter(NamedTuple):
     """What may be returned: slots below limit that are in the set at address `allowed` (0: all)."""
 
     limit: int
     allowed: int
     copies: int  # 1 to follow links to copies
+
+
+@njit
+def graph_at(block, capacity):
+    """The Graph whose fields lie as int64 at an address, of less capacity."""
+    return Graph(
+        get_i64(block),
+        get_i64(block + 8),
+        get_i64(block + 16),
+        get_i64(block + 24),
+        get_i64(block + 32),
+        get_i64(block + 40),
+        get_i64(block + 48),
+        capacity,
+    )
 
 
 @njit
@@ -187,12 +192,18 @@ def _widened(ef_vectors, room, wanted, slots):
 
 
 @njit
-def search(space, graph, work, epoch, entry, top, query, scale, ef, wanted, apart, slots, distances):
+def search(
+    space_block, graph_block, capacity, work_block, epoch, entry, top, ef, limit, allowed, apart, slots, distances
+):
     """The nearest len(slots) slots of the graph by beam search of width ef >= len(slots); returns how many.
 
-    query: address of (dim,) float32. apart = 0 walks with one pool, which needs every slot to be wanted: if one is
+    Blocks: addresses of a Space, a Graph and a Work; limit, allowed: as in Filter. apart = 0 walks with one pool, which needs every slot to be wanted: if one is
     met that is not, the answer is -1 and the caller asks again with apart = 1.
     """
+    space, work = space_at(space_block), work_at(work_block)
+    graph, wanted = graph_at(graph_block, capacity), Filter(limit, allowed, 1)
+    query = work.query
+    scale = query_scale(space, query)
     start = descend(space, graph, query, scale, entry, top, 0)
     set_u8(work.visited + start, epoch)
     key = make_key(distance(space, query, scale, start), start)

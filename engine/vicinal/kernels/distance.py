@@ -17,7 +17,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from vicinal.kernels import njit
-from vicinal.kernels.simd import Loop, call, const, f32, get_f32, i64, load, reduce_add, vec
+from vicinal.kernels.simd import Loop, call, const, f32, get_f32, get_i64, i64, load, reduce_add, vec
 
 __all__ = [
     "COSINE",
@@ -44,6 +44,12 @@ class Space(NamedTuple):
     dim: int
     vectors: int  # address of (capacity, dim) float32
     inv_norms: int  # address of (capacity,) float32; read under COSINE only
+
+
+@njit
+def space_at(block):
+    """The Space whose fields lie as int64 at an address."""
+    return Space(get_i64(block), get_i64(block + 8), get_i64(block + 16), get_i64(block + 24))
 
 
 _LANES = vec(f32, 16)
@@ -193,6 +199,12 @@ def inverse_norms(vectors, count, dim, out):
     """Write 1 / |x| of `count` rows at address `vectors` to the float32 array out."""
     for i in range(count):
         out[i] = inverse_norm(vectors + i * dim * 4, dim)
+
+
+@njit
+def query_scale(space, query):
+    """1 / |query| under COSINE, else 1."""
+    return inverse_norm(query, space.dim) if space.metric == COSINE else np.float32(1)
 
 
 @njit

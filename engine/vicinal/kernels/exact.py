@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from vicinal.kernels import njit
-from vicinal.kernels.distance import distance
+from vicinal.kernels.distance import distance_within, query_scale, space_at
 from vicinal.kernels.heap import pool_clear, pool_insert
 from vicinal.kernels.simd import get_i64, get_u32, key_distance, key_slot, lowest_bit, make_key, prefetch_l2
 
-__all__ = ["drain", "scan_list", "scan_range"]
+__all__ = ["Work", "drain", "scan_list", "scan_range", "work_at"]
+
+
+class Work(NamedTuple):
+    """Addresses of one thread's scratch memory (`index.scratch`)."""
+
+    visited: int  # u8 per slot: the epoch of its last visit
+    pool: int  # keys of candidates
+    pool_vectors: int  # room: 8 * pool_vectors keys
+    results: int  # keys of results, as much room
+    fresh: int  # u32 list of one row's unvisited slots
+    query: int  # (dim,) float32
+
+
+@njit
+def work_at(block):
+    """The Work whose fields lie as int64 at an address."""
+    return Work(
+        get_i64(block),
+        get_i64(block + 8),
+        get_i64(block + 16),
+        get_i64(block + 24),
+        get_i64(block + 32),
+        get_i64(block + 40),
+    )
 
 
 @njit
@@ -31,7 +57,7 @@ def drain(pool, count, slots, distances):
 @njit
 def _offer(space, query, scale, slot, pool, vectors, last):
     """Insert the slot if it beats the pool's last entry; return the last entry's key."""
-    key = make_key(distance(space, query, scale, slot), slot)
+    key = make_key(distance_within(space, query, scale, slot, key_distance(last)), slot)
     if key < last:
         pool_insert(pool, vectors, key)
         return get_i64(pool + vectors * 64 - 8)
@@ -39,12 +65,14 @@ def _offer(space, query, scale, slot, pool, vectors, last):
 
 
 @njit
-def scan_range(space, query, scale, start, stop, allowed, pool, slots, distances):
+def scan_range(space_block, work_block, start, stop, allowed, slots, distances):
     """The nearest len(slots) of slots start .. stop - 1; allowed is the address of a set's words, or 0.
 
-    pool: address of a pool's first entry with room for len(slots) rounded up to eight. Ties go by slot.
+    Blocks: addresses of a Space and of a Work, whose pool has room for len(slots). Ties go by slot. Returns how many.
     """
-    k = slots.shape[0]
+    space, work = space_at(space_block), work_at(work_block)
+    query, pool, k = work.query, work.pool, slots.shape[0]
+    scale = query_scale(space, query)
     vectors = (k + 7) >> 3
     pool_clear(pool, vectors)
     last = get_i64(pool + vectors * 64 - 8)
@@ -63,9 +91,11 @@ def scan_range(space, query, scale, start, stop, allowed, pool, slots, distances
 
 
 @njit
-def scan_list(space, query, scale, listed, count, pool, slots, distances):
+def scan_list(space_block, work_block, listed, count, slots, distances):
     """The nearest len(slots) of `count` slots listed as uint32 at an address; their rows arrive by prefetch."""
-    k = slots.shape[0]
+    space, work = space_at(space_block), work_at(work_block)
+    query, pool, k = work.query, work.pool, slots.shape[0]
+    scale = query_scale(space, query)
     vectors = (k + 7) >> 3
     pool_clear(pool, vectors)
     last = get_i64(pool + vectors * 64 - 8)

@@ -1,0 +1,62 @@
+"""The rows of a field as the kernels see them: a block of addresses, remembered as long as the arrays live."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.index.scratch import address
+from vicinal.kernels import distance as kernel
+from vicinal.types import Metric, Rows
+
+__all__ = ["inverse_norms", "space_at", "space_of"]
+
+_CODES = {Metric.L2: kernel.L2, Metric.DOT: kernel.DOT, Metric.COSINE: kernel.COSINE}
+
+
+class _Known(NamedTuple):
+    vectors: weakref.ref[NDArray[Any]]
+    inv_norms: weakref.ref[NDArray[Any]]
+    metric: Metric
+    block: NDArray[np.int64]
+    at: int
+
+
+_known: dict[int, _Known] = {}  # by the identity of the vectors' array
+
+
+def space_of(metric: Metric, rows: Rows) -> kernel.Space:
+    """Where the rows lie; valid while the arrays of `rows` live. Refuses what a kernel would misread."""
+    vectors, norms = rows
+    if vectors.dtype != np.float32 or vectors.ndim != 2 or not vectors.flags.c_contiguous:
+        raise ValueError(
+            f"rows.vectors must be a C-contiguous (capacity, dim) float32 array, got {vectors.dtype} {vectors.shape}"
+        )
+    if metric is Metric.COSINE and (norms.dtype != np.float32 or not norms.flags.c_contiguous):
+        raise ValueError(f"rows.inv_norms must be a C-contiguous float32 array, got {norms.dtype}")
+    inv_norms = address(norms) if metric is Metric.COSINE else 0
+    return kernel.Space(_CODES[metric], vectors.shape[1], address(vectors), inv_norms)
+
+
+def space_at(metric: Metric, rows: Rows) -> int:
+    """The address of the rows' Space as int64s; looked up when the same arrays were seen before (1 us otherwise 10)."""
+    vectors, norms = rows
+    key = id(vectors)
+    known = _known.get(key)
+    if known and known.vectors() is vectors and known.inv_norms() is norms and known.metric is metric:
+        return known.at
+    block = np.array(space_of(metric, rows), np.int64)
+    gone = weakref.ref(vectors, lambda _: _known.pop(key, None))
+    known = _Known(gone, weakref.ref(norms), metric, block, address(block))
+    _known[key] = known
+    return known.at
+
+
+def inverse_norms(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / |x| of each row of a C-contiguous (n, dim) float32 array; 0 for a row of zeros."""
+    out = np.empty(len(vectors), np.float32)
+    kernel.inverse_norms(address(vectors), len(vectors), vectors.shape[1], out)
+    return out
