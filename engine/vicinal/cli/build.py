@@ -8,14 +8,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from vicinal.cli.kernels import announce_compilation
 from vicinal.cli.output import JsonFlag, print_json, size_text
 from vicinal.errors import InvalidArgument
-from vicinal.types import Metric
 
 if TYPE_CHECKING:
     from vicinal.collection import Collection
@@ -27,6 +26,8 @@ __all__ = ["BuildPlan", "build", "build_collection"]
 
 DENSE_FIELD = "vector"
 MULTI_FIELD = "tokens"
+# the names of vicinal.types.Metric: importing that loads numpy, which `--help` can do without
+MetricName = Literal["cosine", "dot", "l2"]
 _BATCH_BYTES = 8 << 20
 _BATCH_ROWS = 20_000
 _POLL_SECONDS = 0.2
@@ -39,7 +40,7 @@ class BuildPlan:
     name: str
     source: Source
     tokens: Tokens | None
-    metric: Metric
+    metric: MetricName
     M: int
     ef_construction: int
     shown: bool = True
@@ -60,7 +61,7 @@ def build(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Vectors: npy, parquet, jsonl, fvecs, bvecs, ivecs.")],
     out: Annotated[Path, typer.Option(help="The data directory; made when missing.")],
     name: Annotated[str | None, typer.Option(help="The collection's name; the file's, by default.")] = None,
-    metric: Annotated[Metric, typer.Option(help="How vectors compare.")] = Metric.COSINE,
+    metric: Annotated[MetricName, typer.Option(help="How vectors compare.")] = "cosine",
     payload: Annotated[Path | None, typer.Option(help="Payload rows: parquet or jsonl, one per vector.")] = None,
     tokens: Annotated[
         Path | None, typer.Option(help="Token matrices of the first rows: npz with `tokens` and `offsets`.")
@@ -107,7 +108,7 @@ def build_collection(database: Database, plan: BuildPlan) -> dict[str, Any]:
         "collection": plan.name,
         "points": state.points,
         "dim": plan.dim,
-        "metric": plan.metric.value,
+        "metric": plan.metric,
         "token_matrices": plan.tokens.total if plan.tokens else 0,
         "disk_bytes": state.disk_bytes,
         "insert_seconds": inserted - began,
@@ -162,11 +163,12 @@ def _tokens(path: Path, total: int) -> Tokens:
 
 def _created(database: Database, plan: BuildPlan) -> Collection:
     from vicinal.schema import Dense, Multi
+    from vicinal.types import Metric
 
     graph: dict[str, Any] = {"M": plan.M, "ef_construction": plan.ef_construction}
     if plan.tokens is None:
         return database.create_collection(plan.name, dim=plan.dim, metric=plan.metric, **graph)
-    dense = Dense(plan.dim, plan.metric, M=plan.M, ef_construction=plan.ef_construction)
+    dense = Dense(plan.dim, Metric(plan.metric), M=plan.M, ef_construction=plan.ef_construction)
     multi = Multi(plan.tokens.tokens.shape[1])
     return database.create_collection(plan.name, vectors={DENSE_FIELD: dense, MULTI_FIELD: multi})
 

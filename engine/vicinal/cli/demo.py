@@ -20,7 +20,6 @@ import typer
 from vicinal.cli.kernels import announce_compilation
 from vicinal.cli.output import JsonFlag, print_json
 from vicinal.errors import InvalidArgument, VicinalError
-from vicinal.types import Hits, Metric, Payload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from vicinal.client import RemoteDatabase
     from vicinal.io.npy import Tokens
+    from vicinal.types import Hits, Payload
 
 __all__ = ["DemoFailed", "Sample", "demo", "find_sample", "run_demo"]
 
@@ -174,7 +174,7 @@ def _build_offline(directory: Path, sample: Sample) -> str:
     from vicinal.schema import Multi
 
     with Database(directory) as database:
-        papers = database.create_collection("papers", dim=sample.vectors.shape[1], metric=Metric.COSINE)
+        papers = database.create_collection("papers", dim=sample.vectors.shape[1], metric="cosine")
         papers.upsert(range(_OFFLINE), sample.vectors[:_OFFLINE], sample.papers[:_OFFLINE])
         passages = database.create_collection("passages", vectors={"tokens": Multi(sample.tokens.tokens.shape[1])})
         first = sample.tokens.rows(0, _OFFLINE_TOKENS)

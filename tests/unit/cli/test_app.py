@@ -17,7 +17,7 @@ COMMANDS = ("build", "serve", "query", "info", "demo", "warmup")
 
 
 def test_help_loads_nothing_heavy() -> None:
-    heavy = ("numba", "httpx", "fastapi", "pyarrow", "apsw", "orjson", "vicinal.database", "vicinal.client")
+    heavy = ("numpy", "numba", "httpx", "fastapi", "pyarrow", "apsw", "orjson", "vicinal.database", "vicinal.client")
     probe = (
         "import sys\nfrom vicinal.cli.app import main\ncode = main(['--help'])\n"
         f"print(code, [m for m in {heavy!r} if m in sys.modules])"

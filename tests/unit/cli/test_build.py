@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 import vicinal
 from vicinal.cli.app import main
+from vicinal.cli.build import MetricName
 
 N, DIM = 60, 8
 
@@ -168,3 +169,7 @@ def test_wrong_queries_are_refused(files: Path, capsys: pytest.CaptureFixture[st
     assert "cannot be read" in refused(capsys, *query, "--api-key-file", files / "none")
     (files / "key").write_text("\n")
     assert "empty" in refused(capsys, *query, "--api-key-file", files / "key")
+
+
+def test_the_metrics_offered_are_the_engines() -> None:
+    assert list(get_args(MetricName)) == [metric.value for metric in vicinal.Metric]
