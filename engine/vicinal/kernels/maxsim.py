@@ -151,7 +151,7 @@ class _Portable:
 _BODIES: dict[str, Any] = {"vnni": _Vnni, "avx2": _Avx2, "portable": _Portable}
 
 
-def make_code_tile(body, rows, vectors):
+def make_code_tile(body: str, rows: int, vectors: int) -> Any:
     """The tile of int8 codes: `rows` tokens against `vectors` query vectors, with one of the three bodies."""
     way = _BODIES[body]
 

@@ -156,7 +156,7 @@ class FixedDimensionalEncoder:
 
         shape = np.array([self.repetitions, self.simhash_projections, self._width], np.int64)
         out = np.zeros((len(ends), self.dimension), np.float32)
-        step = len(ends) if self.final_dimension is None else max(1, ENCODING_MAX // self._components)
+        step = max(1, len(ends) if self.final_dimension is None else ENCODING_MAX // self._components)
         for low in range(0, len(ends), step):
             some = ends[low : low + step]
             start = int(ends[low - 1]) if low else 0

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 __all__ = ["count_sketch", "gaussians", "paper_count_sketch", "paper_gaussians", "paper_signs"]
 
 _WORD = 1 << 32
-_CHUNK = 1 << 15  # words drawn at once
+_CHUNK = 1 << 15  # words looked at together, at most
+_DRAW = 1 << 10  # words drawn together, at least
 
 
 class _MersenneWords:
@@ -38,7 +39,7 @@ class _MersenneWords:
         """The next `count` words, which stay unread."""
         missing = count - len(self._pending)
         if missing > 0:
-            drawn = self._generator.randint(0, _WORD, max(missing, _CHUNK), dtype=np.uint32)
+            drawn = self._generator.randint(0, _WORD, max(missing, _DRAW), dtype=np.uint32)
             self._pending = np.concatenate([self._pending, drawn])
         return self._pending[:count]
 
@@ -57,8 +58,9 @@ def gaussians(seed: int, rows: int, columns: int) -> NDArray[np.float32]:
     drawn: list[NDArray[np.float32]] = [np.empty(0, np.float32)]
     have = 0
     while have < wanted:
-        values = _polar_pairs(words.peek(_CHUNK))
-        words.skip(_CHUNK)
+        count = min(_CHUNK, 3 * (wanted - have) // 2 * 2 + 64)  # pi / 4 of all pairs lie inside
+        values = _polar_pairs(words.peek(count))
+        words.skip(count)
         drawn.append(values)
         have += len(values)
     return np.ascontiguousarray(np.concatenate(drawn)[:wanted].reshape(columns, rows).T)

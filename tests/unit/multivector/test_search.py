@@ -1,0 +1,171 @@
+"""Re-ranking and exact MaxSim against float64, ties, and points without tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from tests.support.maxsim_oracle import make_points, maxsim, split, unit_rows
+
+from vicinal.multivector.search import carve_query, exact_maxsim, rerank, token_scores
+from vicinal.multivector.tokens import dequantise_tokens, quantise_tokens
+from vicinal.types import Rerank, TokenRows
+
+WAYS: tuple[Rerank, ...] = ("int8", "float32", "none")
+
+
+def _stored(rng: np.random.Generator, counts: Any, dim: int, store: str) -> tuple[TokenRows, list[NDArray[np.float32]]]:
+    """Rows of random points, and the values they stand for."""
+    tokens, ends = make_points(rng, np.asarray(counts), dim)
+    if store == "float32":
+        return TokenRows(tokens, ends, np.ones(len(ends), np.float32)), split(tokens, ends)
+    codes, scales = quantise_tokens(tokens, ends)
+    return TokenRows(codes, ends, scales), split(dequantise_tokens(codes, ends, scales), ends)
+
+
+def _expected(
+    query: NDArray[np.float32], values: list[NDArray[np.float32]], slots: Iterable[int], k: int
+) -> tuple[list[int], list[float]]:
+    """Best slots and scores in float64, ties by slot."""
+    scored = sorted((-maxsim(query, values[s]), s) for s in slots if len(values[s]))
+    return [s for _, s in scored[:k]], [-x for x, _ in scored[:k]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 1 << 30),
+    st.sampled_from(["int8", "float32"]),
+    st.sampled_from([1, 3, 4, 7, 16, 50, 128, 130]),
+    st.sampled_from([1, 2, 15, 16, 17, 32, 33, 70]),
+    st.integers(1, 30),
+)
+def test_exact_scores_are_those_of_the_stored_tokens(seed: int, store: str, dim: int, m: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows, values = _stored(rng, rng.integers(0, 60, 20), dim, store)
+    query = unit_rows(rng, m, dim)
+    slots, scores = exact_maxsim(query, rows, k, range(20))
+    expected, best = _expected(query, values, range(20), k)
+    assert slots.dtype == np.uint32
+    assert scores.dtype == np.float32
+    assert np.allclose(scores, best, rtol=1e-6, atol=1e-5)
+    assert np.allclose([maxsim(query, values[s]) for s in slots], best, rtol=1e-6, atol=1e-5)
+    assert len(set(slots.tolist())) == len(expected)
+
+
+@pytest.mark.parametrize("store", ["int8", "float32"])
+@pytest.mark.parametrize("way", ["int8", "float32"])
+def test_rerank_finds_the_best_and_reports_exact_scores(store: str, way: Rerank) -> None:
+    rng = np.random.default_rng(5)
+    rows, values = _stored(rng, rng.integers(1, 90, 400), 128, store)
+    query = unit_rows(rng, 32, 128)
+    candidates = rng.permutation(400)[:250].astype(np.uint32)
+    slots, scores = rerank(query, rows, candidates, 10, way)
+    expected, best = _expected(query, values, candidates.tolist(), 10)
+    assert slots.tolist() == expected
+    assert np.allclose(scores, best, atol=1e-5)
+
+
+def test_rerank_without_settling_is_near() -> None:
+    rng = np.random.default_rng(6)
+    rows, values = _stored(rng, rng.integers(1, 90, 100), 64, "int8")
+    query = unit_rows(rng, 20, 64)
+    slots, scores = rerank(query, rows, np.arange(100, dtype=np.uint32), 100, "none")
+    exact = np.array([maxsim(query, values[s]) for s in slots])
+    assert len(slots) == 100
+    assert np.all(np.diff(scores) <= 0)
+    assert 0 < np.abs(scores - exact).max() < 0.15
+
+
+def test_all_candidates_come_back_when_k_is_larger() -> None:
+    rng = np.random.default_rng(7)
+    rows, _ = _stored(rng, [3, 0, 2, 1], 16, "int8")
+    query = unit_rows(rng, 4, 16)
+    for way in WAYS:
+        slots, _ = rerank(query, rows, np.array([3, 1, 0, 2], np.uint32), 50, way)
+        assert sorted(slots.tolist()) == [0, 2, 3]  # slot 1 has no token
+    assert len(exact_maxsim(query, rows, 50, range(4))[0]) == 3
+
+
+def test_nothing_to_rank_gives_nothing() -> None:
+    rng = np.random.default_rng(8)
+    rows, _ = _stored(rng, [3, 0], 16, "int8")
+    query = unit_rows(rng, 4, 16)
+    none = np.empty(0, np.uint32)
+    for found in (
+        rerank(query, rows, none, 5),
+        exact_maxsim(query, rows, 5, none),
+        exact_maxsim(query, rows, 5, range(1, 2)),
+    ):
+        assert len(found[0]) == len(found[1]) == 0
+
+
+def test_a_slot_beyond_the_points_is_refused() -> None:
+    rows, _ = _stored(np.random.default_rng(9), [3, 2], 16, "int8")
+    with pytest.raises(AssertionError):
+        rerank(np.zeros((1, 16), np.float32), rows, np.array([2], np.uint32), 1)
+
+
+@pytest.mark.parametrize("store", ["int8", "float32"])
+def test_ties_go_to_the_smaller_slot(store: str) -> None:
+    one = unit_rows(np.random.default_rng(10), 6, 32)
+    counts = np.full(30, 6)
+    tokens, ends = np.tile(one, (30, 1)), np.cumsum(counts)
+    codes, scales = quantise_tokens(tokens, ends)
+    stored = TokenRows(codes, ends, scales) if store == "int8" else TokenRows(tokens, ends, np.ones(30, np.float32))
+    order = np.random.default_rng(0).permutation(30).astype(np.uint32)
+    for way in WAYS:
+        assert rerank(one[:3], stored, order, 7, way)[0].tolist() == list(range(7))
+    assert exact_maxsim(one[:3], stored, 7, order)[0].tolist() == list(range(7))
+
+
+def test_negative_products_are_kept() -> None:
+    """A maximum starts from the lowest value, not from zero."""
+    tokens = -np.eye(8, dtype=np.float32)[:3]
+    query = np.ones((2, 8), np.float32)
+    rows = TokenRows(tokens, np.array([3]), np.ones(1, np.float32))
+    codes = TokenRows(*quantise_tokens(tokens, np.array([3]))[:1], rows.ends, quantise_tokens(tokens, rows.ends)[1])
+    for stored in (rows, codes):
+        assert exact_maxsim(query, stored, 1, range(1))[1].tolist() == pytest.approx([-2.0])
+        assert rerank(query, stored, np.zeros(1, np.uint32), 1, "none")[1].tolist() == pytest.approx([-2.0])
+
+
+def test_mapped_read_only_tokens_are_taken(tmp_path: Path) -> None:
+    rng = np.random.default_rng(11)
+    rows, _ = _stored(rng, [3, 4, 5], 16, "int8")
+    query = unit_rows(rng, 4, 16)
+    rows.tokens.tofile(tmp_path / "tokens")
+    mapped = np.memmap(tmp_path / "tokens", np.int8, "r", shape=rows.tokens.shape)
+    found = rerank(query, TokenRows(mapped, rows.ends, rows.scales), np.arange(3, dtype=np.uint32), 3)
+    for ours, theirs in zip(found, rerank(query, rows, np.arange(3, dtype=np.uint32), 3), strict=True):
+        assert ours.tobytes() == theirs.tobytes()
+
+
+def test_carving_merges_near_tokens_and_keeps_the_sum() -> None:
+    rng = np.random.default_rng(12)
+    centres = unit_rows(rng, 5, 64)
+    query = np.repeat(centres, 4, axis=0) + rng.standard_normal((20, 64)).astype(np.float32) * 0.02
+    query /= np.linalg.norm(query, axis=1, keepdims=True)
+    carved = carve_query(query, 0.7)
+    assert carved.shape == (5, 64)
+    assert np.allclose(carved.sum(axis=0), query.sum(axis=0), atol=1e-5)
+    assert np.array_equal(carve_query(query, 1.1), query)
+    rows, values = _stored(rng, rng.integers(1, 90, 200), 64, "int8")
+    slots, scores = rerank(query, rows, np.arange(200, dtype=np.uint32), 10, "int8", carve=0.7)
+    assert len(set(slots.tolist()) & set(_expected(query, values, range(200), 10)[0])) >= 8
+    assert np.allclose(scores, [maxsim(query, values[s]) for s in slots], atol=1e-5)
+
+
+def test_token_scores_sum_to_the_score() -> None:
+    rng = np.random.default_rng(13)
+    rows, values = _stored(rng, [3, 4, 5], 16, "int8")
+    query = unit_rows(rng, 4, 16)
+    for slot in range(3):
+        products = token_scores(query, rows, slot)
+        assert products.shape == (4, 3 + slot)
+        assert products.max(axis=1).sum() == pytest.approx(maxsim(query, values[slot]), abs=1e-5)
