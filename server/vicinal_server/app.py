@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -14,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse
 
 import vicinal
+from vicinal.errors import InvalidArgument, Unavailable
 from vicinal_server.docs_page import render_docs
 from vicinal_server.errors import MethodNotAllowed, UnknownRoute
 from vicinal_server.middleware import Admit, Observe
@@ -26,6 +29,8 @@ from vicinal_server.settings import Settings
 __all__ = ["create_app", "run"]
 
 _DRAIN_SECONDS: Final = 30
+_BACKLOG: Final = 2048
+_LOG: Final = structlog.get_logger("vicinal_server")
 
 
 def create_app(settings: Settings, database: Any | None = None) -> FastAPI:
@@ -122,28 +127,54 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; InvalidArgument when that would be open to the network without a key.
+    """Serve until SIGTERM or SIGINT; call it from the main thread.
 
-    Requests begun are finished (at most 30 s), then the database is committed and closed.
+    Requests begun are finished (at most 30 s), then the database is committed and closed. Raises InvalidArgument
+    when the service would be open to the network without a key or cannot listen, DatabaseLocked, FormatTooNew,
+    CorruptData and ReadOnly when the directory cannot be opened: all before anything listens.
     """
     settings.require_safe_host()
     _log_as_json(settings.log_level)
-    config = uvicorn.Config(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http=BoundedProtocol,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        log_level=settings.log_level,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
-    )
-    uvicorn.Server(config).run()
+    with (
+        _listening(settings.host, settings.port) as listener,
+        vicinal.connect(settings.dir, read_only=settings.read_only) as database,
+    ):
+        config = uvicorn.Config(
+            create_app(settings, database),
+            loop="uvloop",
+            http=BoundedProtocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            log_level=settings.log_level,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_DRAIN_SECONDS,
+        )
+        # uvicorn raises the signal again once it has drained, which would end us before the database is closed
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        server = uvicorn.Server(config)
+        server.run(sockets=[listener])
+        if not server.started:
+            raise Unavailable("the service did not start; its log says why")
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A bound socket; InvalidArgument when the address is unknown or taken."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        bound = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise InvalidArgument(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with VICINAL_HOST, VICINAL_PORT",
+            field="port",
+            value=port,
+        ) from None
+    name = f"[{host}]" if ":" in host else host
+    _LOG.info("listening", url=f"http://{name}:{bound.getsockname()[1]}")
+    return bound
 
 
 def _log_as_json(level: str) -> None:
