@@ -6,12 +6,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog
 from tests.support.fake_database import FakeDatabase
 from tests.support.served import Served, serve
 
 import vicinal
 from vicinal_server.app import create_app
 from vicinal_server.settings import load_settings
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[Any]:
+    """What the service logs; printing tracebacks would be slow."""
+    with structlog.testing.capture_logs() as entries:
+        yield entries
 
 
 @pytest.fixture

@@ -150,7 +150,7 @@ def test_large_bodies_together_are_bounded(database: FakeDatabase) -> None:
 
     with limited(database, body_json_max=4096, body_binary_max=4096) as served:
         release = asyncio.Event()
-        call = lambda: served.post(ONE + "/count", content=held(release), headers=JSON)  # noqa: E731
+        call = lambda: served.post(ONE + "/count", content=held(release), headers=JSON)
         threads, answers = in_background(2, call)
         until(lambda: service_of(served).buffers.held == 8000)
         assert served.post(ONE + "/count", content=b" " * 1000, headers=JSON).status_code == 503
@@ -176,13 +176,17 @@ async def set_event(event: asyncio.Event) -> None:
     ],
 )
 def test_failures_of_the_engine(
-    scripted: Served, database: FakeDatabase, failure: BaseException, status: int, code: str
+    scripted: Served, database: FakeDatabase, log: list[Any], failure: BaseException, status: int, code: str
 ) -> None:
     database.collection("papers").failure = failure
     response = scripted.post(ONE + "/insert", {"ids": [1], "vectors": [[1]]})
     assert (response.status_code, code_of(response)) == (status, code)
     assert "secret" not in response.text
     assert "Traceback" not in response.text
+    entry = log[-1]
+    assert entry["request_id"] == response.headers["x-request-id"]
+    assert (entry["log_level"] == "error") is (status == 500)
+    assert entry.get("exc_info") is (failure if status == 500 else None)
     database.collection("papers").failure = None
     assert scripted.post(ONE + "/insert", {"ids": [1], "vectors": [[1]]}).status_code == 200
 
@@ -201,7 +205,7 @@ def test_closing_waits_for_writes_begun(database: FakeDatabase) -> None:
     with limited(database) as served:
         collection = database.collection("papers")
         collection.gate.clear()
-        insert = lambda: served.post(ONE + "/insert", {"ids": [1], "vectors": [[1]]})  # noqa: E731
+        insert = lambda: served.post(ONE + "/insert", {"ids": [1], "vectors": [[1]]})
         threads, answers = in_background(1, insert)
         until(lambda: bool(collection.calls))
         closer = threading.Thread(target=lambda: served.run(service_of(served).close()))
