@@ -16,6 +16,7 @@ from vicinal.kernels.rows8 import Codes
 
 __all__ = ["Found", "find_candidates"]
 
+_ONE_CELL = 512  # rows that need no cells
 _ALL_PAIRS = 8192  # rows that are all compared with each other
 _BUDGET_LEAST = 64  # groups of sixteen rows that a block is compared with
 _BUDGET_MOST = 1200
@@ -74,11 +75,11 @@ def find_candidates(codes: Codes, n: int, length: int, seed: int, pieces: Pieces
 
     Needs every row at most about two hundred times (see copies in `builder`): ties beyond that starve others.
     """
-    cells = one_cell(n) if n <= _ALL_PAIRS else make_cells(codes, n, _listed(n), seed, pieces)
+    cells = one_cell(n) if n <= _ONE_CELL else make_cells(codes, n, _listed(n), seed, pieces)
     ordered = new_codes(n, codes.rows.shape[1])
     pieces.run(n, 8192, lambda a, b: rows8.gather(codes, cells.order, ordered, a, b))
     panel = pack(ordered, cells.starts, pieces)
-    whole = len(cells.starts) == 2
+    whole = n <= _ALL_PAIRS
     budget = len(panel.lanes) if whole else _pilot(ordered, panel, cells, pieces)
     used = np.empty(len(cells.starts) - 1, np.int64)
     cluster.count_used(cells.near, panel.starts, budget, used)
@@ -95,7 +96,9 @@ def find_candidates(codes: Codes, n: int, length: int, seed: int, pieces: Pieces
 
 
 def _listed(n: int) -> int:
-    """How many near cells to list: enough for the largest budget, of cells of about 1.7 groups on average."""
+    """How many near cells to list: all, or enough for the largest budget, in cells of about 2.5 groups."""
+    if n <= _ALL_PAIRS:
+        return n
     return max(16, int(1.4 * min(_BUDGET_MOST, max(_BUDGET_LEAST, n // 64)) * 16 / 40))
 
 

@@ -22,7 +22,6 @@ _FORWARD = 16  # links a row chooses itself
 _ALPHA = 1.05  # slack of the heuristic on level 0
 _UPPER_CANDIDATES = 48
 _LONG = 16  # candidates of an upper-level row that are its neighbours there
-_BRIDGED = 8192  # rows from which bridges are looked for: below, every pair was compared
 _TARGETS = 256  # bridge targets looked at together
 _TARGETS_LEAST, _TARGETS_MOST = 512, 2048
 _STUCK = 1 / 16  # share of rows stuck for the first targets from which all targets are used
@@ -111,7 +110,7 @@ def link(found: Found, entry: int, places: NDArray[np.int32], width: int, pieces
     codes = found.codes
     graph = _join(codes, n, found.candidates, places, width, _ALPHA, pieces)
     pieces.check()
-    if n > _BRIDGED:
+    if n > _TARGETS:
         _add_bridges(codes, n, graph, places, pieces)
     repair(codes, graph.links, graph.degree, places, found.candidates.ids, entry)
     if fill:

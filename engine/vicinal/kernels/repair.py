@@ -76,7 +76,7 @@ def _from_candidates(links, degree, places, ids, replaced, queue, seen, tail):
 def _nearest_reached(codes, degree, places, replaced, seen, p, step):
     """Give the reached row nearest to p that can take a link, among every `step`-th; -1 when there is none."""
     best = np.int32(-(1 << 31))
-    found = np.int64(-1)
+    found = -1
     for t in range(0, degree.shape[0], step):
         if seen[t] and (degree[t] < places[t] or replaced[t] < places[t] // 4):
             score = dot8(codes.rows, t, p) - codes.half[t]
