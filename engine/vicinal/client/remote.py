@@ -147,16 +147,12 @@ class RemoteCollection:
         total, parts = cut_upload(self.calls, ids, vectors, payloads, batch, workers)
         waiting: deque[tuple[Part, Future[int]]] = deque()
         with Progress("upload", total, shown=progress) as bar, ThreadPoolExecutor(workers) as pool:
-            try:
-                for part in parts:
-                    waiting.append((part, pool.submit(self.transport.perform, part.call)))
-                    if len(waiting) >= workers:
-                        _settle(waiting, bar)
-                while waiting:
+            for part in parts:
+                waiting.append((part, pool.submit(self.transport.perform, part.call)))
+                if len(waiting) >= workers:  # parts are cut one at a time: memory stays bounded too
                     _settle(waiting, bar)
-            finally:
-                for _, later in waiting:
-                    later.cancel()
+            while waiting:
+                _settle(waiting, bar)
         return bar.done
 
 

@@ -81,6 +81,19 @@ def test_the_systems_own_errors_are_one_line_too(tmp_path: Path, capsys: pytest.
     assert "Traceback" not in said
 
 
+def test_what_the_engine_lets_through_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "data/LOCK")
+
+    monkeypatch.setattr("vicinal.cli.query._opened", denied)
+    assert main(["info", "data"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "data/LOCK" in said
+
+
 def test_errors_carry_their_notes(capsys: pytest.CaptureFixture[str]) -> None:
     error = InvalidVector("line one\nline two", field="vectors")
     error.add_note("request r1")

@@ -272,6 +272,30 @@ def test_upload_sends_every_row_once_in_bounded_parallel() -> None:
     assert store.rows == {row: (vectors[row].tolist(), {"n": row}) for row in range(n)}
 
 
+class Watched(list[int]):
+    """Ids that remember how far they were cut."""
+
+    cut = 0
+
+    def __getitem__(self, part: Any) -> Any:
+        self.cut = max(self.cut, part.stop)
+        return super().__getitem__(part)
+
+
+def test_rows_are_not_cut_long_before_they_are_sent() -> None:
+    ids = Watched(range(1000))
+    ahead: list[int] = []
+
+    def answer(seen: Seen) -> Answer:
+        time.sleep(0.002)
+        ahead.append(ids.cut - len(ahead) * 10)
+        return Answer(200, {"accepted": 10, "seq": 1})
+
+    with_collection(answer, lambda c: c.upload(ids, np.ones((1000, 2)), batch=10, workers=3, progress=False))
+    assert len(ahead) == 100
+    assert max(ahead) <= 60
+
+
 def test_automatic_batches_grow_from_two_to_eight_megabytes() -> None:
     store, dim = Store(), 1024
     vectors = np.zeros((6000, dim), np.float16)
