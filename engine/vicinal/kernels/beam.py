@@ -17,7 +17,7 @@ from typing import NamedTuple
 from vicinal.kernels import njit
 from vicinal.kernels.bitset import has_bit
 from vicinal.kernels.distance import distance, distance_within, query_scale, space_at
-from vicinal.kernels.exact import drain, work_at
+from vicinal.kernels.exact import NO_LIMIT, drain, work_at
 from vicinal.kernels.heap import pool_clear, pool_first_open, pool_insert
 from vicinal.kernels.simd import (
     SENTINEL,
@@ -137,12 +137,10 @@ def _unvisited(space, graph, work, epoch, row, width, copies):
 def walk(space, graph, work, epoch, level, query, scale, vectors, results, ef, wanted):
     """Beam search at one level from the keys in the pool, which are marked visited.
 
-    vectors: the pool's size in use. results == work.pool: one pool serves both. ef: how many results bound the
-    walk. Returns 1 if a slot at or beyond wanted.limit was met, else 0.
+    vectors: the pool's size in use. results == work.pool: one pool serves both. ef: how many results bound the walk.
     """
     pool, fresh = work.pool, work.fresh
     apart = results != pool
-    beyond = 0
     width = graph.M0 if level == 0 else graph.M
     end = results + ef * 8 - 8
     result_vectors = (ef + 7) >> 3
@@ -168,13 +166,10 @@ def walk(space, graph, work, epoch, level, query, scale, vectors, results, ef, w
             if key < bound:
                 prefetch_l2(row_of(graph, slot, level))
                 pool_insert(pool, vectors, key)
-                usable = slot < wanted.limit
-                beyond |= int(not usable)
-                if apart and usable and (wanted.allowed == 0 or has_bit(wanted.allowed, slot) != 0):
+                if apart and slot < wanted.limit and (wanted.allowed == 0 or has_bit(wanted.allowed, slot) != 0):
                     pool_insert(results, result_vectors, key)
                 bound = get_i64(end)
                 limit = key_distance(bound)
-    return beyond
 
 
 @njit
@@ -197,8 +192,9 @@ def search(
 ):
     """The nearest len(slots) slots of the graph by beam search of width ef >= len(slots); returns how many.
 
-    Blocks: addresses of a Space, a Graph and a Work; limit, allowed: as in Filter. apart = 0 walks with one pool, which needs every slot to be wanted: if one is
-    met that is not, the answer is -1 and the caller asks again with apart = 1.
+    Blocks: addresses of a Space, a Graph and a Work; limit, allowed: as in Filter. apart = 0 walks with one pool,
+    which suits when nearly every slot is below the limit and none is barred: it answers -1 when too many of the
+    nearest are not, and the caller asks again with apart = 1.
     """
     space, work = space_at(space_block), work_at(work_block)
     graph, wanted = graph_at(graph_block, capacity), Filter(limit, allowed, 1)
@@ -211,10 +207,8 @@ def search(
     pool_clear(work.pool, result_vectors)
     if apart == 0:
         pool_insert(work.pool, result_vectors, key)
-        beyond = walk(space, graph, work, epoch, 0, query, scale, result_vectors, work.pool, ef, wanted)
-        if beyond or start >= wanted.limit:
-            return -1
-        return drain(work.pool, slots.shape[0], slots, distances)
+        walk(space, graph, work, epoch, 0, query, scale, result_vectors, work.pool, ef, wanted)
+        return drain(work.pool, ef, limit, slots, distances)
     vectors = _widened(result_vectors, work.pool_vectors, wanted, min(graph.capacity, wanted.limit))
     pool_clear(work.pool, vectors)
     pool_clear(work.results, result_vectors)
@@ -222,4 +216,4 @@ def search(
     if start < wanted.limit and (wanted.allowed == 0 or has_bit(wanted.allowed, start) != 0):
         pool_insert(work.results, result_vectors, key)
     walk(space, graph, work, epoch, 0, query, scale, vectors, work.results, ef, wanted)
-    return drain(work.results, slots.shape[0], slots, distances)
+    return drain(work.results, ef, NO_LIMIT, slots, distances)

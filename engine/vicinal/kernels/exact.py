@@ -11,7 +11,10 @@ from vicinal.kernels.distance import distance_within, query_scale, space_at
 from vicinal.kernels.heap import pool_clear, pool_insert
 from vicinal.kernels.simd import get_i64, get_u32, key_distance, key_slot, lowest_bit, make_key, prefetch_l2
 
-__all__ = ["Work", "drain", "scan_list", "scan_range", "work_at"]
+__all__ = ["NO_LIMIT", "Work", "drain", "scan_list", "scan_range", "work_at"]
+
+
+NO_LIMIT = 0x7FFFFFFF  # above every slot
 
 
 class Work(NamedTuple):
@@ -39,19 +42,26 @@ def work_at(block):
 
 
 @njit
-def drain(pool, count, slots, distances):
-    """Write the first `count` entries of a pool to the output arrays; stop at the first empty one.
+def drain(pool, entries, limit, slots, distances):
+    """Write the first len(slots) of a pool's entries whose slot is below limit; returns how many.
 
-    Returns how many were written.
+    Returns -1 when a quarter of the entries, or any that would be needed, lie at or beyond the limit.
     """
-    for i in range(count):
+    n, beyond = 0, 0
+    for i in range(entries):
         key = get_i64(pool + i * 8)
         slot = key_slot(key)
-        if slot == 0x7FFFFFFF:
-            return i
-        slots[i] = np.uint32(slot)
-        distances[i] = key_distance(key)
-    return count
+        if slot == NO_LIMIT:
+            break
+        if slot >= limit:
+            beyond += 1
+        elif n < slots.shape[0]:
+            slots[n] = np.uint32(slot)
+            distances[n] = key_distance(key)
+            n += 1
+    if beyond * 4 > entries or (beyond > 0 and n < slots.shape[0]):
+        return -1
+    return n
 
 
 @njit
@@ -79,7 +89,7 @@ def scan_range(space_block, work_block, start, stop, allowed, slots, distances):
     if allowed == 0:
         for slot in range(start, stop):
             last = _offer(space, query, scale, slot, pool, vectors, last)
-        return drain(pool, k, slots, distances)
+        return drain(pool, k, NO_LIMIT, slots, distances)
     for w in range(start >> 6, (stop + 63) >> 6):
         word = get_i64(allowed + w * 8)
         while word != 0:
@@ -87,7 +97,7 @@ def scan_range(space_block, work_block, start, stop, allowed, slots, distances):
             word &= word - 1
             if start <= slot < stop:
                 last = _offer(space, query, scale, slot, pool, vectors, last)
-    return drain(pool, k, slots, distances)
+    return drain(pool, k, NO_LIMIT, slots, distances)
 
 
 @njit
@@ -107,4 +117,4 @@ def scan_list(space_block, work_block, listed, count, slots, distances):
             for line in range(0, lines, 64):
                 prefetch_l2(ahead + line)
         last = _offer(space, query, scale, get_u32(listed + i * 4), pool, vectors, last)
-    return drain(pool, k, slots, distances)
+    return drain(pool, k, NO_LIMIT, slots, distances)
