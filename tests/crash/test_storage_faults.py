@@ -5,12 +5,11 @@ A full disk lets the same directory go on; any other failure of a write makes it
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import pytest
 from tests.support.faulty_files import FAULTS, Fault, FaultAt
-from tests.support.own_process import run_alone
+from tests.support.own_process import run_alone, scratch_folder
 from tests.support.storage_script import State, Step, Writer, read_state, states_of, write_script
 
 from vicinal.errors import CorruptData, ReadOnly, StorageFull, VicinalError
@@ -44,7 +43,7 @@ def _check_after(error: VicinalError, writer: Writer, script: list[Step], states
 
 def _one_fault(at: int, fault: Fault, script: list[Step], states: list[State]) -> FaultAt:
     """Run the script with call `at` failing, in a directory made without faults; check what is left."""
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         root = Path(scratch)
         Writer.create(Files(), root).close()
         observer = FaultAt(at, fault)

@@ -6,12 +6,11 @@ Every image of the disk must open to a state that holds all acknowledged commits
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
 from tests.support.crash_images import Recorder, images, materialise
-from tests.support.own_process import run_alone
+from tests.support.own_process import run_alone, scratch_folder
 from tests.support.storage_script import State, Writer, read_state, states_of, write_script
 
 from vicinal.errors import CorruptData
@@ -38,7 +37,7 @@ def power_loss(script_seed: int, steps: int, seeds: int) -> None:
     """Run a script under the recorder, then open every image."""
     script = write_script(script_seed, steps)
     states = states_of(script)
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         root, where = Path(scratch).resolve() / "run", Path(scratch) / "image"
         root.mkdir()
         recorder = Recorder()

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["run_alone"]
+__all__ = ["run_alone", "scratch_folder"]
 
 _ROOT = Path(__file__).parents[2]
+
+
+def scratch_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that is removed with its `with`, in memory where there is such a place.
+
+    Power loss is simulated, and a killed process leaves the page cache, so real syncs would only cost time.
+    """
+    memory = Path("/dev/shm")
+    return tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None)
 
 
 def run_alone(function: Callable[..., None], *arguments: int | str, timeout: float = 600) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ from vicinal.storage.points import (
     runs,
     split_payloads,
 )
-from vicinal.storage.sqlite import MEMORY, Readers, check_format, connect, one, transaction, translated
+from vicinal.storage.sqlite import MEMORY, Readers, check_format, close, connect, one, transaction, translated
 
 __all__ = ["Catalog", "Commit", "CommitRow", "NewPoint"]
 
@@ -78,7 +78,7 @@ class Catalog:
                 check_format(writer, path, sql.APPLICATION_ID, sql.FORMAT)
                 return cls(files, path, writer, read_only=read_only)
             except BaseException:
-                writer.close()
+                close(writer)
                 raise
 
     def _load(self) -> tuple[bytes, CommitRow]:
@@ -211,8 +211,7 @@ class Catalog:
                     )
                 ids[start:stop] = packed["f0"] + np.uint64(ID_BIAS)
                 fields[start:stop] = packed["f1"]
-                texts: Any = connection.execute(sql.STRINGS, (start, stop))
-                strings.update((slot, text.decode()) for slot, text in texts)
+                strings.update(_strings(connection, start, stop))
             dead = np.zeros(rows, np.bool_)
             gone = one(connection, sql.DEAD)
         if gone is not None:
@@ -261,8 +260,7 @@ class Catalog:
             self._closed = True
             if self._readers is not None:
                 self._readers.close()
-            with suppress(apsw.Error):  # what could not be moved out of the WAL is still in it
-                self._writer.close()
+            close(self._writer)
 
     # Connections
 
@@ -295,3 +293,11 @@ class Catalog:
             return
         with translated(self.path), self._readers.lend() as connection:
             yield connection
+
+
+def _strings(connection: apsw.Connection, start: int, stop: int) -> Iterator[tuple[int, str]]:
+    """Yield (slot, id) of the string ids among some slots."""
+    rows: list[Any] = connection.execute(sql.STRINGS, (start, stop)).fetchall()
+    for slots, texts in rows if rows[0][0] is not None else []:
+        for slot, text in zip(slots.split(","), texts.split(","), strict=True):
+            yield int(slot), bytes.fromhex(text).decode()

@@ -96,6 +96,8 @@ IDS: Final = """
 SELECT unhex(group_concat(format('%016X%08X', iif(typeof(id) = 'integer', id, 0), fields), ''))
 FROM (SELECT id, fields FROM points WHERE slot >= ?1 AND slot < ?2 ORDER BY slot)"""
 
-STRINGS: Final = "SELECT slot, id FROM points WHERE slot >= ?1 AND slot < ?2 AND typeof(id) = 'blob'"
+STRINGS: Final = """
+SELECT group_concat(slot), group_concat(hex(id))
+FROM points WHERE slot >= ?1 AND slot < ?2 AND typeof(id) = 'blob'"""
 
 DEAD: Final = "SELECT group_concat(slot) FROM points WHERE died IS NOT NULL"

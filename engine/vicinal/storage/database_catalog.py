@@ -12,7 +12,7 @@ import apsw
 
 from vicinal.errors import AlreadyExists, Closed, NotFound, ReadOnly
 from vicinal.storage.files import Files
-from vicinal.storage.sqlite import check_format, connect, one, transaction, translated
+from vicinal.storage.sqlite import check_format, close, connect, one, transaction, translated
 
 __all__ = ["DatabaseCatalog"]
 
@@ -53,7 +53,7 @@ class DatabaseCatalog:
                         files.sync_dir(path.parent)
                 check_format(connection, path, _APPLICATION_ID, _FORMAT)
             except BaseException:
-                connection.close()
+                close(connection)
                 raise
         return cls(path, connection, read_only=read_only)
 
@@ -133,7 +133,7 @@ class DatabaseCatalog:
         """Close the connection. May be called twice."""
         with self._lock:
             self._closed = True
-            self._connection.close()
+            close(self._connection)
 
     @staticmethod
     def _collection(connection: apsw.Connection, name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,13 +28,14 @@ from vicinal.errors import (
 from vicinal.storage import vfs
 from vicinal.storage.files import Files
 
-__all__ = ["MEMORY", "Readers", "check_format", "connect", "one", "transaction", "translated"]
+__all__ = ["MEMORY", "Readers", "check_format", "close", "connect", "one", "transaction", "translated"]
 
 MEMORY: Final = ":memory:"
 _CHECKSUM_BYTES: Final = 8  # reserved at the end of each page: what the checksum VFS asks for
 _PAGE_BYTES: Final = 4096  # with random ids each commit rewrites about one page per id, so small ones
 _BUSY_MS: Final = 10_000  # a reader meets the writer only while a WAL is being recovered or removed
 _CACHE_KIB: Final = 32 * 1024  # a page read again is summed again
+_READER_CACHE_KIB: Final = 4 * 1024  # there may be many
 _IDLE_READERS: Final = 16
 _VFS: Final = "cksmvfs"
 _loading = threading.Lock()
@@ -123,10 +124,17 @@ def connect(files: Files, path: Path | str, *, create: bool = False, read_only: 
         connection = apsw.Connection(str(path), flags=flags, vfs=_checksum_vfs(files))
     try:
         _harden(connection, create=create)
+        connection.pragma("cache_size", -(_READER_CACHE_KIB if read_only else _CACHE_KIB))
     except BaseException:
-        connection.close()
+        close(connection)
         raise
     return connection
+
+
+def close(connection: apsw.Connection) -> None:
+    """Close a connection. What could not be moved out of the WAL is still in it, so no error matters."""
+    with suppress(apsw.Error):
+        connection.close()
 
 
 def _harden(connection: apsw.Connection, *, create: bool) -> None:
@@ -141,7 +149,6 @@ def _harden(connection: apsw.Connection, *, create: bool) -> None:
         connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", 2)
     connection.pragma("mmap_size", 0)
-    connection.pragma("cache_size", -_CACHE_KIB)
     connection.pragma("temp_store", 2)
     connection.wal_autocheckpoint(0)
 
@@ -222,10 +229,10 @@ class Readers:
         try:
             yield connection
         except BaseException:
-            connection.close()
+            close(connection)
             raise
         if self._closed or len(self._idle) >= _IDLE_READERS:
-            connection.close()
+            close(connection)
         else:
             self._idle.append(connection)
 
@@ -233,4 +240,4 @@ class Readers:
         """Close the idle connections; one that is lent is closed when it comes back."""
         self._closed = True
         while self._idle:
-            self._idle.pop().close()
+            close(self._idle.pop())

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
 from pathlib import Path
 
 import pytest
+from tests.support.crash_images import Recorder
+from tests.support.own_process import run_alone
 from tests.support.storage_script import State, Writer, read_state, states_of, write_script
 
 from vicinal.errors import CorruptData
+from vicinal.storage import vfs
 from vicinal.storage.files import Files
 
 
@@ -132,7 +136,45 @@ def test_a_lost_wal_is_noticed(tmp_path: Path) -> None:
     writer = Writer.create(Files(), tmp_path)
     for step in write_script(3, 8):
         writer.apply((step[0], [], []))
+        if writer.catalog.last.seq == 3:
+            writer.catalog.checkpoint()
     shutil.copytree(tmp_path, tmp_path / "image", ignore=shutil.ignore_patterns("*-wal", "*-shm", "image"))
     writer.close()
-    with pytest.raises(CorruptData):
+    with pytest.raises(CorruptData, match="older copy of the catalogue"):
         Writer.open(Files(), tmp_path / "image")
+
+
+def test_bit_flips_in_the_wal(tmp_path: Path) -> None:
+    """What only the WAL holds is whole, or its loss is noticed, but for the newest commit.
+
+    A damaged end of a log cannot be told from one that power loss tore.
+    """
+    script = write_script(3, 8)
+    states = states_of([(step[0], [], []) for step in script])
+    writer = Writer.create(Files(), _made(tmp_path / "run"))
+    for step in script:
+        writer.apply((step[0], [], []))
+    image, rng = tmp_path / "image", random.Random(5)
+    content = (tmp_path / "run" / "catalog.db-wal").read_bytes()
+    for _ in range(60):
+        shutil.copytree(tmp_path / "run", image, ignore=shutil.ignore_patterns("*-shm"))
+        damaged = bytearray(content)
+        damaged[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        (image / "catalog.db-wal").write_bytes(damaged)
+        with contextlib.suppress(CorruptData):
+            assert _read(image) in states[-2:]
+        shutil.rmtree(image)
+    writer.close()
+
+
+def flip_under_the_recorder(root: str) -> None:
+    """The checksum VFS does its work also where the recording one lies below it."""
+    vfs.register()
+    writer = Writer.create(Files(Recorder()), Path(root))
+    writer.run(write_script(11, 10), lambda _what, _seq: None)
+    writer.close()
+    assert _flip(Path(root), "catalog.db", 60, (Path(root) / "catalog.db").stat().st_size) == 0
+
+
+def test_bit_flips_in_the_catalogue_under_the_recorder(tmp_path: Path) -> None:
+    run_alone(flip_under_the_recorder, str(tmp_path))
