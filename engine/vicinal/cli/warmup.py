@@ -7,6 +7,7 @@ import time
 
 from vicinal.cli.kernels import announce_compilation
 from vicinal.cli.output import JsonFlag, print_json
+from vicinal.errors import VicinalError
 
 __all__ = ["warmup"]
 
@@ -15,13 +16,22 @@ def warmup(as_json: JsonFlag = False) -> None:
     """Compile all kernels into this user's cache; needed once per version and processor."""
     announce_compilation()
     began = time.perf_counter()
-    from vicinal.kernels.warmup import warm
+    from vicinal.kernels.warmup import KernelMismatch, warm
 
-    timings = warm()
+    try:
+        timings = warm(None if as_json else _print_line)
+    except KernelMismatch as mismatch:
+        raise VicinalError(
+            f"{mismatch}: do not use this installation; report it with the processor's name and numba's version",
+            field="kernels",
+        ) from mismatch
     total = time.perf_counter() - began
     if as_json:
-        print_json({"kernels": dict(timings), "seconds": total})
-        return
-    for name, seconds in timings.items():
-        sys.stdout.write(f"{seconds:7.2f} s  {name}\n")
-    sys.stdout.write(f"{total:7.2f} s  in all\n")
+        print_json({"kernels": timings, "seconds": total})
+    else:
+        _print_line("in all", total)
+
+
+def _print_line(name: str, seconds: float) -> None:
+    sys.stdout.write(f"{seconds:7.2f} s  {name}\n")
+    sys.stdout.flush()

@@ -1,32 +1,53 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from vicinal.cli import kernels
 from vicinal.cli.app import main
+from vicinal.kernels import warmup
+
+Report = Callable[[str, float], None] | None
 
 
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty kernel cache, and a warm-up that compiles nothing."""
+
+    def warm(report: Report = None) -> dict[str, float]:
+        timings = {"exact": 1.5, "beam": 2.25}
+        for name, seconds in timings.items():
+            if report is not None:
+                report(name, seconds)
+        return timings
+
     monkeypatch.setattr("vicinal.kernels.cache_folder", lambda: tmp_path)
-    fake = SimpleNamespace(warm=lambda: {"exact": 1.5, "beam": 2.25})
-    monkeypatch.setitem(sys.modules, "vicinal.kernels.warmup", fake)
+    monkeypatch.setattr(warmup, "warm", warm)
     return tmp_path
 
 
-def test_seconds_per_kernel(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("cache")
+def test_seconds_per_kernel(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["warmup"]) == 0
-    said = capsys.readouterr()
-    lines = said.out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["   1.50 s  exact", "   2.25 s  beam"]
     assert lines[2].endswith("in all")
     assert main(["warmup", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["kernels"] == {"exact": 1.5, "beam": 2.25}
+
+
+def test_a_kernel_that_computes_wrongly_is_a_typed_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wrong(report: Report = None) -> dict[str, float]:
+        raise warmup.KernelMismatch("search disagrees with numpy")
+
+    monkeypatch.setattr(warmup, "warm", wrong)
+    assert main(["warmup"]) == 1
+    assert "error: search disagrees with numpy: do not use" in capsys.readouterr().err
 
 
 def test_compiling_is_announced_once(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

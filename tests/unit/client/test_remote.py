@@ -1,92 +1,20 @@
-"""Both clients against a scripted server: what they send, what they make of answers, how uploads behave."""
+"""Both clients against a scripted server: what they send, and what they make of answers."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import orjson
 import pytest
-from tests.support.scripted_server import Answer, ScriptedServer, Seen, scripted_server
+from tests.support.scripted_collection import QUICK, answers, refused, with_collection
+from tests.support.scripted_server import Answer, scripted_server
 
-from vicinal.client import AsyncDatabase, RemoteCollection, RemoteDatabase, Retries, connect_async
+from vicinal.client import RemoteCollection, RemoteDatabase, connect_async
 from vicinal.client.blocks import unpack_array
-from vicinal.errors import (
-    AlreadyExists,
-    Closed,
-    InvalidArgument,
-    InvalidId,
-    InvalidPayload,
-    InvalidVector,
-    NotFound,
-    Unauthorized,
-    Unavailable,
-)
+from vicinal.errors import AlreadyExists, Closed, InvalidArgument, InvalidVector, NotFound, Unauthorized, Unavailable
 from vicinal.schema import Dense, Multi
 from vicinal.types import Metric
-
-QUICK = Retries(attempts=4, first=0.001, longest=0.002)
-INFO = {
-    "name": "c",
-    "points": 3,
-    "seq": 9,
-    "slots": 4,
-    "indexed": 4,
-    "tail": 0,
-    "disk_bytes": 10,
-    "memory_bytes": 20,
-    "read_only": False,
-    "fields": {"": {"dim": 2}},
-    "of_a_later_version": True,
-}
-HITS = {
-    "hits": [
-        {"id": 7, "score": 0.5, "payload": {"a": 1}},
-        {"id": "b", "score": 0.25, "vector": {"dtype": "<f4", "shape": [2], "data": b"\0" * 8}},
-    ],
-    "complete": True,
-    "explain": {"plan": "graph"},
-    "seconds": 0.1,
-}
-
-
-def refused(status: int, code: str) -> Answer:
-    body = {"error": {"code": code, "message": "no", "field": None, "value": None, "limit": None}}
-    return Answer(status, orjson.dumps(body), {"content-type": "application/json"})
-
-
-def answers(seen: Seen) -> Answer:
-    action = seen.path.rpartition("/")[2]
-    body: dict[str, Any] = {
-        "collections": {"collections": ["a", "c"]},
-        "c": INFO,
-        "insert": {"accepted": 2, "seq": 9},
-        "delete": {"deleted": 2},
-        "get": {"points": [{"id": 7, "payload": {"a": 1}}]},
-        "scroll": {"points": [{"id": "x", "payload": None, "vector": [1, 2]}], "next_offset": "y"},
-        "count": {"count": 3},
-        "flush": INFO,
-        "query": HITS,
-        "query_multi": HITS,
-    }
-    return Answer(201 if seen.method == "PUT" else 200, body[action])
-
-
-def with_collection(
-    answer: Callable[[Seen], Answer], use: Callable[[RemoteCollection], Any], **options: Any
-) -> tuple[Any, ScriptedServer]:
-    """Run `use` on the collection of a scripted server; returns its result and the server, requests kept."""
-    with (
-        scripted_server(lambda seen: answers(seen) if seen.method == "GET" else answer(seen)) as server,
-        RemoteDatabase(server.url, retries=QUICK, **options) as database,
-    ):
-        collection = database.collection("c")
-        server.seen.clear()
-        return use(collection), server
 
 
 def test_the_database(tmp_path: Any) -> None:
@@ -231,122 +159,6 @@ def test_delete_wants_ids_or_a_filter() -> None:
     assert not with_collection(answers, use)[1].seen
 
 
-class Store:
-    """Takes inserts as a server would: slow, out of order, failing on some rows."""
-
-    def __init__(self, fails: Callable[[int], Answer | None] = lambda _: None) -> None:
-        self.rows: dict[int, tuple[list[float], Any]] = {}
-        self.sizes: list[int] = []
-        self.under_way = self.most_under_way = 0
-        self._fails = fails
-        self._guard = threading.Lock()
-
-    def __call__(self, seen: Seen) -> Answer:
-        ids = unpack_array(seen.body["ids"]).tolist()
-        with self._guard:
-            self.under_way += 1
-            self.most_under_way = max(self.most_under_way, self.under_way)
-        time.sleep(0.02)
-        with self._guard:
-            self.under_way -= 1
-            failed = self._fails(ids[0])
-            if failed is not None:
-                return failed
-            self.sizes.append(len(ids))
-            vectors = unpack_array(seen.body["vectors"]).tolist()
-            payloads = seen.body["payloads"] or [None] * len(ids)
-            self.rows.update(zip(ids, zip(vectors, payloads, strict=True), strict=True))
-        return Answer(200, {"accepted": len(ids), "seq": 1})
-
-
-def test_upload_sends_every_row_once_in_bounded_parallel() -> None:
-    store, n = Store(), 95
-    vectors = np.arange(2 * n, dtype=np.float32).reshape(n, 2)
-    payloads = [{"n": row} for row in range(n)]
-    count, _ = with_collection(
-        store, lambda c: c.upload(range(n), vectors, payloads, batch=10, workers=3, progress=False)
-    )
-    assert count == n
-    assert sorted(store.sizes) == [5, *[10] * 9]
-    assert 2 <= store.most_under_way <= 3
-    assert store.rows == {row: (vectors[row].tolist(), {"n": row}) for row in range(n)}
-
-
-class Watched(list[int]):
-    """Ids that remember how far they were cut."""
-
-    cut = 0
-
-    def __getitem__(self, part: Any) -> Any:
-        self.cut = max(self.cut, part.stop)
-        return super().__getitem__(part)
-
-
-def test_rows_are_not_cut_long_before_they_are_sent() -> None:
-    ids = Watched(range(1000))
-    ahead: list[int] = []
-
-    def answer(seen: Seen) -> Answer:
-        time.sleep(0.002)
-        ahead.append(ids.cut - len(ahead) * 10)
-        return Answer(200, {"accepted": 10, "seq": 1})
-
-    with_collection(answer, lambda c: c.upload(ids, np.ones((1000, 2)), batch=10, workers=3, progress=False))
-    assert len(ahead) == 100
-    assert max(ahead) <= 60
-
-
-def test_automatic_batches_grow_from_two_to_eight_megabytes() -> None:
-    store, dim = Store(), 1024
-    vectors = np.zeros((6000, dim), np.float16)
-    with_collection(store, lambda c: c.upload(np.arange(6000), vectors, workers=1, progress=False))
-    sizes = [4 * dim * rows / 2**20 for rows in store.sizes]
-    np.testing.assert_allclose(sizes[:3], [2, 4, 8], rtol=0.02)
-    assert max(sizes) <= 8
-    assert sum(store.sizes) == 6000
-
-
-def test_uploads_get_past_a_busy_server() -> None:
-    said = iter([refused(503, "unavailable"), refused(429, "unavailable")])
-    store = Store(lambda first: next(said, None) if first == 20 else None)
-    count, _ = with_collection(store, lambda c: c.upload(range(50), np.ones((50, 2)), batch=10, progress=False))
-    assert count == len(store.rows) == 50
-
-
-def test_the_first_error_in_the_order_of_rows_is_raised() -> None:
-    codes = {20: "invalid_vector", 30: "invalid_payload"}
-    store = Store(lambda first: refused(400, codes[first]) if first in codes else None)
-
-    def use(collection: RemoteCollection) -> None:
-        with pytest.raises(InvalidVector) as caught:
-            collection.upload(range(1000), np.ones((1000, 2)), batch=10, workers=4, progress=False)
-        assert caught.value.__notes__ == ["rows before 20 are stored; rows 20..29 failed"]
-
-    with_collection(store, use)
-    assert set(range(20)) <= set(store.rows)
-    assert len(store.rows) < 100
-
-
-def test_wrong_uploads_send_nothing() -> None:
-    def use(collection: RemoteCollection) -> None:
-        rows = np.ones((5, 2))
-        wrong: list[tuple[type[Exception], tuple[Any, ...], dict[str, Any]]] = [
-            (InvalidArgument, (range(4), rows), {}),
-            (InvalidPayload, (range(5), rows, [{}] * 4), {}),
-            (InvalidId, ("abcde", rows), {}),
-            (InvalidId, (iter(range(5)), rows), {}),
-            (InvalidArgument, (range(5), rows), {"batch": 0}),
-            (InvalidArgument, (range(5), rows), {"batch": "large"}),
-            (InvalidArgument, (range(5), rows), {"workers": 0}),
-            (InvalidVector, (range(5), np.ones(5)), {}),
-        ]
-        for error, args, options in wrong:
-            with pytest.raises(error):
-                collection.upload(*args, progress=False, **options)
-
-    assert not with_collection(answers, use)[1].seen
-
-
 def test_the_async_client_sends_the_same_calls() -> None:
     async def use(url: str) -> None:
         async with await connect_async(url, api_key="secret") as database:
@@ -364,35 +176,6 @@ def test_the_async_client_sends_the_same_calls() -> None:
     with scripted_server(answers) as server:
         asyncio.run(use(server.url))
     assert {seen.headers["api-key"] for seen in server.seen} == {"secret"}
-
-
-def test_the_async_client_uploads_and_retries() -> None:
-    said = iter([refused(503, "unavailable"), Answer(0)])
-    store = Store(lambda first: next(said, None) if first == 20 else None)
-
-    async def use(url: str) -> int:
-        async with AsyncDatabase(url, retries=QUICK) as database:
-            collection = await database.collection("c")
-            return await collection.upload(range(95), np.ones((95, 2)), batch=10, workers=3, progress=False)
-
-    with scripted_server(lambda seen: answers(seen) if seen.method == "GET" else store(seen)) as server:
-        assert asyncio.run(use(server.url)) == 95
-    assert len(store.rows) == 95
-    assert 2 <= store.most_under_way <= 3
-
-
-def test_the_async_client_raises_the_first_error() -> None:
-    store = Store(lambda first: refused(400, "invalid_vector") if first == 20 else None)
-
-    async def use(url: str) -> None:
-        async with AsyncDatabase(url, retries=QUICK) as database:
-            collection = await database.collection("c")
-            with pytest.raises(InvalidVector) as caught:
-                await collection.upload(range(1000), np.ones((1000, 2)), batch=10, progress=False)
-            assert caught.value.__notes__ == ["rows before 20 are stored; rows 20..29 failed"]
-
-    with scripted_server(lambda seen: answers(seen) if seen.method == "GET" else store(seen)) as server:
-        asyncio.run(use(server.url))
 
 
 def test_connecting_async_shows_a_wrong_key_at_once() -> None:

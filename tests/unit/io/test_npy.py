@@ -51,7 +51,10 @@ def test_other_shapes_and_dtypes_are_refused(tmp_path: Path, array: np.ndarray) 
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
-    np.save(tmp_path / "v.npy", np.array([[{"a": 1}]], object), allow_pickle=True)
+    header = {"descr": "|O", "fortran_order": False, "shape": (1, 1)}
+    with (tmp_path / "v.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(b"cos\nsystem\n(S'exit'\ntR.")
     with pytest.raises(InvalidVector, match="plain array"):
         read_matrix(tmp_path / "v.npy")
 
