@@ -14,6 +14,7 @@ from tests.support.own_process import run_alone, scratch_folder
 from tests.support.storage_script import State, Writer, read_state, states_of, write_script
 
 from vicinal.errors import CorruptData
+from vicinal.storage.database_catalog import DatabaseCatalog
 from vicinal.storage.files import Files
 
 
@@ -58,6 +59,49 @@ def power_loss(script_seed: int, steps: int, seeds: int) -> None:
             shutil.rmtree(where)
         assert opened > len(recorder.calls) // 2
         print(f"{len(recorder.calls)} calls, {opened} images opened")
+
+
+def _change_names(names: DatabaseCatalog, step: int) -> None:
+    if step == 0:
+        names.create("a", "u0")
+    elif step == 1:
+        names.set_alias("x", "a")
+    elif step == 2:
+        names.create("b", "u1")
+    elif step == 3:
+        names.set_alias("y", "a")
+    elif step == 4:
+        names.switch("a", "u2")
+    else:
+        names.drop("a")
+
+
+def power_loss_of_names(seeds: int) -> None:
+    """The same for the catalogue of a data directory."""
+    with scratch_folder() as scratch:
+        root, where = Path(scratch).resolve() / "run", Path(scratch) / "image"
+        root.mkdir()
+        recorder = Recorder()
+        names = DatabaseCatalog.open(Files(recorder), root / "database.db")
+        recorder.note("acknowledged", 0)
+        states: list[tuple[dict[str, str], dict[str, str]]] = [({}, {})]
+        for step in range(6):
+            _change_names(names, step)
+            recorder.note("acknowledged", step + 1)
+            states.append((names.list(), names.aliases()))
+        names.close()
+        for at, seed, mode, image in images(recorder, root, seeds):
+            materialise(image, where)
+            acknowledged = max(0, recorder.last("acknowledged", at))
+            opened = DatabaseCatalog.open(Files(), where / "database.db")
+            found = (opened.list(), opened.aliases())
+            assert found in states[acknowledged : acknowledged + 2], f"{mode} image {seed} after call {at}: {found}"
+            opened.close()
+            shutil.rmtree(where)
+
+
+def test_power_loss_of_names() -> None:
+    run_alone(power_loss_of_names, 5)
 
 
 def test_power_loss_at_every_call() -> None:

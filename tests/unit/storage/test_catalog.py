@@ -109,6 +109,13 @@ def test_mixed_ids_fields_and_payloads_keep_their_slots(catalog: Catalog) -> Non
     assert catalog.live_slots([p.id for p in points]) == list(range(5000))
 
 
+def test_points_come_in_any_order_of_slots(catalog: Catalog) -> None:
+    slots = random.Random(1).sample(range(50), 50)
+    catalog.commit(Commit(1, 50, [NewPoint(slot, 1000 + slot, b"%d" % slot) for slot in slots]))
+    assert catalog.load_ids()[0].tolist() == list(range(1000, 1050))
+    assert catalog.payload_range(0, 50, 1) == [b"%d" % slot for slot in range(50)]
+
+
 def test_payloads_of_unknown_slots_are_none(catalog: Catalog) -> None:
     catalog.commit(Commit(1, 1, _points([5])))
     assert catalog.payloads([9, 0], 1) == [None, b'{"at":0}']
