@@ -19,6 +19,7 @@ import functools
 import hashlib
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable
@@ -57,14 +58,15 @@ def _source_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def _is_ours(folder: Path) -> bool:
-    """Whether the folder can be written and nobody else may write it."""
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return False
+def _is_trusted(folder: Path) -> bool:
+    """Whether only this user or root can have put files there."""
     if sys.platform == "win32":
-        return True
-    found = folder.stat()
-    return found.st_uid == os.getuid() and not found.st_mode & 0o022
+        return folder.is_dir()
+    try:
+        found = folder.stat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid in (0, os.getuid()) and not found.st_mode & 0o022
 
 
 @functools.cache
@@ -74,11 +76,11 @@ def cache_folder() -> Path | None:
         folder = _user_cache() / f"{__version__}-{cpu.NAME}-{_source_hash()}"
         with contextlib.suppress(OSError):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.is_dir() and _is_ours(folder):
+        if _is_trusted(folder) and os.access(folder, os.W_OK | os.X_OK):
             return folder
         private = Path(tempfile.mkdtemp(prefix="vicinal-kernels-"))
         atexit.register(shutil.rmtree, private, ignore_errors=True)
-        if folder.is_dir() and folder.stat().st_uid in (0, os.getuid()):
+        if _is_trusted(folder):
             shutil.copytree(folder, private, dirs_exist_ok=True)  # baked into an image, read-only
     except (OSError, RuntimeError):  # RuntimeError: no home directory
         return None

@@ -58,7 +58,7 @@ _LANES = vec(f32, 16)
 def _step(b, squared, x, y, total):
     """Add the products of x and y, or the squares of their differences, to the total."""
     kind = x.type
-    name = "llvm.fma.v16f32" if kind is _LANES else "llvm.fma.f32"
+    name = "llvm.fmuladd.v16f32" if kind is _LANES else "llvm.fmuladd.f32"  # fused where the target can
     if squared:
         x = y = b.fsub(x, y)
     return call(b, name, kind, [x, y, total])
