@@ -187,28 +187,18 @@ def search_graph(
     space, bits = space_at(metric, rows), 0 if allowed is None else address(allowed)
     slots, distances = np.empty(k, np.uint32), np.empty(k, np.float32)
     ef = max(ef, k)
-    room = (ef + 7) >> 3 if allowed is None else max((ef + 7) >> 3, _POOL_VECTORS_MAX)
-    scratch = take(capacity, room, vectors.shape[1])
+    scratch = take(capacity, (ef + 7) >> 3, vectors.shape[1])
     try:
         scratch.query[:] = query
         count = -1
         for apart in (0, 1) if allowed is None else (1,):
-            if count < 0:
-                count = search(
-                    space,
-                    arrays.at,
-                    capacity,
-                    scratch.at,
-                    scratch.next_epoch(),
-                    picture.entry,
-                    picture.top,
-                    ef,
-                    limit,
-                    bits,
-                    apart,
-                    slots,
-                    distances,
-                )
+            if count >= 0:
+                break
+            scratch.fit(capacity, max((ef + 7) >> 3, _POOL_VECTORS_MAX if apart else 0), vectors.shape[1])
+            epoch, at = scratch.next_epoch(), picture.entry
+            count = search(
+                space, arrays.at, capacity, scratch.at, epoch, at, picture.top, ef, limit, bits, apart, slots, distances
+            )
     finally:
         give_back(scratch)
     return slots[:count], distances[:count]

@@ -14,12 +14,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from vicinal.kernels import njit
 from vicinal.kernels.bitset import has_bit
 from vicinal.kernels.distance import distance, distance_within, query_scale, space_at
 from vicinal.kernels.exact import NO_LIMIT, drain, work_at
 from vicinal.kernels.heap import pool_clear, pool_first_open, pool_insert
 from vicinal.kernels.simd import (
+    INF_KEY,
     SENTINEL,
     get_i64,
     get_u8,
@@ -75,6 +78,12 @@ def graph_at(block, capacity):
         get_i64(block + 48),
         capacity,
     )
+
+
+@njit
+def _is_wanted(wanted, slot):
+    """Whether a slot may be returned."""
+    return slot < wanted.limit and (wanted.allowed == 0 or has_bit(wanted.allowed, slot) != 0)
 
 
 @njit
@@ -138,8 +147,10 @@ def walk(space, graph, work, epoch, level, query, scale, vectors, results, ef, w
     """Beam search at one level from the keys in the pool, which are marked visited.
 
     vectors: the pool's size in use. results == work.pool: one pool serves both. ef: how many results bound the walk.
+    Returns the least key that fell out of a full pool of candidates unexpanded (INF_KEY with one pool): if it is below
+    the final bound, the pool was too small.
     """
-    pool, fresh = work.pool, work.fresh
+    pool, fresh, lost = work.pool, work.fresh, INF_KEY
     apart = results != pool
     width = graph.M0 if level == 0 else graph.M
     end = results + ef * 8 - 8
@@ -165,25 +176,42 @@ def walk(space, graph, work, epoch, level, query, scale, vectors, results, ef, w
             key = make_key(distance_within(space, query, scale, slot, limit), slot)
             if key < bound:
                 prefetch_l2(row_of(graph, slot, level))
+                if apart:
+                    last = get_i64(pool + vectors * 64 - 8)
+                    if last & 1 == 0 or key > last:
+                        lost = min(lost, max(key, last & ~1))
+                    if _is_wanted(wanted, slot):
+                        pool_insert(results, result_vectors, key)
                 pool_insert(pool, vectors, key)
-                if apart and slot < wanted.limit and (wanted.allowed == 0 or has_bit(wanted.allowed, slot) != 0):
-                    pool_insert(results, result_vectors, key)
                 bound = get_i64(end)
                 limit = key_distance(bound)
+    return lost
 
 
 @njit
-def _widened(ef_vectors, room, wanted, slots):
-    """Size of the candidates' pool: as much larger than the results' as allowed slots are rare (sampled)."""
-    if wanted.allowed == 0:
-        return min(room, ef_vectors + (ef_vectors >> 1) + 1)
-    words = (slots + 63) >> 6
-    step = max(words >> 8, 1)
-    ones, seen = 0, 0
-    for w in range(0, words, step):
-        ones += popcount(get_i64(wanted.allowed + w * 8))
-        seen += 64
-    return min(room, ef_vectors * (seen + seen // 4) // max(ones, 1) + 1)
+def _widened(ef, room, wanted, slots):
+    """Size of the candidates' pool: as much larger than ef as allowed slots are rare (sampled), and some for luck."""
+    share = 1.0
+    if wanted.allowed != 0:
+        words = (slots + 63) >> 6
+        step = max(words >> 8, 1)
+        ones, seen = 0, 0
+        for w in range(0, words, step):
+            ones += popcount(get_i64(wanted.allowed + w * 8))
+            seen += 64
+        share = max(ones, 1) / seen
+    size = (ef + 3 * np.sqrt(ef * max(1 - share, 0.05))) / share
+    return min(room, (int(size) >> 3) + 2)
+
+
+@njit
+def _seed(space, work, query, scale, entry, start, vectors, epoch):
+    """Begin a beam with the nearest slot of the levels above, and the entry point, from which all can be reached."""
+    pool_clear(work.pool, vectors)
+    for slot in (start, entry):
+        if get_u8(work.visited + slot) != epoch:
+            set_u8(work.visited + slot, epoch)
+            pool_insert(work.pool, vectors, make_key(distance(space, query, scale, slot), slot))
 
 
 @njit
@@ -194,26 +222,31 @@ def search(
 
     Blocks: addresses of a Space, a Graph and a Work; limit, allowed: as in Filter. apart = 0 walks with one pool,
     which suits when nearly every slot is below the limit and none is barred: it answers -1 when too many of the
-    nearest are not, and the caller asks again with apart = 1.
+    nearest are not, and the caller asks again with apart = 1. That answers 0 when even the largest pool of candidates
+    was too small, so that what it found would be a matter of luck.
     """
     space, work = space_at(space_block), work_at(work_block)
     graph, wanted = graph_at(graph_block, capacity), Filter(limit, allowed, 1)
-    query = work.query
+    query, result_vectors = work.query, (ef + 7) >> 3
     scale = query_scale(space, query)
     start = descend(space, graph, query, scale, entry, top, 0)
-    set_u8(work.visited + start, epoch)
-    key = make_key(distance(space, query, scale, start), start)
-    result_vectors = (ef + 7) >> 3
-    pool_clear(work.pool, result_vectors)
     if apart == 0:
-        pool_insert(work.pool, result_vectors, key)
+        _seed(space, work, query, scale, entry, start, result_vectors, epoch)
         walk(space, graph, work, epoch, 0, query, scale, result_vectors, work.pool, ef, wanted)
         return drain(work.pool, ef, limit, slots, distances)
-    vectors = _widened(result_vectors, work.pool_vectors, wanted, min(graph.capacity, wanted.limit))
-    pool_clear(work.pool, vectors)
-    pool_clear(work.results, result_vectors)
-    pool_insert(work.pool, vectors, key)
-    if start < wanted.limit and (wanted.allowed == 0 or has_bit(wanted.allowed, start) != 0):
-        pool_insert(work.results, result_vectors, key)
-    walk(space, graph, work, epoch, 0, query, scale, vectors, work.results, ef, wanted)
-    return drain(work.results, ef, NO_LIMIT, slots, distances)
+    vectors = _widened(ef, work.pool_vectors, wanted, min(capacity, limit))
+    while True:
+        _seed(space, work, query, scale, entry, start, vectors, epoch)
+        pool_clear(work.results, result_vectors)
+        for i in range(2):
+            key = get_i64(work.pool + i * 8)
+            if key != INF_KEY and _is_wanted(wanted, key_slot(key)):
+                pool_insert(work.results, result_vectors, key)
+        lost = walk(space, graph, work, epoch, 0, query, scale, vectors, work.results, ef, wanted)
+        if lost >= get_i64(work.results + ef * 8 - 8):
+            return drain(work.results, ef, NO_LIMIT, slots, distances)
+        if vectors == work.pool_vectors:
+            return 0
+        vectors = min(vectors * 8, work.pool_vectors)
+        for slot in range(capacity):
+            set_u8(work.visited + slot, 0)
