@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import apsw
@@ -49,6 +50,7 @@ def _points(ids: list[int | str], first: int = 0, **more: int) -> list[NewPoint]
 def test_an_empty_catalogue(catalog: Catalog) -> None:
     assert (catalog.config, catalog.last.seq, catalog.last.rows, catalog.last.counts) == (b"config", 0, 0, {})
     assert catalog.live_slots([1, "a"]) == [None, None]
+    assert (catalog.disk_bytes == 0) == (catalog.path == ":memory:")
     assert not catalog.live_slots([]) + catalog.slots_at([], 0)
     assert not catalog.payloads([], 0) + catalog.payload_range(0, 0, 0)
     ids, strings, fields, dead = catalog.load_ids()
@@ -230,6 +232,43 @@ def test_a_later_format_is_refused(tmp_path: Path) -> None:
     raw.close()
     with pytest.raises(FormatTooNew, match="format 2"):
         Catalog.open(Files(), tmp_path / "catalog.db")
+
+
+def _changed(path: Path, statement: str) -> None:
+    raw = sqlite.connect(Files(), path)
+    raw.execute(statement)
+    raw.close()
+
+
+def test_a_catalogue_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.db"
+    catalog = Catalog.create(Files(), path, b"")
+    catalog.commit(Commit(1, 9, _points(list(range(9)))))
+    catalog.close()
+    _changed(path, "DELETE FROM points WHERE slot = 4")
+    catalog = Catalog.open(Files(), path)
+    with pytest.raises(CorruptData, match="8 points where the commit row says 9"):
+        catalog.check()
+    with pytest.raises(CorruptData, match="slots 0 to 8 are not all there"):
+        catalog.load_ids()
+    catalog.close()
+    _changed(path, "DELETE FROM meta")
+    with pytest.raises(CorruptData, match="commit row is missing"):
+        Catalog.open(Files(), path)
+
+
+def test_any_number_of_readers_at_once(tmp_path: Path) -> None:
+    catalog = Catalog.create(Files(), tmp_path / "catalog.db", b"")
+    catalog.commit(Commit(1, 1, _points([5])))
+    with ExitStack() as held:
+        readers = [held.enter_context(catalog._reader()) for _ in range(20)]
+        assert len({id(reader) for reader in readers}) == 20
+        assert catalog.live_slots([5]) == catalog.slots_at([5], 1) == [0]
+        catalog.close()
+    assert catalog._readers is not None
+    assert not catalog._readers._idle
+    with pytest.raises(Closed), catalog._reader():
+        pass
 
 
 def test_the_file_is_hardened(tmp_path: Path) -> None:

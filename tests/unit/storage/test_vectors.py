@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tests.support.crash_images import Disk, Recorder
+from tests.support.faulty_files import FaultAt
 
-from vicinal.errors import CorruptData, FormatTooNew, ReadOnly
+from vicinal.errors import CorruptData, FormatTooNew, ReadOnly, StorageFull
 from vicinal.storage.files import Files
 from vicinal.storage.vectors import BLOCK_ROWS, HEAD_BYTES, RowFile
 
@@ -284,6 +285,43 @@ def test_rows_of_another_shape_are_refused(rows: NDArray[np.uint8], tmp_path: Pa
         file.append(rows)
     assert file.rows == 0
     file.close()
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3])
+def test_after_a_failure_every_append_is_refused(at: int, tmp_path: Path) -> None:
+    """Growth, rows, head slot, sync: after any of them fails only reopening tells what is there."""
+    fault = FaultAt(10**9, "EIO")
+    file = RowFile.create(Files(fault), tmp_path / "v.vec", ROW)
+    fault.at = fault.calls + at
+    with pytest.raises(ReadOnly, match="must be reopened"):
+        _append_and_sync(file)
+    with pytest.raises(ReadOnly, match="failed to be written before"):
+        file.append(_block(1))
+    file.close()
+
+
+def _append_and_sync(file: RowFile) -> None:
+    file.append(_block(3))
+    file.sync(0)
+
+
+def test_a_full_disk_is_retried(tmp_path: Path) -> None:
+    fault = FaultAt(10**9, "ENOSPC")
+    file = RowFile.create(Files(fault), tmp_path / "v.vec", ROW)
+    fault.at = fault.calls + 1
+    with pytest.raises(StorageFull):
+        file.append(_block(3))
+    file.rewind(0)
+    _append_and_sync(file)
+    file.verify(file.crcs_since())
+    file.close()
+
+
+def test_a_failing_read_is_corruption_that_names_the_file(tmp_path: Path) -> None:
+    path, crcs = _saved(tmp_path)
+    fault = FaultAt(0, "EIO", lasting=True)
+    with pytest.raises(CorruptData, match=r"v\.vec cannot be read"):
+        RowFile.open(Files(fault), path, ROW, 2100, crcs=crcs)
 
 
 def test_an_empty_matrix(tmp_path: Path) -> None:
