@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from vicinal.index.builder import Links
 from vicinal.kernels import rows8
 from vicinal.kernels.rows8 import SPARE, Codes
 from vicinal.kernels.simd import SENTINEL
+from vicinal.types import Metric
 
 __all__ = [
     "check_shape",
@@ -114,27 +116,29 @@ def check_shape(graph: Links, n: int, slots: NDArray[np.integer] | None = None) 
     assert np.isin(graph.order, linked).all() and len(np.unique(graph.order)) == len(graph.order)
 
 
-def walk(graph: Links, vectors: NDArray[np.floating], query: NDArray[np.floating], k: int, ef: int) -> list[int]:
-    """Beam search on level 0 by squared distance, as the textbook has it."""
-    import heapq
+def distances_to(vectors: NDArray[np.floating], query: NDArray[np.floating], metric: Metric) -> Any:
+    """Squared distances, or minus the products."""
+    if metric is Metric.DOT:
+        return -(vectors @ query)
+    away = vectors - query
+    return np.einsum("ij,ij->i", away, away)
 
-    def far(slots: NDArray[np.integer]) -> Any:
-        away = vectors[slots] - query
-        return np.einsum("ij,ij->i", away, away)
 
-    start = float(far(np.array([graph.entry]))[0])
-    seen = {graph.entry}
-    front, best = [(start, graph.entry)], [(-start, graph.entry)]
+def walk(links: NDArray[np.uint32], entry: int, vectors: Any, query: Any, k: int, ef: int, metric: Metric) -> list[int]:
+    """Beam search on level 0, as the textbook has it."""
+    start = float(distances_to(vectors[entry : entry + 1], query, metric)[0])
+    seen = {entry}
+    front, best = [(start, entry)], [(-start, entry)]
     while front:
         d, slot = heapq.heappop(front)
         if len(best) >= ef and d > -best[0][0]:
             break
-        row = graph.links[slot]
+        row = links[slot]
         fresh = [int(s) for s in row[row != SENTINEL] if int(s) not in seen]
         seen.update(fresh)
         if not fresh:
             continue
-        for e, s in zip(far(np.array(fresh)).tolist(), fresh, strict=True):
+        for e, s in zip(distances_to(vectors[fresh], query, metric).tolist(), fresh, strict=True):
             if len(best) < ef or e < -best[0][0]:
                 heapq.heappush(front, (e, s))
                 heapq.heappush(best, (-e, s))
@@ -143,13 +147,22 @@ def walk(graph: Links, vectors: NDArray[np.floating], query: NDArray[np.floating
     return [s for _, s in sorted((-d, s) for d, s in best)][:k]
 
 
-def recall(graph: Links, vectors: NDArray[np.floating], queries: NDArray[np.floating], k: int, ef: int) -> float:
+def recall(
+    links: NDArray[np.uint32],
+    entry: int,
+    vectors: NDArray[np.floating],
+    queries: NDArray[np.floating],
+    k: int,
+    ef: int,
+    metric: Metric = Metric.L2,
+) -> float:
     """Share of the true k nearest distances that the walk finds; equal distances count."""
     hits = 0
     for query in queries:
-        away = ((vectors - query) ** 2).sum(1)
-        bound = np.sort(away)[k - 1] * (1 + 1e-5) + 1e-9
-        hits += sum(away[s] <= bound for s in walk(graph, vectors, query, k, ef))
+        away = distances_to(vectors, query, metric)
+        bound = np.sort(away)[k - 1]
+        bound += 1e-5 * abs(bound) + 1e-9
+        hits += sum(away[s] <= bound for s in walk(links, entry, vectors, query, k, ef, metric))
     return hits / (k * len(queries))
 
 

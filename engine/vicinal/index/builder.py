@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.errors import InvalidArgument
-from vicinal.index.bulk_candidates import find_candidates
+from vicinal.index.bulk_candidates import find_candidates, find_cells
 from vicinal.index.bulk_cells import new_codes
 from vicinal.index.bulk_codes import encode_rows
-from vicinal.index.bulk_graph import UPPER_DEGREE, build_levels, link
+from vicinal.index.bulk_graph import UPPER_DEGREE, build_levels, finish, link, link_both
 from vicinal.index.bulk_pieces import Cancelled, Pieces
 from vicinal.kernels import rows8
 from vicinal.kernels.repair import hang_copies, rename
+from vicinal.kernels.rows8 import Codes
 from vicinal.kernels.simd import SENTINEL
 from vicinal.types import Metric, Rows
 
@@ -109,26 +110,34 @@ def _build(
     if len(names) == 0:
         return _nothing(n)
     codes = encode_rows(rows.vectors, names, metric, pieces)
-    tell(0.05)
     own = _owners(codes.rows, len(names), pieces)
     keep = np.flatnonzero(own == np.arange(len(own))).astype(np.int32)
     m = len(keep)
     if m < len(own):
-        distinct = new_codes(m, codes.rows.shape[1])
-        pieces.run(m, 8192, lambda a, b: rows8.gather(codes, keep, distinct, a, b))
-        codes = distinct
-    found = find_candidates(codes, m, _CANDIDATES, seed, pieces, fine=True)
-    tell(0.7)
-    levels = build_levels(codes, m, found, seed, pieces)
-    order = found.cells.order
-    copied = np.bincount(own, minlength=len(own))[keep][order] > 1
+        codes = _distinct(codes, keep, pieces)
+    around = codes
+    if metric is Metric.DOT:
+        around = encode_rows(rows.vectors, names[keep], Metric.COSINE, pieces)
+    tell(0.05)
+    cells = find_cells(around, m, seed, pieces)
+    tell(0.2)
+    copied = np.bincount(own, minlength=len(own))[keep][cells.order] > 1
     places = np.where(copied, DEGREE - _ARITY, DEGREE).astype(np.int32)
-    entry = int(np.flatnonzero(order == levels.entry)[0])
-    graph = link(found, entry, places, DEGREE, pieces, fill=fill)
+    found = find_candidates(codes, cells, _CANDIDATES, pieces, fine=True)
+    tell(0.5)
+    levels = build_levels(codes, around, m, found, seed, pieces)
+    entry = int(np.flatnonzero(cells.order == levels.entry)[0])
+    tell(0.6)
+    if metric is Metric.DOT:
+        beside = find_candidates(around, cells, _CANDIDATES, pieces, fine=True)
+        graph = link_both(found, link(beside, places, DEGREE, pieces), places, DEGREE, pieces)
+    else:
+        graph = link(found, places, DEGREE, pieces)
+    finish(found, graph, entry, places, pieces, fill=fill)
     tell(0.95)
     slot_of = names[keep]
     links, counts = np.full((n, DEGREE), SENTINEL, np.uint32), np.zeros(n, np.int32)
-    by_cell = slot_of[order]
+    by_cell = slot_of[cells.order]
     pieces.run(m, 8192, lambda a, b: rename(graph.links, graph.degree, by_cell, links, counts, a, b))
     if m < len(own):
         owner = np.full(n, -1, np.int64)
@@ -136,7 +145,14 @@ def _build(
         hang_copies(links, counts, owner, _ARITY)
     tell(1.0)
     level, upper_row, upper = _upper(n, slot_of, levels.top, levels.rows, levels.links)
-    return Links(links, counts, level, upper_row, upper, int(slot_of[levels.entry]), by_cell, found.cells.starts)
+    return Links(links, counts, level, upper_row, upper, int(slot_of[levels.entry]), by_cell, cells.starts)
+
+
+def _distinct(codes: Codes, keep: NDArray[np.int32], pieces: Pieces) -> Codes:
+    """Give the codes of the rows to keep."""
+    out = new_codes(len(keep), codes.rows.shape[1])
+    pieces.run(len(keep), 8192, lambda a, b: rows8.gather(codes, keep, out, a, b))
+    return out
 
 
 def _nothing(n: int) -> Links:

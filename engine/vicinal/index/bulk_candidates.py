@@ -14,7 +14,7 @@ from vicinal.kernels.build import FAR, Candidates, Panel
 from vicinal.kernels.refine import BLOCKS_PER_CALL, refine
 from vicinal.kernels.rows8 import Codes
 
-__all__ = ["Found", "find_candidates"]
+__all__ = ["Found", "find_candidates", "find_cells"]
 
 _ONE_CELL = 512  # rows that need no cells
 _ALL_PAIRS = 8192  # rows that are all compared with each other
@@ -70,12 +70,17 @@ def _pilot(codes: Codes, panel: Panel, cells: Cells, pieces: Pieces) -> int:
     return max(_BUDGET_LEAST, min(_BUDGET_MOST, budget))
 
 
-def find_candidates(codes: Codes, n: int, length: int, seed: int, pieces: Pieces, *, fine: bool) -> Found:
-    """Find the `length` nearest candidates of rows 0 .. n; `fine` adds the refinement.
+def find_cells(codes: Codes, n: int, seed: int, pieces: Pieces) -> Cells:
+    """Group rows 0 .. n so that `find_candidates` can use it; few rows form one cell."""
+    return one_cell(n) if n <= _ONE_CELL else make_cells(codes, n, _listed(n), seed, pieces)
 
-    Needs every row at most about two hundred times (see copies in `builder`): ties beyond that starve others.
+
+def find_candidates(codes: Codes, cells: Cells, length: int, pieces: Pieces, *, fine: bool) -> Found:
+    """Find the `length` nearest candidates of every row; `fine` adds the refinement.
+
+    The cells may come from other codes of the same rows. Of more than `length` equally near rows the first count.
     """
-    cells = one_cell(n) if n <= _ONE_CELL else make_cells(codes, n, _listed(n), seed, pieces)
+    n = len(cells.order)
     ordered = new_codes(n, codes.rows.shape[1])
     pieces.run(n, 8192, lambda a, b: rows8.gather(codes, cells.order, ordered, a, b))
     panel = pack(ordered, cells.starts, pieces)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,30 +14,66 @@ from vicinal.kernels.gemm import BLOCK
 from vicinal.kernels.rows8 import AS_IS, UNIT, Codes
 from vicinal.types import Metric
 
-__all__ = ["encode_rows"]
+__all__ = ["Encoding", "encode_rows", "fit_encoding", "write_codes"]
 
 _SAMPLE = 4096
 _CLIPPED = 0.99  # share of rows none of whose values is clipped
 
 
-def encode_rows(vectors: NDArray[np.float32], slots: NDArray[np.int64], metric: Metric, pieces: Pieces) -> Codes:
-    """Encode vectors[slots] with the mean of a sample and one scale for all dimensions.
+class Encoding(NamedTuple):
+    """code = round((x - mean) * scale), of unit vectors under cosine; `mean` (dim,) float32.
+
+    Under `inner` (the dot product) the mean is zero and rows are compared by their product alone: half is 0, so that
+    "half squared distance" is minus the product, the order in which a search under this metric sees rows.
+    """
+
+    mean: NDArray[np.float32]
+    scale: np.float32
+    unit: bool
+    inner: bool
+
+    @property
+    def width(self) -> int:
+        """Bytes of a row of codes."""
+        return -(-len(self.mean) // BLOCK) * BLOCK
+
+
+def fit_encoding(vectors: NDArray[np.float32], slots: NDArray[np.int64], metric: Metric) -> Encoding:
+    """Fit mean and scale, one for all dimensions, to a sample of vectors[slots].
 
     One in a hundred sample rows, the farthest out, do not count, so that a few outliers cost the others no resolution:
-    the scale maps the largest deviation of the rest to 127. Only mean and scale are floating point, and they depend on
-    the data alone.
+    the scale maps the largest deviation of the rest to 127. Mean and scale are the only floating point of a build, and
+    they depend on the data alone.
     """
-    mode = UNIT if metric is Metric.COSINE else AS_IS
-    n, dim = len(slots), vectors.shape[1]
-    sample = vectors[slots[:: max(1, n // _SAMPLE)]].astype(np.float32)
-    if mode == UNIT:
+    sample = vectors[slots[:: max(1, len(slots) // _SAMPLE)]].astype(np.float32)
+    if metric is Metric.COSINE:
         sample /= np.maximum(np.linalg.norm(sample, axis=1, keepdims=True), np.float32(1e-30))
-    away = ((sample - sample.mean(0)) ** 2).sum(1)
-    inner = sample[away <= np.sort(away)[int(_CLIPPED * (len(sample) - 1))]]
-    mean = inner.mean(0, dtype=np.float64).astype(np.float32)
-    widest = np.sort(np.abs(sample - mean).max(1))[int(_CLIPPED * (len(sample) - 1))]
+    inside = int(_CLIPPED * (len(sample) - 1))
+    mean = np.zeros(sample.shape[1], np.float32)
+    if metric is not Metric.DOT:
+        away = ((sample - sample.mean(0)) ** 2).sum(1)
+        mean = sample[away <= np.sort(away)[inside]].mean(0, dtype=np.float64).astype(np.float32)
+    widest = np.sort(np.abs(sample - mean).max(1))[inside]
     scale = np.float32(127 / max(float(widest), 1e-30))
-    codes = new_codes(n, -(-dim // BLOCK) * BLOCK)
-    codes.rows[:, dim:] = 0
-    pieces.run(n, 8192, lambda a, b: rows8.encode(vectors, slots, mean, scale, mode, 0.0, codes, a, b))
+    return Encoding(mean, scale, unit=metric is Metric.COSINE, inner=metric is Metric.DOT)
+
+
+def write_codes(
+    encoding: Encoding, vectors: NDArray[np.float32], slots: NDArray[np.int64], codes: Codes, pieces: Pieces
+) -> None:
+    """Write the codes of vectors[slots[i]] to row i of `codes`, i < len(slots)."""
+    mode = UNIT if encoding.unit else AS_IS
+    n = len(slots)
+    codes.rows[:n, len(encoding.mean) :] = 0
+    pieces.run(n, 8192, lambda a, b: rows8.encode(vectors, slots, encoding.mean, encoding.scale, mode, codes, a, b))
+    if encoding.inner:
+        codes.offset[:n] -= codes.half[:n]
+        codes.half[:n] = 0
+
+
+def encode_rows(vectors: NDArray[np.float32], slots: NDArray[np.int64], metric: Metric, pieces: Pieces) -> Codes:
+    """Fit an encoding to vectors[slots] and encode them."""
+    encoding = fit_encoding(vectors, slots, metric)
+    codes = new_codes(len(slots), encoding.width)
+    write_codes(encoding, vectors, slots, codes, pieces)
     return codes

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.index.bulk_candidates import Found, find_candidates
+from vicinal.index.bulk_candidates import Found, find_candidates, find_cells
 from vicinal.index.bulk_cells import new_codes
 from vicinal.index.bulk_pieces import Pieces
 from vicinal.kernels import bridges, prune, rows8
@@ -15,11 +15,12 @@ from vicinal.kernels.build import Candidates
 from vicinal.kernels.repair import repair
 from vicinal.kernels.rows8 import Codes
 
-__all__ = ["UPPER_DEGREE", "Graph", "Levels", "build_levels", "link", "slack_of"]
+__all__ = ["UPPER_DEGREE", "Graph", "Levels", "build_levels", "finish", "link", "link_both", "slack_of"]
 
 UPPER_DEGREE = 16  # links per row on upper levels
 _FORWARD = 16  # links a row chooses itself
 _ALPHA = 1.05  # slack of the heuristic on level 0
+_ANGULAR = 10  # places of a row kept for the angular graph's links, for inner products
 _UPPER_CANDIDATES = 48
 _LONG = 16  # candidates of an upper-level row that are its neighbours there
 _TARGETS = 256  # bridge targets looked at together
@@ -104,19 +105,34 @@ def _add_bridges(codes: Codes, n: int, graph: Graph, places: NDArray[np.int32], 
     bridges.add_bridges(graph.links, graph.degree, places, out, count)
 
 
-def link(found: Found, entry: int, places: NDArray[np.int32], width: int, pieces: Pieces, *, fill: bool) -> Graph:
-    """Make level 0 from candidates: at most places[p] of `width` links per row, every row reachable from `entry`."""
+def link(found: Found, places: NDArray[np.int32], width: int, pieces: Pieces) -> Graph:
+    """Make level 0 from candidates by distance, with bridges: at most places[p] of `width` links per row."""
     n = len(found.cells.order)
-    codes = found.codes
-    graph = _join(codes, n, found.candidates, places, width, _ALPHA, pieces)
+    graph = _join(found.codes, n, found.candidates, places, width, _ALPHA, pieces)
     pieces.check()
     if n > _TARGETS:
-        _add_bridges(codes, n, graph, places, pieces)
-    repair(codes, graph.links, graph.degree, places, found.candidates.ids, entry)
-    if fill:
-        ids = found.candidates.ids
-        pieces.run(n, 4096, lambda a, b: prune.top_up(graph.links, graph.degree, places, ids, a, b))
+        _add_bridges(found.codes, n, graph, places, pieces)
     return graph
+
+
+def link_both(inner: Found, angular: Graph, places: NDArray[np.int32], width: int, pieces: Pieces) -> Graph:
+    """Make level 0 for inner products: links towards large products, then a few of the angular graph.
+
+    Links by inner product alone (ip-NSW, Morozov and Babenko 2018) leave out whole regions where vectors are short;
+    angular ones alone miss the long vectors that answer most queries. Both together need fewer distances than either.
+    """
+    n = len(inner.cells.order)
+    graph = _join(inner.codes, n, inner.candidates, places - _ANGULAR, width, 1.0, pieces)
+    pieces.run(n, 4096, lambda a, b: prune.mix_in(graph.links, graph.degree, places, angular.links, a, b))
+    return graph
+
+
+def finish(found: Found, graph: Graph, entry: int, places: NDArray[np.int32], pieces: Pieces, *, fill: bool) -> None:
+    """Make every row reachable from `entry`; then, with `fill`, give every row as many links as it may have."""
+    ids = found.candidates.ids
+    repair(found.codes, graph.links, graph.degree, places, ids, entry)
+    if fill:
+        pieces.run(len(ids), 4096, lambda a, b: prune.top_up(graph.links, graph.degree, places, ids, a, b))
 
 
 def _level_of(n: int, seed: int) -> NDArray[np.int32]:
@@ -131,10 +147,18 @@ def _level_of(n: int, seed: int) -> NDArray[np.int32]:
     return level.astype(np.int32)
 
 
-def build_levels(codes: Codes, n: int, found: Found, seed: int, pieces: Pieces) -> Levels:
+def _some(codes: Codes, rows: NDArray[np.int64]) -> Codes:
+    """Give the codes of some rows."""
+    out = new_codes(len(rows), codes.rows.shape[1])
+    rows8.gather(codes, rows.astype(np.int32), out, 0, len(rows))
+    return out
+
+
+def build_levels(codes: Codes, around: Codes, n: int, found: Found, seed: int, pieces: Pieces) -> Levels:
     """Link the upper levels, each row's numbers being those of `codes`; rows of level 1 get long candidates in `found`.
 
-    The long ones take the places of the farthest candidates, so that level 0 keeps some links across the space.
+    The long ones take the places of the farthest candidates, so that level 0 keeps some links across the space. Cells
+    are made of `around`, codes of the same rows whose distances are distances.
     """
     top = _level_of(n, seed)
     entry = int(np.argmax(top))
@@ -144,9 +168,9 @@ def build_levels(codes: Codes, n: int, found: Found, seed: int, pieces: Pieces) 
     for level in range(1, int(top.max()) + 1):
         rows = np.flatnonzero(top >= level)
         m = len(rows)
-        some = new_codes(m, codes.rows.shape[1])
-        rows8.gather(codes, rows.astype(np.int32), some, 0, m)
-        local = find_candidates(some, m, _UPPER_CANDIDATES, seed, pieces, fine=False)
+        some = _some(codes, rows)
+        shape = some if around is codes else _some(around, rows)
+        local = find_candidates(some, find_cells(shape, m, seed, pieces), _UPPER_CANDIDATES, pieces, fine=False)
         places = np.full(m, UPPER_DEGREE, np.int32)
         graph = _join(local.codes, m, local.candidates, places, UPPER_DEGREE, 1.0, pieces)
         names = rows[local.cells.order]

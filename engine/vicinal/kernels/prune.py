@@ -23,7 +23,18 @@ from vicinal.kernels.rows8 import numbers
 from vicinal.kernels.simd import Loop, i16, i32, i64, lowest_bit, splat, vec
 from vicinal.kernels.threshold import SLACK, rank_sort, shrink
 
-__all__ = ["PRUNED_MAX", "PruneRoom", "lengthen", "merge", "prune", "prune_room", "reverse", "select", "top_up"]
+__all__ = [
+    "PRUNED_MAX",
+    "PruneRoom",
+    "lengthen",
+    "merge",
+    "mix_in",
+    "prune",
+    "prune_room",
+    "reverse",
+    "select",
+    "top_up",
+]
 
 PRUNED_MAX = 112  # most candidates of one call; the room holds 128
 _ROOM = 128
@@ -268,6 +279,31 @@ def top_up(links, degree, places, ids, start, stop):
                 links[p, m] = c
                 m += 1
         degree[p] = m
+
+
+@njit
+def mix_in(links, degree, places, other, start, stop):
+    """Fill free places of rows start .. stop with links of another graph, taken evenly from near to far.
+
+    A row that lists fewer new ones than it has places takes them all; at most places[p] links stay per row.
+    """
+    fresh = np.empty(np.int64(other.shape[1]), np.int32)
+    for p in range(start, stop):
+        n = 0
+        for j in range(other.shape[1]):
+            c = other[p, j]
+            if c < 0:
+                break
+            new = True
+            for e in range(degree[p]):
+                new &= links[p, e] != c
+            if new:
+                fresh[n] = c
+                n += 1
+        room = lesser(places[p] - degree[p], n)
+        for j in range(room):
+            links[p, degree[p] + j] = fresh[j * n // room]
+        degree[p] += room
 
 
 @njit

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from vicinal.kernels import njit
 from vicinal.kernels.gemm import LOW, dot8, pack16
-from vicinal.kernels.operands import greater, lesser
+from vicinal.kernels.operands import greater
 
 __all__ = [
     "AS_IS",
-    "LIFTED",
     "SPARE",
     "UNIT",
     "Codes",
@@ -33,7 +32,7 @@ __all__ = [
 
 _LANES = np.int64(16)
 SPARE = np.int64(64)  # rows of zeros behind the last one; row SPARE - 1 after n serves as the zero vector
-AS_IS, UNIT, LIFTED = 0, 1, 2  # what `encode` does to a row first
+AS_IS, UNIT = 0, 1  # what `encode` does to a row first
 _ROUND = np.float32(12582912)  # adding 1.5 * 2^23 rounds to the nearest integer and vectorises; np.rint does not
 
 
@@ -76,26 +75,16 @@ def _square(vectors, row, sums):
 
 
 @njit
-def encode(vectors, slots, mean, scale, mode, radius2, codes, start, stop):
-    """Encode vectors[slots[i]] for i in start .. stop as they are, at unit length, or lifted.
-
-    Lifted (for maximum inner product): one more dimension sqrt(radius2 - |x|^2) puts every row on a sphere of
-    that radius.
-    """
+def encode(vectors, slots, mean, scale, mode, codes, start, stop):
+    """Encode vectors[slots[i]], i in start .. stop, as they are or (UNIT) at unit length; a zero vector stays zero."""
     d = vectors.shape[1]
     sums = np.zeros(_LANES, np.float32)
     for i in range(start, stop):
         slot = slots[i]
         factor = np.float32(1)
-        if mode != AS_IS:
+        if mode == UNIT:
             square = _square(vectors, slot, sums)
-            if mode == UNIT:
-                factor = np.float32(1) / np.sqrt(square) if square > 0 else np.float32(0)
-            else:
-                rest = np.float32(radius2) - square
-                rest = np.sqrt(rest) if rest > 0 else np.float32(0)
-                v = (rest - mean[d]) * scale
-                codes.rows[i, d] = np.int8(greater(lesser(np.int64(np.rint(v)), 127), -127))
+            factor = np.float32(1) / np.sqrt(square) if square > 0 else np.float32(0)
         for j in range(d):
             v = (vectors[slot, j] * factor - mean[j]) * scale
             v = v if v < np.float32(127) else np.float32(127)  # noqa: FURB136 - min() would not vectorise

@@ -44,7 +44,7 @@ def test_small_sets(n, metric):
     graph = build(vectors, metric)
     check_shape(graph, n)
     if metric is Metric.L2 and n:
-        assert recall(graph, vectors, vectors[:20], min(n, 5), 32) == 1
+        assert recall(graph.links, graph.entry, vectors, vectors[:20], min(n, 5), 32) == 1
 
 
 @pytest.mark.parametrize("dim", [1, 2, 63, 64, 65, 300])
@@ -52,7 +52,7 @@ def test_any_dimension(dim):
     vectors = np.random.default_rng(dim).standard_normal((500, dim)).astype(np.float32)
     graph = build(vectors)
     check_shape(graph, 500)
-    assert recall(graph, vectors, vectors[:50], 3, 48) > 0.97
+    assert recall(graph.links, graph.entry, vectors, vectors[:50], 3, 48) > 0.97
 
 
 @pytest.mark.parametrize("copies", [[500], [1, 499], [250, 250], [3] * 160])
@@ -62,7 +62,7 @@ def test_equal_rows(copies):
     vectors = draw.permutation(vectors).astype(np.float32)
     graph = build(vectors)
     check_shape(graph, len(vectors))
-    assert recall(graph, vectors, vectors[:20], 5, 40) == 1
+    assert recall(graph.links, graph.entry, vectors, vectors[:20], 5, 40) == 1
 
 
 def test_rows_that_are_parallel_are_equal_under_cosine_and_zero_is_no_accident():
@@ -77,7 +77,7 @@ def test_one_row_far_out_costs_the_others_no_resolution():
     check_shape(graph, 3000)
     assert len(graph.order) > 2990  # distinct codes
     some = np.delete(vectors, 1234, 0)[:50]
-    assert recall(graph, vectors, some, 5, 48) > 0.97
+    assert recall(graph.links, graph.entry, vectors, some, 5, 48) > 0.97
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1e18])
@@ -112,7 +112,7 @@ def test_neighbours_are_found_in_a_large_set(many):
     vectors, graph = many
     check_shape(graph, len(vectors))
     queries = clouds(100, 24, 300, 7, 0.31)
-    assert recall(graph, vectors, queries, 10, 64) > 0.97
+    assert recall(graph.links, graph.entry, vectors, queries, 10, 64) > 0.97
     order = graph.order
     assert len(order) == 13000 and len(graph.cells) > 300
     inside = [
@@ -139,7 +139,22 @@ def test_islands_are_joined():
     check_shape(graph, 10000)
     a, b = draw.integers(0, 40, (2, 100))
     queries = ((middle[a] + middle[b]) / 2 + draw.standard_normal((100, 16))).astype(np.float32)
-    assert recall(graph, vectors, queries, 10, 96) > 0.9
+    assert recall(graph.links, graph.entry, vectors, queries, 10, 96) > 0.9
+
+
+def test_inner_products_are_found_where_vectors_are_long_and_where_they_are_short():
+    """Links by distance alone do not suffice here."""
+    draw = np.random.default_rng(16)
+    vectors = clouds(9000, 32, 3000, 16)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    side = vectors @ vectors[3]
+    vectors *= np.exp(1.5 * side + 0.2 * draw.standard_normal(9000)).astype(np.float32)[:, None]
+    queries = clouds(100, 32, 3000, 16, 0.35)
+    graph = build(vectors, Metric.DOT, threads=2)
+    check_shape(graph, 9000)
+    found = recall(graph.links, graph.entry, vectors, queries, 10, 96, Metric.DOT)
+    by_distance = build(vectors, Metric.L2, threads=2)
+    assert found > 0.97 > recall(by_distance.links, by_distance.entry, vectors, queries, 10, 96, Metric.DOT)
 
 
 def test_many_copies_leave_the_rest_searchable():
@@ -147,7 +162,7 @@ def test_many_copies_leave_the_rest_searchable():
     vectors[np.random.default_rng(13).permutation(30000)[:20000]] = vectors[7]
     graph = build(vectors, threads=2)
     check_shape(graph, 30000)
-    assert recall(graph, vectors, clouds(60, 16, 500, 12, 0.31), 10, 96) > 0.95
+    assert recall(graph.links, graph.entry, vectors, clouds(60, 16, 500, 12, 0.31), 10, 96) > 0.95
 
 
 def test_only_the_listed_slots_are_linked():

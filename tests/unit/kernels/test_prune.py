@@ -78,6 +78,16 @@ def test_filling_up_adds_the_nearest_candidates_that_lack():
     assert links.tolist() == [[4, 9, 8, 7, -1], [3, 2, -1, -1, -1]] and degree.tolist() == [4, 2]
 
 
+def test_another_graphs_links_are_mixed_in_evenly():
+    links = np.full((3, 6), -1, np.int32)
+    links[0, :3], links[1, :5], links[2, :1] = [4, 9, 2], [3, 1, 2, 8, 6], [7]
+    degree, places = np.array([3, 5, 1], np.int32), np.array([5, 5, 6], np.int32)
+    other = np.array([[9, 10, 11, 12, 13, 2], [20, 21, -1, -1, -1, -1], [7, 30, -1, -1, -1, -1]], np.int32)
+    prune.mix_in(links, degree, places, other, 0, 3)
+    assert links.tolist() == [[4, 9, 2, 10, 12, -1], [3, 1, 2, 8, 6, -1], [7, 30, -1, -1, -1, -1]]
+    assert degree.tolist() == [5, 5, 2]
+
+
 def test_long_candidates_replace_the_farthest_in_order():
     given = Candidates(
         np.array([[1, 2, 3, 4], [5, -1, -1, -1]], np.int32), np.array([[10, 20, 30, 40], [7, FAR, FAR, FAR]], np.int32)

@@ -8,10 +8,10 @@ from tests.support.build_oracle import make_codes, random_codes
 
 from vicinal.index.bulk_cells import new_codes
 from vicinal.kernels import rows8
-from vicinal.kernels.rows8 import AS_IS, LIFTED, UNIT
+from vicinal.kernels.rows8 import AS_IS, UNIT
 
 
-@pytest.mark.parametrize("mode", [AS_IS, UNIT, LIFTED])
+@pytest.mark.parametrize("mode", [AS_IS, UNIT])
 @pytest.mark.parametrize("dim", [1, 2, 15, 16, 17, 63, 64, 100])
 def test_codes_are_scaled_deviations_rounded_and_clipped(mode, dim):
     draw = np.random.default_rng(dim)
@@ -19,21 +19,17 @@ def test_codes_are_scaled_deviations_rounded_and_clipped(mode, dim):
     vectors[3] *= 100  # clipped
     vectors[4] = 0
     slots = np.array([3, 4, 7, 30, 49])
-    length = dim + (mode == LIFTED)
-    mean, scale = draw.standard_normal(length).astype(np.float32) / 10, np.float32(40)
-    radius2 = 4.0 * dim
-    codes = new_codes(5, -(-length // 64) * 64)
+    mean, scale = draw.standard_normal(dim).astype(np.float32) / 10, np.float32(40)
+    codes = new_codes(5, -(-dim // 64) * 64)
     codes.rows[:] = 0
-    rows8.encode(vectors, slots, mean, scale, mode, radius2, codes, 0, 5)
+    rows8.encode(vectors, slots, mean, scale, mode, codes, 0, 5)
     x = vectors[slots].astype(np.float64)
     if mode == UNIT:
         x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-30)
-    if mode == LIFTED:
-        x = np.hstack([x, np.sqrt(np.maximum(radius2 - (x * x).sum(1, keepdims=True), 0))])
     want = np.clip((x - mean) * float(scale), -127, 127)
-    assert (np.abs(codes.rows[:5, :length] - want) <= 0.5 + 1e-3).all()
-    assert (codes.rows[:5, length:] == 0).all() and (codes.rows[5:] == 0).all()
-    again = make_codes(codes.rows[:5, :length])
+    assert (np.abs(codes.rows[:5, :dim] - want) <= 0.5 + 1e-3).all()
+    assert (codes.rows[:5, dim:] == 0).all() and (codes.rows[5:] == 0).all()
+    again = make_codes(codes.rows[:5, :dim])
     assert (again.half[:5] == codes.half[:5]).all() and (again.offset[:5] == codes.offset[:5]).all()
 
 
