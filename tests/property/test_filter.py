@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import orjson
@@ -11,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-
 from tests.support.filter_oracle import bits_to_list, holds, payloads, to_text, trees
+
 from vicinal.filter.bits import count_bits
 from vicinal.filter.cache import BitmapCache
 from vicinal.filter.columns import Columns
@@ -44,13 +45,15 @@ def _slots_of(n: int) -> Any:
     return slots_of
 
 
-def _check(rows: list[dict[str, Any] | None], forest: list[Filter], cut: int) -> None:
+def _check(rows: list[dict[str, Any] | None], forest: list[Filter], cut: int, *, sealed: bool = False) -> None:
     encoded = [None if row is None else orjson.dumps(row) for row in rows]
     rows = [None if text is None else orjson.loads(text) for text in encoded]
     columns, n = Columns(), len(rows)
     cut %= n + 1
     columns.extend(encoded[:cut])
     cache = BitmapCache(columns)
+    if sealed:
+        columns.seal()
     early = [cache.evaluate(tree, _slots_of(cut), cut) for tree in forest]
     columns.extend(encoded[cut:])
     for tree, before in zip(forest, early, strict=True):
@@ -66,10 +69,31 @@ def _check(rows: list[dict[str, Any] | None], forest: list[Filter], cut: int) ->
         assert found.low <= found.estimate <= found.high
 
 
-@settings(_SETTINGS, max_examples=170)
+@settings(_SETTINGS, max_examples=180)
 @given(_ROWS, _TREES, st.integers(0, 90))
 def test_evaluation_equals_plain_evaluation(rows: list[Any], forest: list[Filter], cut: int) -> None:
     _check(rows, forest, cut)
+
+
+_PLANS: dict[str, dict[str, dict[str, Any]]] = {
+    "runs": {"values": {"_SCAN_NS": 1e9}, "sealed": {"_BUCKET_NS": 1e9}},
+    "buckets": {"values": {"_SCAN_NS": 1e9}, "sealed": {"_COPY_NS": 1e9, "_SET_NS": 1e9}},
+    "as estimated": {"values": {"SEAL_FROM": 8}, "sealed": {"_FREQUENT": 8}},
+}
+
+
+@pytest.mark.parametrize("plan", _PLANS)
+@settings(_SETTINGS, max_examples=40)
+@given(_ROWS, _TREES, st.integers(0, 90))
+def test_sorted_columns_answer_as_the_plain_evaluator(
+    plan: str, rows: list[Any], forest: list[Filter], cut: int
+) -> None:
+    constants = _PLANS[plan]
+    with (
+        patch.multiple("vicinal.filter.values", **constants["values"]),
+        patch.multiple("vicinal.filter.sealed", **constants["sealed"]),
+    ):
+        _check(rows, forest, cut, sealed=True)
 
 
 @pytest.mark.full

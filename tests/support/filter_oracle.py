@@ -16,6 +16,7 @@ from vicinal.filter.model import (
     HasId,
     IsEmpty,
     IsNull,
+    KeyCondition,
     Match,
     MatchAny,
     MatchExcept,
@@ -108,12 +109,13 @@ def _within(value: Any, asked: Range) -> bool:
     return True
 
 
-def holds(condition: Condition, payload: dict[str, Any] | None, point: Any) -> bool:
+def holds(condition: Condition, payload: dict[str, Any] | None, point: Any) -> bool:  # noqa: PLR0911
     """Whether a point with this payload and id satisfies the condition."""
     if isinstance(condition, Filter):
         return _filter_holds(condition, payload, point)
     if isinstance(condition, HasId):
         return any(type(point) is type(i) and point == i for i in condition.ids)
+    assert isinstance(condition, KeyCondition)
     found = list(_at(payload or {}, _steps(condition.key)))
     if isinstance(condition, IsEmpty):
         return all(v is None or v == [] for v in found)
@@ -162,12 +164,13 @@ def _literal(value: Any) -> str:
     return repr(value)
 
 
-def to_text(condition: Condition) -> str | None:
+def to_text(condition: Condition) -> str | None:  # noqa: PLR0911
     """The condition as text, None if the language has no words for it."""
     if isinstance(condition, Filter):
         return _filter_text(condition)
     if isinstance(condition, HasId):
         return f"id in ({', '.join(map(_literal, condition.ids))})"
+    assert isinstance(condition, KeyCondition)
     key = f"`{condition.key}`"
     if isinstance(condition, Match):
         return f"{key} = {_literal(condition.value)}"
@@ -227,7 +230,7 @@ _SCALARS = st.one_of(
     st.booleans(),
 )
 _STORED = st.one_of(_SCALARS, _SCALARS, st.none())
-_VALUES = st.one_of(
+_VALUES: st.SearchStrategy[Any] = st.one_of(
     _STORED, _STORED, st.lists(_STORED, max_size=4), st.just({}), st.lists(st.lists(_STORED, max_size=2), max_size=2)
 )
 _INNER = st.fixed_dictionaries(
@@ -281,7 +284,6 @@ def _ranges(bounds: st.SearchStrategy[Any]) -> st.SearchStrategy[Range]:
     return st.builds(Range, _KEYS, gt=bounds, gte=bounds, lt=bounds, lte=bounds)
 
 
-_SOME = st.none()
 _LEAVES = st.one_of(
     st.builds(Match, _KEYS, _SCALARS),
     st.builds(MatchAny, _KEYS, st.lists(_SCALARS, max_size=5)),

@@ -93,8 +93,7 @@ class Column:
         elif piece.kind is float:
             self._add(Kind.REAL, piece.slots, np.array(piece.values, np.float64))
         else:
-            tags = np.fromiter(map(_tag, piece.values), np.uint8, len(piece.values))
-            self._add(Kind.TAG, piece.slots, tags)
+            self._add(Kind.TAG, piece.slots, _tags(piece.kind, piece.values))
 
     def _add(self, kind: Kind, slots: NDArray[np.uint32], values: NDArray[Any]) -> None:
         if slots.size:
@@ -137,20 +136,26 @@ class Column:
 
     def _learn(self, values: Sequence[str]) -> None:
         """Give codes to new strings while there are codes left."""
-        codes = self.codes
-        for text in dict.fromkeys(values):
-            if text in codes or len(text) > _CODED_LENGTH_MAX:
-                continue
-            code = len(codes)
-            if code == _CODES_MAX:
-                return
-            instant = parse_instant(text)
+        begin = len(self.codes)
+        new = [t for t in dict.fromkeys(values) if t not in self.codes and len(t) <= _CODED_LENGTH_MAX]
+        del new[_CODES_MAX - begin :]
+        dates = [(code, parse_instant(text)) for code, text in enumerate(new, begin) if text[4:5] == "-"]
+        for code, instant in dates:
             if instant is not None:
                 if self._instants is None or self._dated is None:
                     self._instants, self._dated = np.zeros(_CODES_MAX, np.int64), np.zeros(_CODES_MAX, np.bool_)
                 self._instants[code], self._dated[code] = instant, True
-            self._text_bytes += _STRING_BYTES + len(text)
-            codes[text] = code
+        self._text_bytes += _STRING_BYTES * len(new) + sum(map(len, new))
+        self.codes.update(zip(new, range(begin, begin + len(new)), strict=True))
+
+
+def _tags(kind: type, values: Sequence[Any]) -> NDArray[np.uint8]:
+    """The tags of values that are all of a type, or of several (`object`)."""
+    if kind is bool:
+        return np.array(values, np.uint8) + np.uint8(Tag.FALSE)  # FALSE and TRUE follow each other
+    if kind is list:
+        return np.fromiter(map(bool, values), np.uint8, len(values)) + np.uint8(Tag.EMPTY)  # EMPTY, ARRAY too
+    return np.fromiter(map(_tag, values), np.uint8, len(values))
 
 
 def _tag(value: Any) -> int:
@@ -211,11 +216,16 @@ class Columns:
                 self._n += len(chunk)
 
     def seal(self) -> None:
-        """Sort all columns up to n; for after a bulk load (growth sorts by itself, at every doubling)."""
-        with self._lock:
-            for column in self._table.values():
-                for values in column.kinds.values():
-                    values.seal()
+        """Sort what is not sorted, so that large columns answer without a scan.
+
+        For a background thread now and then, and after a bulk load: growth sorts by itself, but only when a
+        column has grown by half. Writers wait for one array at a time.
+        """
+        for column in list(self._table.values()):
+            for values in list(column.kinds.values()):
+                if values.unsealed:
+                    with self._lock:
+                        values.seal()
 
 
 def _parsed(payloads: Sequence[bytes | None], first: int) -> tuple[list[dict[str, Any]], NDArray[np.uint32]]:
@@ -227,6 +237,6 @@ def _parsed(payloads: Sequence[bytes | None], first: int) -> tuple[list[dict[str
         objects = [orjson.loads(p) for p in payloads if p is not None]
     except orjson.JSONDecodeError as error:
         raise InvalidPayload(f"a payload of slots {first} and on is not JSON: {error}", field="payload") from error
-    if not all(type(o) is dict for o in objects):
+    if set(map(type, objects)) - {dict}:
         raise InvalidPayload(f"a payload of slots {first} and on is not a JSON object", field="payload")
     return objects, slots

@@ -7,7 +7,7 @@ microseconds), a blank instead of `T`, `Z` or an offset. Without an offset the t
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 __all__ = ["instant_of", "parse_datetime", "parse_instant"]
 
@@ -15,7 +15,6 @@ _ISO = re.compile(
     r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:[Zz]|[+-]\d{2}:?\d{2})?)?", re.ASCII
 )
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - compared with other naive times only
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def parse_datetime(text: str) -> datetime | None:
@@ -40,5 +39,8 @@ def instant_of(moment: date) -> int:
     if not isinstance(moment, datetime):
         moment = datetime(moment.year, moment.month, moment.day)  # noqa: DTZ001 - taken as UTC below
     # subtracting the offset by hand keeps years 1 and 9999 from overflowing
-    offset = moment.utcoffset() or timedelta(0)
-    return (moment.replace(tzinfo=None) - _EPOCH - offset) // _MICROSECOND
+    since = moment.replace(tzinfo=None) - _EPOCH
+    offset = moment.utcoffset()
+    if offset:
+        since -= offset
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

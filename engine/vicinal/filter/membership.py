@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ class Between:
     def __call__(self, values: NDArray[Any]) -> NDArray[np.bool_]:
         """True where a value lies within."""
         low, high = self.low, self.high
+        least: float
+        most: float
         if values.dtype.kind != "f":
             info = np.iinfo(values.dtype)
             if low > high or low > info.max or high < info.min:
@@ -34,12 +37,15 @@ class Between:
             low, high = max(low, info.min), min(high, info.max)
             if low == info.min and high == info.max:
                 return np.ones(values.size, np.bool_)
-            if low == info.min:
-                return np.asarray(values <= high)
-            if high == info.max:
-                return np.asarray(values >= low)
+            least, most = info.min, info.max
+        else:
+            least, most = -math.inf, math.inf
         if low == high:
             return np.asarray(values == low)
+        if low == least:
+            return np.asarray(values <= high)
+        if high == most:
+            return np.asarray(values >= low)
         within = values >= low
         within &= values <= high
         return np.asarray(within)

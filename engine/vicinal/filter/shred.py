@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ _PLAIN = (str, int, float)
 
 
 class Piece(NamedTuple):
-    """Values at a path, ascending by slot: all of `kind` str, int or float, or for `object` of any other type."""
+    """Values at a path, ascending by slot, all of type `kind`; `object`: several types, not str, int or float."""
 
     path: Path
     kind: type
@@ -44,16 +45,19 @@ def shred(objects: Sequence[dict[str, Any]], slots: Slots) -> Iterator[Piece]:
             continue
         for kind, kind_at, values in _by_kind(found, at):
             yield Piece(path, kind, kind_at, values)
-            if kind is object:
-                waiting.extend(_containers(path, kind_at, values))
+            if kind in (dict, list, object):
+                waiting.extend(_containers(path, kind, kind_at, values))
 
 
 def _by_key(objects: Sequence[dict[str, Any]], slots: Slots) -> Iterator[tuple[str, Slots, Sequence[Any]]]:
-    if len(set(map(tuple, objects))) == 1:  # all have the same keys in the same order, as most collections do
-        columns = zip(*map(dict.values, objects), strict=True)
-        for key, values in zip(objects[0], columns, strict=True):
-            yield key, slots, values
-        return
+    if len(set(map(len, objects))) == 1:
+        try:  # all have the same keys, as in most collections
+            for key, values in [(key, list(map(itemgetter(key), objects))) for key in objects[0]]:
+                yield key, slots, values
+        except KeyError:
+            pass
+        else:
+            return
     rows: dict[str, tuple[list[int], list[Any]]] = {}
     for row, members in enumerate(objects):
         for key, value in members.items():
@@ -71,7 +75,7 @@ def _by_kind(values: Sequence[Any], slots: Slots) -> Iterator[tuple[type, Slots,
     types = set(map(type, values))
     if len(types) == 1:
         (only,) = types
-        yield only if only in _PLAIN else object, slots, values
+        yield only, slots, values
         return
     for kind in _PLAIN:
         if kind in types:
@@ -82,16 +86,21 @@ def _by_kind(values: Sequence[Any], slots: Slots) -> Iterator[tuple[type, Slots,
         yield object, slots[rows], [values[i] for i in rows]
 
 
-def _containers(path: Path, slots: Slots, values: Sequence[Any]) -> Iterator[tuple[Path, Slots, Sequence[Any], bool]]:
+def _containers(
+    path: Path, kind: type, slots: Slots, values: Sequence[Any]
+) -> Iterator[tuple[Path, Slots, Sequence[Any], bool]]:
     """What to look into: the objects at the path, and the elements of the arrays."""
-    types = set(map(type, values))
-    if dict in types:
-        rows = [i for i, v in enumerate(values) if type(v) is dict and v]
-        if rows:
-            yield path, slots[rows], [values[i] for i in rows], True
-    if list in types:
-        rows = list(range(len(values))) if len(types) == 1 else [i for i, v in enumerate(values) if type(v) is list]
-        lengths = np.fromiter((len(values[i]) for i in rows), np.int64, len(rows))
-        elements = list(chain.from_iterable(values[i] for i in rows))
-        if elements:
-            yield (*path, None), np.repeat(slots[rows], lengths), elements, False
+    for container in (dict, list):
+        inside, at = values, slots
+        if kind is object:
+            rows = [i for i, v in enumerate(values) if type(v) is container]
+            inside, at = [values[i] for i in rows], slots[rows]
+        elif kind is not container:
+            continue
+        if container is list:
+            lengths = np.fromiter(map(len, inside), np.int64, len(inside))
+            elements = list(chain.from_iterable(inside))
+            if elements:
+                yield (*path, None), np.repeat(at, lengths), elements, False
+        elif inside:
+            yield path, at, inside, True

@@ -17,15 +17,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.filter.bits import bits_of, count_bits, no_bits, pack, words_for
+from vicinal.filter.bits import bits_of, clear_beyond, count_bits, no_bits, pack, words_for
 from vicinal.filter.membership import NoneOf, Question
-from vicinal.filter.sealed import SEAL_FROM, Sealed, seal
+from vicinal.filter.sealed import SEAL_FROM, Sealed, Span, seal
 from vicinal.types import Bits
 
 __all__ = ["Picture", "Values"]
 
 _TO_DENSE = 3  # one slot in so many has a value: dense is as small and much faster
-_SCAN_BYTES = 32  # setting one bit costs about as much as scanning so many bytes
+_SEAL_GROWTH = 0.5  # sort anew when so many times as many entries are not sorted as are
+# nanoseconds of a scan, to weigh against those of `sealed`
+_SCAN_NS = 0.03  # a slot
+_SCAN_BYTE_NS = 0.04  # a byte of its value
+_PAIR_NS = 2.5  # a pair of `extra`
 _TO_SPARSE = 8  # fewer than one in so many: the dense array is mostly holes
 
 
@@ -48,6 +52,7 @@ class Values:
         self._ladder = [np.dtype(d) for d in ladder]
         self.picture = _empty(self._ladder[0])
         self._filled = 0  # slots with a value
+        self._sealed_entries = 0
         self._end = 0  # one beyond the last slot with a value
 
     @property
@@ -107,10 +112,13 @@ class Values:
             slots, values = slots[~first], values[~first]
         self.picture = _with_extra(picture, slots, values)
 
+    @property
+    def unsealed(self) -> int:
+        """Entries that are not sorted yet, about."""
+        return self._filled + (self.picture.pairs if self.picture.stop else 0) - self._sealed_entries
+
     def _seal_when_due(self) -> None:
-        p = self.picture
-        entries = self._filled + (p.pairs if p.stop else 0)
-        if entries >= max(SEAL_FROM, 2 * (p.sealed.order.size if p.sealed else 0)):
+        if self.unsealed >= max(SEAL_FROM, _SEAL_GROWTH * self._sealed_entries):
             self.seal()
 
     def seal(self) -> None:
@@ -118,6 +126,7 @@ class Values:
         if self._end:
             slots, values = self.entries(self._end)
             self.picture = self.picture._replace(sealed=seal(slots, values, self._end))
+            self._sealed_entries += self.unsealed
 
     def entries(self, n: int) -> tuple[NDArray[np.uint32], NDArray[Any]]:
         """Slots and values of all slots below n: first values by slot, then the extra ones by slot."""
@@ -125,7 +134,7 @@ class Values:
         stop = min(n, p.stop)
         has = np.unpackbits(p.present[: words_for(stop)].view(np.uint8), count=stop, bitorder="little")
         slots = np.flatnonzero(has).astype(np.uint32)
-        count = int(np.searchsorted(p.slots[: p.pairs], n))
+        count = int(np.searchsorted(p.slots[: p.pairs], np.uint32(n)))
         return np.concatenate((slots, p.slots[:count])), np.concatenate((p.dense[slots], p.extra[:count]))
 
     def bits(self, question: Question, start: int, stop: int) -> Bits:
@@ -135,8 +144,12 @@ class Values:
         """
         p = self.picture
         if start == 0 and p.sealed is not None and not isinstance(question, NoneOf):
-            spans = p.sealed.spans(question.ranges())
-            if sum(j - i for i, j in spans) * _SCAN_BYTES < p.sealed.stop * p.dense.dtype.itemsize:
+            ranges = question.ranges()
+            spans = p.sealed.spans(ranges)
+            # the scan that is saved, against the look-up
+            a_slot = len(ranges) * (_SCAN_NS + _SCAN_BYTE_NS * p.dense.dtype.itemsize)
+            pairs = p.pairs * min(stop, p.sealed.stop) / self._end
+            if p.sealed.cost(spans) < a_slot * min(stop, p.stop, p.sealed.stop) + _PAIR_NS * pairs:
                 return _looked_up(p, p.sealed, question, spans, stop)
         return _scanned(p, question, start, stop)
 
@@ -205,26 +218,27 @@ def _with_extra(p: Picture, slots: NDArray[np.uint32], values: NDArray[Any]) -> 
     return p._replace(slots=to, extra=extra, pairs=pairs)
 
 
-def _looked_up(p: Picture, sealed: Sealed, question: Question, spans: list[tuple[int, int]], stop: int) -> Bits:
+def _looked_up(p: Picture, sealed: Sealed, question: Question, spans: list[Span], stop: int) -> Bits:
     """From the sorted part, and a scan of the slots after it."""
-    found = np.concatenate([np.zeros(0, np.uint32), *(sealed.order[i:j] for i, j in spans)])
-    if stop < sealed.stop:
-        found = found[found < stop]
-    bits = bits_of(found, stop)
+    known = sealed.bits(spans)
+    if stop <= sealed.stop:
+        return clear_beyond(known[: words_for(stop)], stop)
     resume = sealed.stop & ~63
-    if stop > resume:
-        bits[resume >> 6 :] |= _scanned(p, question, resume, stop)
+    later = _scanned(p, question, resume, stop)
+    bits = np.concatenate((known[: resume >> 6], later))
+    bits[resume >> 6 : known.size] |= known[resume >> 6 :]
     return bits
 
 
 def _scanned(p: Picture, question: Question, start: int, stop: int) -> Bits:
-    bits = no_bits(stop - start)
     end = min(stop, p.stop)
+    bits = no_bits(0)
     if end > start:
-        found = pack(question(p.dense[start:end]))
-        found &= p.present[start >> 6 : words_for(end)]
-        bits[: found.size] = found
-    i, j = np.searchsorted(p.slots[: p.pairs], (start, stop))
+        bits = pack(question(p.dense[start:end]))
+        bits &= p.present[start >> 6 : words_for(end)]
+    if bits.size < words_for(stop - start):
+        bits = np.concatenate((bits, no_bits(stop - start - 64 * bits.size)))
+    i, j = np.searchsorted(p.slots[: p.pairs], np.array((start, stop), np.uint32))  # else the array is cast
     if j > i:
         bits |= bits_of(p.slots[i:j][question(p.extra[i:j])] - np.uint32(start), stop - start)
     return bits
