@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.index.scratch import address, give_back, take
-from vicinal.index.spaces import space_at
-from vicinal.kernels.bitset import words_of
+from vicinal.index.spaces import bits_at, capacity_of, space_at
 from vicinal.kernels.exact import scan_list, scan_range
 from vicinal.types import Bits, Metric, Rows
 
@@ -35,11 +34,11 @@ def exact_search(
     slots, distances = np.empty(k, np.uint32), np.empty(k, np.float32)
     if k == 0:
         return slots, distances
-    _check_range(rows, stop, allowed)
-    space, bits = space_at(metric, rows), 0 if allowed is None else address(allowed)
+    _check_range(metric, rows, start, stop)
+    space, bits = space_at(metric, rows), bits_at(allowed, stop)
     scratch = take(0, (k + 7) >> 3, rows.vectors.shape[1])
     try:
-        scratch.query[:] = query
+        scratch.put_query(query)
         count = scan_range(space, scratch.at, start, stop, bits, slots, distances)
     finally:
         give_back(scratch)
@@ -55,20 +54,18 @@ def exact_search_list(
     found, distances = np.empty(k, np.uint32), np.empty(k, np.float32)
     if k == 0:
         return found, distances
-    _check_range(rows, int(listed.max()) + 1, None)
+    _check_range(metric, rows, 0, int(listed.max()) + 1)
     space = space_at(metric, rows)
     scratch = take(0, (k + 7) >> 3, rows.vectors.shape[1])
     try:
-        scratch.query[:] = query
+        scratch.put_query(query)
         count = scan_list(space, scratch.at, address(listed), len(listed), found, distances)
     finally:
         give_back(scratch)
     return found[:count], distances[:count]
 
 
-def _check_range(rows: Rows, stop: int, allowed: Bits | None) -> None:
+def _check_range(metric: Metric, rows: Rows, start: int, stop: int) -> None:
     """Refuse what a kernel without bounds checks would read beyond."""
-    if stop > len(rows.vectors):
-        raise ValueError(f"slot {stop - 1} is beyond the {len(rows.vectors)} rows given")
-    if allowed is not None and len(allowed) < words_of(stop):
-        raise ValueError(f"allowed has {len(allowed)} words, {words_of(stop)} are needed for {stop} slots")
+    if start < 0 or stop > capacity_of(metric, rows):
+        raise ValueError(f"slots {start} to {stop - 1} are not all among the {capacity_of(metric, rows)} rows given")

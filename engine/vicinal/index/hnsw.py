@@ -15,10 +15,9 @@ from vicinal.index import snapshot
 from vicinal.index.exact import Found
 from vicinal.index.graph import GraphArrays, GraphPicture
 from vicinal.index.scratch import Scratch, address, aligned, give_back, take
-from vicinal.index.spaces import space_at, space_of
+from vicinal.index.spaces import bits_at, capacity_of, space_at, space_of
 from vicinal.index.structure import in_degrees
 from vicinal.kernels.beam import Graph, search
-from vicinal.kernels.bitset import words_of
 from vicinal.kernels.exact import Work
 from vicinal.kernels.insert import ENTRY, EPOCH, STATE, TOP, Builder, draw_levels, insert
 from vicinal.kernels.reach import mend
@@ -118,7 +117,7 @@ class HnswIndex:
     def _work(self, capacity: int) -> Work:
         vectors = (self.params.ef_construction + 7) >> 3
         self._scratch.fit(max(capacity, self._arrays.capacity), vectors, self.dim)
-        if self._scratch.epoch == 0:
+        if self._scratch.epoch == 0:  # the marks are new
             self._state[EPOCH], self._scratch.epoch = 0, 1
         return self._scratch.work()
 
@@ -177,19 +176,15 @@ def search_graph(
     k = min(k, limit, arrays.capacity)
     if k <= 0 or picture.entry < 0:
         return np.empty(0, np.uint32), np.empty(0, np.float32)
-    capacity = min(len(vectors), arrays.capacity)
-    if metric is Metric.COSINE:
-        capacity = min(capacity, len(rows.inv_norms))
+    capacity = min(capacity_of(metric, rows), arrays.capacity)
     if picture.entry >= capacity:
         raise ValueError(f"the graph holds {picture.n} slots, rows has room for {capacity}")
-    if allowed is not None and len(allowed) < words_of(min(limit, capacity)):
-        raise ValueError(f"allowed has {len(allowed)} words, {words_of(limit)} are needed for {limit} slots")
-    space, bits = space_at(metric, rows), 0 if allowed is None else address(allowed)
+    space, bits = space_at(metric, rows), bits_at(allowed, min(limit, capacity))
     slots, distances = np.empty(k, np.uint32), np.empty(k, np.float32)
     ef = max(ef, k)
     scratch = take(capacity, (ef + 7) >> 3, vectors.shape[1])
     try:
-        scratch.query[:] = query
+        scratch.put_query(query)
         count = -1
         for apart in (0, 1) if allowed is None else (1,):
             if count >= 0:

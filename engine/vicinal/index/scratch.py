@@ -75,6 +75,12 @@ class Scratch:
             query=address(self.query),
         )
 
+    def put_query(self, query: NDArray[np.float32]) -> None:
+        """Copy the query in; refuses one of another dimension, which numpy might stretch."""
+        if query.shape != self.query.shape:
+            raise ValueError(f"query has shape {query.shape}, the rows have {len(self.query)} dimensions")
+        self.query[:] = query
+
     def next_epoch(self) -> int:
         """A value no visited mark holds yet (1..255); the marks are wiped when the values run out."""
         if self.epoch == 255:

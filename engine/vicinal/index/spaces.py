@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from vicinal.index.scratch import address
 from vicinal.kernels import distance as kernel
-from vicinal.types import Metric, Rows
+from vicinal.kernels.bitset import words_of
+from vicinal.types import Bits, Metric, Rows
 
-__all__ = ["inverse_norms", "space_at", "space_of"]
+__all__ = ["bits_at", "capacity_of", "inverse_norms", "space_at", "space_of"]
 
 _CODES = {Metric.L2: kernel.L2, Metric.DOT: kernel.DOT, Metric.COSINE: kernel.COSINE}
 
@@ -53,6 +54,22 @@ def space_at(metric: Metric, rows: Rows) -> int:
     known = _Known(gone, weakref.ref(norms), metric, block, address(block))
     _known[key] = known
     return known.at
+
+
+def bits_at(allowed: Bits | None, slots: int) -> int:
+    """The address of a set that holds bits for so many slots, 0 for None."""
+    if allowed is None:
+        return 0
+    if allowed.dtype != np.uint64 or not allowed.flags.c_contiguous or len(allowed) < words_of(slots):
+        raise ValueError(
+            f"allowed must be {words_of(slots)} uint64 words for {slots} slots, got {len(allowed)} of {allowed.dtype}"
+        )
+    return address(allowed)
+
+
+def capacity_of(metric: Metric, rows: Rows) -> int:
+    """How many slots the rows have room for."""
+    return min(len(rows.vectors), len(rows.inv_norms)) if metric is Metric.COSINE else len(rows.vectors)
 
 
 def inverse_norms(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -105,11 +105,20 @@ def test_refuses_arrays_it_would_misread(vectors, reason):
 
 def test_refuses_slots_beyond_the_rows():
     rows = rows_of(Metric.L2, VECTORS)
-    with pytest.raises(ValueError, match="beyond"):
+    with pytest.raises(ValueError, match="not all among"):
         exact_search(Metric.L2, rows, QUERY, 3, start=0, stop=N + 1)
-    with pytest.raises(ValueError, match="beyond"):
+    with pytest.raises(ValueError, match="not all among"):
         exact_search_list(Metric.L2, rows, QUERY, 3, np.array([N], np.uint32))
     with pytest.raises(ValueError, match="words"):
         exact_search(Metric.L2, rows, QUERY, 3, start=0, stop=N, allowed=np.zeros(10, np.uint64))
+    with pytest.raises(ValueError, match="words"):
+        exact_search(Metric.L2, rows, QUERY, 3, start=0, stop=N, allowed=np.zeros(N, np.int64))
+    with pytest.raises(ValueError, match="not all among"):
+        exact_search(Metric.L2, rows, QUERY, 3, start=-1, stop=N)
+    cosine = rows_of(Metric.COSINE, VECTORS)
+    with pytest.raises(ValueError, match="not all among"):
+        exact_search(Metric.COSINE, cosine._replace(inv_norms=cosine.inv_norms[:-1]), QUERY, 3, start=0, stop=N)
+    with pytest.raises(ValueError, match="shape"):
+        exact_search(Metric.L2, rows, QUERY[:1], 3, start=0, stop=N)
     with pytest.raises(ValueError, match="shape"):
         exact_search(Metric.L2, rows, QUERY[:-1], 3, start=0, stop=N)
