@@ -34,8 +34,8 @@ def parse_key(key: str) -> Path:
         )
     steps: list[str | None] = []
     at, more = 0, True
-    while more:
-        step = _STEP.match(key, at)
+    while more or at < len(key):
+        step = _STEP.match(key, at) if more else None
         if step is None:
             raise InvalidFilter(
                 f"key {key[:80]!r} cannot be read at character {at}: write country.name, tags[], or "
@@ -47,8 +47,6 @@ def parse_key(key: str) -> Path:
         steps.append(step["quoted"] if plain is None else plain)
         steps.extend([None] * (len(step["arrays"]) // 2))
         at, more = step.end(), bool(step["dot"])
-    if at != len(key):
-        raise InvalidFilter(f"key {key[:80]!r} cannot be read at character {at}", field="key", value=key)
     return tuple(steps)
 
 

@@ -168,7 +168,9 @@ class Values:
         low, high = found if single else -(-found // p.sealed.most), min(found, p.sealed.stop)
         if n < p.sealed.stop:
             hidden = p.sealed.stop - n  # sorted slots that this reader does not know
-            return max(0, low - hidden), found * n // p.sealed.stop, min(high, n)
+            about = (low + high) // 2 * n // p.sealed.stop
+            low, high = max(0, low - hidden), min(high, n)
+            return low, min(max(about, low), high), high
         begin = p.sealed.stop & ~63
         later = _scanned(p, question, begin, n)
         if later.size:

@@ -1,0 +1,133 @@
+"""Large columns: every way of answering against numpy, and the choice between them."""
+
+import numpy as np
+import pytest
+from tests.support.filter_oracle import bits_to_list
+
+from vicinal.filter import sealed as sealed_module
+from vicinal.filter.membership import Between, NoneOf, OneOf
+from vicinal.filter.values import Values
+
+N = 5_000
+RANDOM = np.random.default_rng(3)
+COLUMNS = {
+    "few integers": RANDOM.integers(0, 9, N).astype(np.int64),
+    "many integers": RANDOM.integers(-(10**12), 10**12, N),
+    "skewed": np.where(RANDOM.random(N) < 0.9, 5, RANDOM.integers(0, 2_000, N)).astype(np.int64),
+    "one value": np.full(N, 7, np.int64),
+    "floats": RANDOM.normal(size=N),
+}
+
+
+def _ladder(values):
+    return ("f8",) if values.dtype.kind == "f" else ("i1", "i2", "i4", "i8")
+
+
+def _questions(values):
+    low, middle, high = np.quantile(values, [0.0, 0.5, 1.0]).tolist()
+    some = [v.item() for v in values[:4]]
+    yield Between(low, high)
+    yield Between(middle, high)
+    yield Between(low, middle)
+    yield Between(np.quantile(values, 0.2), np.quantile(values, 0.21))
+    yield Between(some[0], some[0])
+    yield Between(high + 1, high + 2)
+    yield Between(high, low) if high > low else Between(high + 1, low)
+    yield OneOf(np.unique(values[:1]))
+    yield OneOf(np.unique(values[:4]))
+    yield OneOf(np.unique(values[:40]))
+    yield OneOf(values[:0])
+    yield NoneOf(np.unique(values[:4]))
+
+
+def _truth(question, values):
+    if isinstance(question, Between):
+        return (values >= question.low) & (values <= question.high)
+    listed = np.isin(values, question.listed)
+    return ~listed if isinstance(question, NoneOf) else listed
+
+
+@pytest.fixture(params=["as estimated", "runs", "buckets"])
+def way(request, monkeypatch):
+    if request.param == "runs":
+        monkeypatch.setattr(sealed_module, "_BUCKET_NS", 1e9)
+    elif request.param == "buckets":
+        monkeypatch.setattr(sealed_module, "_COPY_NS", 1e9)
+        monkeypatch.setattr(sealed_module, "_SET_NS", 1e9)
+    if request.param != "as estimated":
+        monkeypatch.setattr("vicinal.filter.values._SCAN_NS", 1e12)
+    return request.param
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("holes", [False, True])
+@pytest.mark.parametrize("sealed_at", [N, 4_000, 3_968])
+def test_single_values(name, holes, sealed_at, way):
+    values = COLUMNS[name]
+    has = RANDOM.random(N) < 0.8 if holes else np.ones(N, bool)
+    slots = np.flatnonzero(has).astype(np.uint32)
+    column = Values(*_ladder(values))
+    before = slots < sealed_at
+    column.append(slots[before], values[has][before])
+    column.seal()
+    if not before.all():
+        column.append(slots[~before], values[has][~before])
+    for question in _questions(values):
+        truth = _truth(question, values) & has
+        for stop in (N, 4_001, 640, 1):
+            assert bits_to_list(column.bits(question, 0, stop), stop) == truth[:stop].tolist()
+            low, about, high = column.count(question, stop)
+            assert low <= truth[:stop].sum() <= high
+            assert low <= about <= high
+            if stop == N:
+                assert low == high  # one value a slot: exact
+        assert bits_to_list(column.bits(question, 128, N), N - 128) == truth[128:].tolist()
+
+
+@pytest.mark.parametrize("sealed_at", [N, 4_000])
+def test_lists_of_values(sealed_at, way):
+    lengths = RANDOM.integers(0, 4, N)
+    slots = np.repeat(np.arange(N), lengths).astype(np.uint32)
+    values = RANDOM.integers(0, 12, slots.size)
+    column = Values("i1", "i2")
+    before = slots < sealed_at
+    column.append(slots[before], values[before])
+    column.seal()
+    if not before.all():
+        column.append(slots[~before], values[~before])
+    for question in _questions(values):
+        hit = _truth(question, values)
+        truth = np.zeros(N, bool)
+        truth[slots[hit]] = True
+        for stop in (N, 4_001, 640):
+            assert bits_to_list(column.bits(question, 0, stop), stop) == truth[:stop].tolist()
+            low, about, high = column.count(question, stop)
+            assert low <= truth[:stop].sum() <= high
+            assert low <= about <= high
+        if isinstance(question, Between) and question.low == question.high:
+            assert column.count(question, N) == (truth.sum(),) * 3  # repeats in a list count once
+
+
+def test_a_column_sorts_itself_as_it_grows(monkeypatch):
+    monkeypatch.setattr("vicinal.filter.values.SEAL_FROM", 100)
+    column = Values("i1", "i2")
+    stops = []
+    for begin in range(0, 2_000, 50):
+        column.append(np.arange(begin, begin + 50, dtype=np.uint32), np.arange(50))
+        stops.append(column.picture.sealed.stop if column.picture.sealed else 0)
+    assert stops[0] == 0
+    assert stops[-1] >= 1_300
+    assert len(set(stops)) < 12  # a growing share, or sorting would cost more than appending
+
+
+def test_frequent_values_are_copied_and_ranges_use_buckets():
+    values = np.concatenate((np.zeros(3_000, np.int64), RANDOM.integers(1, 2_000, 2_000)))
+    column = Values("i1", "i2")
+    column.append(np.arange(N, dtype=np.uint32), values)
+    column.seal()
+    sealed = column.picture.sealed
+    assert sealed is not None
+    assert [j - i for i, j in sealed.runs] == [3_000]
+    assert sealed.buckets.size == N
+    assert sealed.memory_bytes > 0
+    assert bits_to_list(sealed.run_bits[0], N) == (values == 0).tolist()
