@@ -26,6 +26,7 @@ __all__ = ["CodedIndex"]
 
 _CHUNK = 16_384  # rows encoded at a time
 _GROWTH = 1.25
+_FLOAT32, _UINT32, _STRIDES = np.dtype(np.float32), np.dtype(np.uint32), (4,)
 
 
 class CodedIndex:
@@ -44,9 +45,9 @@ class CodedIndex:
         self._frame = frame
         self._choice = choice
         self._arrays = arrays
-        self._search = choice.codec.search()
+        self._walk = choice.codec.search()
         self._free: list[Scratch] = []
-        self._vectors: tuple[Rows | None, int, int] = (None, 0, 0)
+        self._bound: tuple[Rows | None, int, int, int] = (None, 0, 0, 0)
         self._shape = (frame.dim,)
         self._shifts = tuple(EFFORT_BITS * part for part in range(4))
         self._packed: dict[tuple[int, int], tuple[int, int, int]] = {}
@@ -132,28 +133,29 @@ class CodedIndex:
         larger ef finds more of the true k and takes longer.
         """
         arrays = self._arrays
+        if query.shape != self._shape or query.dtype is not _FLOAT32 or query.strides != _STRIDES:
+            query = self._cast(query)
+        packed, pool, results = self._packed.get((k, ef)) or self._pack(k, ef)
+        bound, vectors, inv_norms, reach = self._bound
+        if rows is not bound:
+            vectors, inv_norms, reach = self._bind(rows)
         if limit is None:
             limit = self.n
-        if query.shape != self._shape or query.dtype != np.float32 or not query.flags.c_contiguous:
-            query = self._cast(query)
-        effort = self._packed.get((k, ef)) or self._pack(k, ef)
-        if rows is not self._vectors[0]:
-            self._bind(rows)
-        bound, vectors, inv_norms = self._vectors
-        assert bound is not None
-        if not 0 <= limit <= min(arrays.capacity, bound.vectors.shape[0]):
-            raise InvalidArgument(f"limit is at most {self.n}", field="limit", value=limit, limit=self.n)
-        words = 0
-        if allowed is not None:
-            allowed = np.ascontiguousarray(allowed, np.uint64)
-            if allowed.shape[0] * 64 < limit:
-                raise InvalidArgument("allowed has a bit for every slot below limit", field="allowed", limit=limit)
-            words = address(allowed)
-        scratch = self._borrow(arrays, effort)
-        found = self._search(query, arrays.at, scratch.at, vectors, inv_norms, words, limit, -1, k, effort[0])
-        answer = scratch.slots[:found].copy(), scratch.distances[:found].copy()
+        if not 0 <= limit <= reach:
+            raise InvalidArgument(f"rows hold {reach} vectors", field="limit", value=limit, limit=reach)
+        words = 0 if allowed is None else self._words(allowed, limit)
+        try:
+            scratch = self._free.pop()  # atomic: two threads never get the same
+        except IndexError:
+            scratch = self._scratch(arrays, pool, results)
+        if scratch.room < arrays.capacity or scratch.pool < pool or scratch.results < results:
+            scratch = self._scratch(arrays, pool, results)
+        slots, distances = np.empty(k, _UINT32), np.empty(k, _FLOAT32)
+        found = self._walk(query, arrays.at, scratch.at, vectors, inv_norms, words, limit, -1, packed, slots, distances)
         self._free.append(scratch)
-        return answer
+        if found < k:
+            return slots[:found], distances[:found]
+        return slots, distances
 
     def _cast(self, query: NDArray[Any]) -> NDArray[np.float32]:
         """Give the query as the kernels read it, or refuse it."""
@@ -175,31 +177,31 @@ class CodedIndex:
         self._packed[k, ef] = packed, effort.pool, results
         return self._packed[k, ef]
 
-    def _bind(self, rows: Rows) -> None:
-        """Remember the addresses of the stored floats while the same Rows come in."""
+    def _bind(self, rows: Rows) -> tuple[int, int, int]:
+        """Remember the addresses of the stored floats while the same Rows come in; they are kept alive meanwhile."""
         _check_rows(rows, 0, self.metric)
         vectors, inv_norms = rows
-        self._vectors = rows, address(vectors), address(inv_norms)
+        if vectors.shape[1] != self.dim:
+            raise InvalidVector(f"rows have {self.dim} dimensions", field="rows", value=vectors.shape, limit=self.dim)
+        self._bound = rows, address(vectors), address(inv_norms), len(vectors)
+        return self._bound[1:]
 
-    def _borrow(self, arrays: CodedArrays, effort: tuple[int, int, int]) -> Scratch:
-        """Take scratch memory that is large enough; list.pop is atomic, so threads never share one."""
-        _, pool, results = effort
-        try:
-            scratch = self._free.pop()
-            if scratch.room >= arrays.capacity and scratch.pool >= pool and scratch.results >= results:
-                return scratch
-            pool, results = max(pool, scratch.pool), max(results, scratch.results)
-        except IndexError:
-            pass
-        frame, codec = self._frame, self._choice.codec
-        return Scratch(
-            frame.padded,
-            codec.query.projected,
-            len(self._choice.cells.norms),
-            pool=pool,
-            results=results,
-            slots=arrays.capacity,
-        )
+    def _words(self, allowed: Bits, limit: int) -> int:
+        """Give the address of the bits, which the caller's reference keeps alive."""
+        if allowed.dtype != np.uint64 or not allowed.flags.c_contiguous or len(allowed) * 64 < limit:
+            raise InvalidArgument(
+                f"allowed is a C-contiguous uint64 array with a bit for each of {limit} slots",
+                field="allowed",
+                value=allowed.shape,
+                limit=limit,
+            )
+        return address(allowed)
+
+    def _scratch(self, arrays: CodedArrays, pool: int, results: int) -> Scratch:
+        """Give fresh scratch memory of at least this size."""
+        projected = self._choice.codec.query.projected
+        cells = len(self._choice.cells.norms)
+        return Scratch(self._frame.padded, projected, cells, pool=pool, results=results, slots=arrays.capacity)
 
     @property
     def memory_bytes(self) -> int:

@@ -42,8 +42,6 @@ class Scratch:
             "listed": aligned((listed,), np.uint32),
             "chosen": aligned((results,), np.uint32),
             "seen": aligned((words,), np.int64),
-            "slots": aligned((results,), np.uint32),
-            "distances": aligned((results,), np.float32),
             "hops": aligned((2,), np.int64),
         }
         self._arrays = arrays
@@ -53,6 +51,4 @@ class Scratch:
         fields = Work(**places, pool_room=pool, results_room=results, listed_room=listed, seen_words=words)
         self.table = np.array(fields, np.int64)
         self.at = address(self.table)
-        self.slots: NDArray[np.uint32] = arrays["slots"]  # type: ignore[assignment]
-        self.distances: NDArray[np.float32] = arrays["distances"]  # type: ignore[assignment]
         self.hops: NDArray[np.int64] = arrays["hops"]  # type: ignore[assignment]

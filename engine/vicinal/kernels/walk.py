@@ -4,9 +4,9 @@ Two sorted arrays of keys: the **pool** (estimates of nodes that are not expande
 **results** (distances of expanded ones). The walk stops when the best estimate exceeds the stop-th result.
 
 The next node is chosen *one step ahead*, before the current one is worked on, so its row travels from memory during
-the arithmetic; with `late` the code lines asked for in one step are used in the next. Expanding a node reads its links
-and, with `exact_walk`, its bytes; each node is estimated once. After the walk the best unexpanded nodes are scored,
-and the first few are settled on the stored floats, or as integers where rows and query are whole numbers.
+the arithmetic; with `late` the code lines asked for in one step are used in the next. Expanding a node reads its
+links and, with `exact_walk`, its bytes; each node is estimated once. After the walk the best unexpanded nodes are
+scored, and the first few are settled on the stored floats, or as integers where rows and query are whole numbers.
 
 After SymphonyQG (Gou et al. 2025). Departures: one code per node instead of one per edge (a quarter of the memory; an
 update touches one row), about its cell's centre; two arrays instead of one, so exact distances re-sort what was
@@ -42,7 +42,7 @@ from vicinal.kernels.walk_fields import EFFORT_BITS, VECTOR_AT, Effort, IndexFie
 from vicinal.kernels.walk_ir import LINE, read_fields
 from vicinal.kernels.walk_links import clear_seen, mark_seen, unseen_links
 from vicinal.kernels.walk_query import byte_query, enter, frame_query, nibble_query, sign_query
-from vicinal.kernels.walk_rows import answer, row_query, row_score, settle
+from vicinal.kernels.walk_rows import answer, fetch_floats, row_query, row_score, settle
 
 __all__ = ["search_bytes", "search_nibbles", "search_signs"]
 
@@ -182,14 +182,17 @@ def _merge_estimates(work, effort, sieve, head, results_room):
 
 
 @njit
-def _search(code, framed, index, work, query, vectors, inv_norms, sieve, k, effort, entry):
+def _search(code, framed, index, work, query, vectors, inv_norms, sieve, slots, distances, effort, entry):
     """Walk, re-score, settle; give how many of k were found."""
+    k = slots.shape[0]
     rows = row_query(framed, index, work)
     results_room = (max(effort.stop, effort.settle, k) + 7) & -8
     pool_clear(work.pool, effort.pool >> 3)
     pool_clear(work.results, results_room >> 3)
     head, hops, listed = _walk(code, rows, index, work, effort, sieve, entry, results_room)
     if index.exact_walk != 0:
+        if not (index.whole != 0 and framed.whole):
+            fetch_floats(index, work, vectors, effort.settle)
         _rescore_rows(rows, index, work, effort, sieve, head, results_room)
     else:
         _merge_estimates(work, effort, sieve, head, results_room)
@@ -197,7 +200,7 @@ def _search(code, framed, index, work, query, vectors, inv_norms, sieve, k, effo
     settle(index, work, framed, query, vectors, inv_norms, k, max(effort.settle, k))
     set_i64(work.hops, hops)
     set_i64(work.hops + 8, listed)
-    return answer(work, k)
+    return answer(work, slots, distances)
 
 
 @njit
@@ -222,11 +225,12 @@ def _enter(framed, index, work):
 
 
 @njit
-def search_signs(query, index_at, work_at, vectors, inv_norms, allowed, limit, hidden, k, effort):
+def search_signs(query, index_at, work_at, vectors, inv_norms, allowed, limit, hidden, effort, slots, distances):
     """Find the k nearest slots of a float32 query (dim,) in an index of sign lines; give how many were found.
 
     index_at, work_at: addresses of IndexFields and Work. vectors, inv_norms: addresses of the stored floats. allowed:
-    address of bits or 0. effort: a packed Effort. The answer is in work.slots and work.distances.
+    address of bits or 0. hidden: a slot to leave out as if it were not in the graph, or -1. effort: a packed Effort.
+    The answer goes to slots and distances, uint32 and float32 arrays of length k.
     """
     index, work = read_fields(IndexFields, index_at), read_fields(Work, work_at)
     at = query.ctypes.data
@@ -234,11 +238,11 @@ def search_signs(query, index_at, work_at, vectors, inv_norms, allowed, limit, h
     entry = _enter(framed, index, work)
     code = sign_query(framed, index, work)
     sieve = Sieve(limit, allowed, hidden)
-    return _search(code, framed, index, work, at, vectors, inv_norms, sieve, k, _unpack(effort), entry)
+    return _search(code, framed, index, work, at, vectors, inv_norms, sieve, slots, distances, _unpack(effort), entry)
 
 
 @njit
-def search_nibbles(query, index_at, work_at, vectors, inv_norms, allowed, limit, hidden, k, effort):
+def search_nibbles(query, index_at, work_at, vectors, inv_norms, allowed, limit, hidden, effort, slots, distances):
     """Do as `search_signs` in an index of 4-bit lines."""
     index, work = read_fields(IndexFields, index_at), read_fields(Work, work_at)
     at = query.ctypes.data
@@ -246,11 +250,11 @@ def search_nibbles(query, index_at, work_at, vectors, inv_norms, allowed, limit,
     entry = _enter(framed, index, work)
     code = nibble_query(framed, index, work)
     sieve = Sieve(limit, allowed, hidden)
-    return _search(code, framed, index, work, at, vectors, inv_norms, sieve, k, _unpack(effort), entry)
+    return _search(code, framed, index, work, at, vectors, inv_norms, sieve, slots, distances, _unpack(effort), entry)
 
 
 @njit
-def search_bytes(query, index_at, work_at, vectors, inv_norms, allowed, limit, hidden, k, effort):
+def search_bytes(query, index_at, work_at, vectors, inv_norms, allowed, limit, hidden, effort, slots, distances):
     """Do as `search_signs` in an index of 8-bit lines."""
     index, work = read_fields(IndexFields, index_at), read_fields(Work, work_at)
     at = query.ctypes.data
@@ -258,4 +262,4 @@ def search_bytes(query, index_at, work_at, vectors, inv_norms, allowed, limit, h
     entry = _enter(framed, index, work)
     code = byte_query(framed, index, work)
     sieve = Sieve(limit, allowed, hidden)
-    return _search(code, framed, index, work, at, vectors, inv_norms, sieve, k, _unpack(effort), entry)
+    return _search(code, framed, index, work, at, vectors, inv_norms, sieve, slots, distances, _unpack(effort), entry)

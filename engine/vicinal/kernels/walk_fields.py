@@ -94,8 +94,6 @@ class Work(NamedTuple):
     chosen: int  # u32: slots about to be scored, room as for results
     seen: int  # bits
     seen_words: int
-    slots: int  # u32: the answer
-    distances: int  # float32
     hops: int  # int64: rows expanded and nodes estimated by the last call
 
 

@@ -28,7 +28,6 @@ from vicinal.kernels.simd import (
     make_key,
     prefetch_l2,
     reduce_add,
-    set_f32,
     set_u32,
     vec,
 )
@@ -36,7 +35,7 @@ from vicinal.kernels.vnni import dot_bytes
 from vicinal.kernels.walk_fields import HEAD_NORM, HEAD_SQUARE, HEAD_STEP, HEAD_SUM, VECTOR_AT, Number
 from vicinal.kernels.walk_ir import LINE, V16I, gathered
 
-__all__ = ["RowQuery", "answer", "row_query", "row_score", "settle"]
+__all__ = ["RowQuery", "answer", "fetch_floats", "row_query", "row_score", "settle"]
 
 
 class RowQuery(NamedTuple):
@@ -107,19 +106,19 @@ def _settle_floats(index, work, query, inverse, vectors, inv_norms, count, room)
 @njit
 def settle(index, work, framed, query, vectors, inv_norms, k, count):
     """Settle the first `count` results: the k nearest of them, in order, to work.settled."""
-    row = index.dim * 4
     whole = index.whole != 0 and framed.whole
-    found = 0
+    if not whole:
+        fetch_floats(index, work, vectors, count)
+    found, before = 0, INF_KEY
     for i in range(count):
         key = get_i64(work.results + i * 8)
         if key == INF_KEY:
             break
-        slot = key_slot(key)
-        set_u32(work.chosen + found * 4, slot)
+        if key == before:  # links that change while they are read may name a slot twice
+            continue
+        before = key
+        set_u32(work.chosen + found * 4, key_slot(key))
         found += 1
-        if not whole:
-            for at in range(0, row, LINE):
-                prefetch_l2(vectors + slot * row + at)
     room = (k + 7) // 8
     pool_clear(work.settled, room)
     if whole:
@@ -129,12 +128,26 @@ def settle(index, work, framed, query, vectors, inv_norms, k, count):
 
 
 @njit
-def answer(work, k):
-    """Write the settled to work.slots and work.distances; give how many there are."""
+def answer(work, slots, distances):
+    """Write the settled to uint32 and float32 arrays of k each; give how many there are."""
+    k = slots.shape[0]
     for i in range(k):
         key = get_i64(work.settled + i * 8)
         if key == INF_KEY:
             return i
-        set_u32(work.slots + i * 4, key_slot(key))
-        set_f32(work.distances + i * 4, key_distance(key))
+        slots[i] = key_slot(key)
+        distances[i] = key_distance(key)
     return k
+
+
+@njit
+def fetch_floats(index, work, vectors, count):
+    """Start fetching the stored floats of the first `count` results."""
+    row = index.dim * 4
+    for i in range(count):
+        key = get_i64(work.results + i * 8)
+        if key == INF_KEY:
+            break
+        vector = vectors + key_slot(key) * row
+        for at in range(0, row, LINE):
+            prefetch_l2(vector + at)
