@@ -9,6 +9,7 @@ import pytest
 
 from vicinal.kernels import maxsim, njit
 from vicinal.kernels.cpu import HAS_AVX2, HAS_VNNI
+from vicinal.kernels.maxsim_tile import make_code_tile
 
 BODIES = [
     pytest.param("vnni", marks=pytest.mark.skipif(not HAS_VNNI, reason="needs AVX-512 VNNI")),
@@ -19,7 +20,7 @@ BODIES = [
 
 def _caller(body: str, rows: int, vectors: int) -> Any:
     """A function that runs one tile."""
-    tile = maxsim.make_code_tile(body, rows, vectors)
+    tile = make_code_tile(body, rows, vectors)
 
     @njit(cache=False)
     def run(query: Any, bias: Any, tokens: Any, first: int, best: Any) -> None:
