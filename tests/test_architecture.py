@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import zipfile
@@ -28,9 +29,10 @@ def _module(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _rank(name: str) -> tuple[int, str]:
-    """Constants, then classes, then the rest: the order that the linter keeps too."""
-    return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
+def _rank(name: str) -> tuple[int, list[str | int]]:
+    """Constants, then classes, then the rest, numbers by value: the order that the linter keeps too."""
+    parts = [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    return (0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2), parts
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=_name)

@@ -66,7 +66,7 @@ def fields_of(schema: Schema, view: View) -> tuple[Mapping[str, Mapping[str, Any
         if not isinstance(field, DenseView):
             used += int(field.tokens.ends[view.n - 1]) * field.tokens.tokens.strides[0] if view.n else 0
         if field.graph is not None:
-            used += field.graph.arrays.nbytes
+            used += field.graph.nbytes
         total += used
         state = {"indexed": field.indexed, "tail": view.n - field.indexed, "memory_bytes": used}
         described[name] = {"kind": "dense" if isinstance(spec, Dense) else "multi", **asdict(spec), **state}

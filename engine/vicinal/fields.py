@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from vicinal.batch import DensePart, MultiPart
 from vicinal.casting import inverse_norms
-from vicinal.index.graph import GraphPicture
-from vicinal.index.hnsw import HnswIndex
+from vicinal.index.field_index import CHUNK_ROWS, FieldIndex
 from vicinal.multivector.fde import FixedDimensionalEncoder
 from vicinal.multivector.tokens import dequantise_tokens, quantise_tokens
 from vicinal.schema import Dense, Multi
@@ -79,7 +78,7 @@ class FieldStore(Protocol):
         """Picture of the first n slots."""
 
     def extend_index(self, n: int, cancel: Cancel) -> None:
-        """Take slots indexed..n into the graph, or fewer when cancelled."""
+        """Take some or all of the slots indexed..n into the graph."""
 
     def rewind(self, n: int) -> None:
         """Forget slots from n on, which no commit holds."""
@@ -100,36 +99,24 @@ class FieldStore(Protocol):
 class _Indexed:
     """The graph part that both kinds of field share."""
 
-    def __init__(self, metric: Metric, dim: int, params: HnswParams) -> None:
-        self._metric, self._dim, self._params = metric, dim, params
-        self._index: HnswIndex | None = None
+    def __init__(self, index: FieldIndex) -> None:
+        self._index = index
 
     @property
     def indexed(self) -> int:
-        return 0 if self._index is None else self._index.n
-
-    def _extend(self, rows: Rows, stop: int, cancel: Cancel) -> None:
-        if self._index is None:
-            self._index = HnswIndex(self._metric, self._dim, self._params)
-        self._index.extend(rows, stop, cancel)
-
-    def _picture(self) -> GraphPicture | None:
-        return None if self._index is None else self._index.picture()
+        """Slots below this are in the graph."""
+        return self._index.n
 
     def snapshot(self) -> bytes:
-        """The graph as bytes; empty when there is none."""
-        return b"" if self._index is None else bytes(self._index.encode())
-
-    def restore(self, buffer: memoryview | bytes, n: int) -> None:
-        """Take a graph snapshot over at most n slots; CorruptData when it does not fit."""
-        self._index = HnswIndex.decode(buffer, self._metric, self._dim, self._params, n)
+        """The graph as bytes."""
+        return self._index.encode()
 
 
 class DenseField(_Indexed):
     """float32 vectors by slot in one row file; 1/|x| derived under cosine."""
 
     def __init__(self, name: str, spec: Dense, vectors: RowFile) -> None:
-        super().__init__(spec.metric, spec.dim, spec.params)
+        super().__init__(FieldIndex(spec.metric, spec.dim, spec.params))
         self.name, self.spec = name, spec
         self.files: Mapping[str, RowFile] = {vector_file(name): vectors}
         self._vectors = vectors
@@ -155,7 +142,7 @@ class DenseField(_Indexed):
 
     def view(self, n: int) -> DenseView:
         """Picture of the first n slots."""
-        graph = self._picture()  # before the rows: what it links to must lie inside their map
+        graph = self._index.searcher()  # before the rows: what it links to must lie inside their map
         return DenseView(self._rows(), graph, graph.n if graph else 0, self._presence.bits(n))
 
     def rewind(self, n: int) -> None:
@@ -164,7 +151,11 @@ class DenseField(_Indexed):
 
     def extend_index(self, n: int, cancel: Cancel) -> None:
         """Take slots up to n into the graph."""
-        self._extend(self._rows(), n, cancel)
+        self._index.extend(self._rows(), n, cancel)
+
+    def restore(self, buffer: memoryview | bytes, n: int) -> None:
+        """Take a graph snapshot."""
+        self._index.decode(buffer, self._rows(), n)
 
     def tail_bytes(self, n: int) -> int:
         """Float bytes scanned per query."""
@@ -188,7 +179,7 @@ class MultiField(_Indexed):
     """Token matrices, ragged by slot, and one proxy vector per slot for the graph."""
 
     def __init__(self, name: str, spec: Multi, tokens: RowFile, ends: RowFile) -> None:
-        super().__init__(Metric.DOT, spec.proxy_dim, HnswParams())
+        super().__init__(FieldIndex(Metric.DOT, spec.proxy_dim, HnswParams(), coded_from=None))
         self.name, self.spec = name, spec
         self.files: Mapping[str, RowFile] = {token_file(name): tokens, ends_file(name): ends}
         self._tokens, self._ends_file = tokens, ends
@@ -235,7 +226,7 @@ class MultiField(_Indexed):
 
     def view(self, n: int) -> MultiView:
         """Picture of the first n slots."""
-        graph = self._picture()  # before the proxies: what it links to must lie inside the array
+        graph = self._index.searcher()  # before the proxies: what it links to must lie inside the array
         proxies = Rows(self._proxies, _NO_NORMS)
         present = self._presence.bits(n)
         tokens = self._token_rows()
@@ -250,9 +241,10 @@ class MultiField(_Indexed):
     def extend_index(self, n: int, cancel: Cancel) -> None:
         """Encode proxies of the slots up to n and take them into the graph."""
         first = self.indexed
+        n = min(n, first + CHUNK_ROWS)
         self._proxies = growable(self._proxies, n)
         self._encode(first, n)
-        self._extend(Rows(self._proxies, _NO_NORMS), n, cancel)
+        self._index.extend(Rows(self._proxies, _NO_NORMS), n, cancel)
 
     def _encode(self, first: int, stop: int) -> None:
         rows = self._token_rows()
@@ -280,7 +272,7 @@ class MultiField(_Indexed):
 
     def restore(self, buffer: memoryview | bytes, n: int) -> None:
         """Take a graph snapshot; proxies are encoded anew, they cost less than reading them."""
-        super().restore(buffer, n)
+        self._index.decode(buffer, Rows(self._proxies, _NO_NORMS), n)
         self._proxies = growable(self._proxies, self.indexed)
         self._encode(0, self.indexed)
 

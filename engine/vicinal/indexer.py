@@ -17,7 +17,6 @@ from vicinal.writer import Writer
 
 __all__ = ["Indexer"]
 
-CHUNK_ROWS: Final = 1024  # a View is published after so many rows, so the tail shrinks steadily
 SNAPSHOT_ROWS: Final = 20_000
 SNAPSHOT_SHARE: Final = 0.1
 
@@ -92,7 +91,7 @@ class Indexer:
             n = self._writer.view.n
             if field.indexed >= n or self._stop:
                 continue
-            field.extend_index(min(field.indexed + CHUNK_ROWS, n), lambda: self._stop)
+            field.extend_index(n, lambda: self._stop)
             self._writer.publish_index(name)
             worked = True
             if field.indexed - self._saved[name] >= max(SNAPSHOT_ROWS, int(field.indexed * SNAPSHOT_SHARE)):

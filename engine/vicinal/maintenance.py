@@ -88,7 +88,7 @@ def open_collection(files: Files, directory: Path, *, read_only: bool = False) -
 
 def _open_rows(files: Files, directory: Path, name: str, width: int, catalog: Catalog, *, read_only: bool) -> RowFile:
     last, crcs = catalog.last, catalog.crcs(name)
-    return RowFile.open(
+    opened = RowFile.open(
         files,
         directory / name,
         width,
@@ -97,6 +97,8 @@ def _open_rows(files: Files, directory: Path, name: str, width: int, catalog: Ca
         crcs=crcs,
         between=(last.since.get(name, 0), last.seq),
     )
+    opened.verify(crcs)  # a flipped bit would be a wrong answer: nothing else reads every row with its checksum
+    return opened
 
 
 def _load_snapshots(

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from vicinal import limits
 from vicinal.index.exact import exact_search, exact_search_list
-from vicinal.index.graph import GraphPicture
-from vicinal.index.hnsw import search_graph
+from vicinal.index.field_index import Searcher
 from vicinal.types import Bits, Metric, Rows
 from vicinal.view import count_bits, slots_from_bits
 
@@ -42,7 +41,7 @@ class Target:
 
     metric: Metric
     rows: Rows
-    graph: GraphPicture | None
+    graph: Searcher | None
     indexed: int
     n: int
     allowed: Bits | None  # None: all n may be returned
@@ -126,9 +125,7 @@ def _exact(target: Target, query: NDArray[np.float32], k: int, kind: str) -> Fou
 def _sweep(target: Target, query: NDArray[np.float32], k: int, plan: Plan) -> Found:
     assert target.graph is not None, "a sweep is planned only where a graph is"
     stop = min(target.indexed, target.n)
-    slots, distances = search_graph(
-        target.graph, target.metric, target.rows, query, k, plan.ef, limit=stop, allowed=target.allowed
-    )
+    slots, distances = target.graph.search(query, k, plan.ef, rows=target.rows, limit=stop, allowed=target.allowed)
     if stop < target.n:
         tail = exact_search(target.metric, target.rows, query, k, start=stop, stop=target.n, allowed=target.allowed)
         slots, distances = merge((slots, distances), tail, k)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vicinal.types import Bits, PointId, Rows, TokenRows
 
 if TYPE_CHECKING:
-    from vicinal.index.graph import GraphPicture
+    from vicinal.index.field_index import Searcher
     from vicinal.multivector.fde import FixedDimensionalEncoder
 
 __all__ = [
@@ -82,7 +82,7 @@ class DenseView:
     """A dense field: its rows, and the graph over slots below `indexed`."""
 
     rows: Rows
-    graph: GraphPicture | None
+    graph: Searcher | None
     indexed: int
     present: Bits | None  # None: every point has this vector
 
@@ -94,7 +94,7 @@ class MultiView:
     tokens: TokenRows
     encoder: FixedDimensionalEncoder
     proxies: Rows
-    graph: GraphPicture | None
+    graph: Searcher | None
     indexed: int
     present: Bits | None
 

@@ -82,9 +82,9 @@ def _stored(directory: Path) -> dict[int, int]:
 
 def check_graph_of(collection: Any) -> None:
     """Graph invariants after recovery and rebuilding."""
-    picture = collection._view.fields[""].graph
-    if picture is not None:
-        check_graph(picture)
+    graph = collection._view.fields[""].graph
+    if graph is not None:
+        assert not check_graph(graph.picture).problems
 
 
 def _cycles(tmp_path: Path, cycles: int) -> None:
