@@ -278,13 +278,24 @@ def test_one_scratch_for_each_search_at_once():
 
 
 def test_marks_are_wiped_when_epochs_run_out():
-    vectors = clustered(300, 8, 22)
+    vectors = clustered(4000, 8, 22)
     index, rows = _built(Metric.L2, vectors)
-    first = search_graph(index.picture(), Metric.L2, rows, vectors[5], 10, 50, limit=300)
-    for _ in range(600):
-        again = search_graph(index.picture(), Metric.L2, rows, vectors[5], 10, 50, limit=300)
-        assert again[0].tolist() == first[0].tolist()
+    picture = index.picture()
+    for query in range(1000):  # each leaves marks elsewhere; the 256th must not take the first's for its own
+        slots, distances = search_graph(picture, Metric.L2, rows, vectors[query], 1, 16, limit=4000)
+        assert (slots.tolist(), distances.tolist()) == ([query], [0]), query
     assert all(1 <= s.epoch <= 255 for s in scratch._free)
+
+
+def test_slots_beyond_the_readers_rows_are_not_looked_at():
+    vectors = clustered(3000, 16, 27)
+    index, rows = _built(Metric.L2, vectors)
+    entry = index.picture().entry
+    few = Rows(vectors[: max(2000, entry + 1)], rows.inv_norms)
+    for query in vectors[-50:]:
+        slots, _ = search_graph(index.picture(), Metric.L2, few, query, 10, 60, limit=3000)
+        assert len(slots) == 10
+        assert (slots < len(few.vectors)).all()
 
 
 # --- building -------------------------------------------------------------------------------------
