@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vicinal.kernels.insert import LEVEL_MAX, draw_levels
+from vicinal.kernels.insert import EPOCH, LEVEL_MAX, STATE, draw_levels, next_epoch
 
 
 def _levels(n: int, M: int, seed: int = 42, start: int = 0) -> np.ndarray:
@@ -26,3 +26,13 @@ def test_a_level_depends_on_slot_and_seed_alone():
     whole = _levels(1000, 16)
     assert (whole[300:] == _levels(1000, 16, start=300)).all()
     assert (whole != _levels(1000, 16, seed=43)).any()
+
+
+def test_epochs_of_the_builder_never_repeat_without_a_wipe():
+    state, visited = np.zeros(STATE, np.int64), np.zeros(50, np.uint8)
+    for _ in range(600):
+        epoch = next_epoch(state.ctypes.data, visited.ctypes.data, 50)
+        assert 1 <= epoch <= 255
+        assert state[EPOCH] == epoch
+        assert (visited < epoch).all()
+        visited[7] = epoch
