@@ -1,6 +1,11 @@
 """Which code line suits the data: decided at build by how well estimates find the true neighbours of a sample.
 
-bytes up to 56 dimensions; else nibbles of up to 112 principal components, or signs of up to 384 dimensions.
+    bytes     up to 56 dimensions: estimates are exact but for rounding, the walk reads links and lines only
+    nibbles   up to 112 principal components in 4 bits; links and lines only where estimates are near exact
+    signs     up to 384 dimensions (principal components beyond) in one bit, with rows beside them
+
+The measure is the share of the ten true neighbours among the 24 best estimates (`TOP`), which is about what a walk
+scores exactly in the end; both levels below lie between data sets on which each choice was measured to be the faster.
 """
 
 from __future__ import annotations
@@ -13,14 +18,18 @@ from numpy.typing import NDArray
 from vicinal.codecs.cells import Cells, fit_cells
 from vicinal.codecs.frame import Frame, fit_frame, sample_slots
 from vicinal.codecs.levels import BYTE_DIMS, ByteCodec, fit_nibbles
-from vicinal.codecs.lines import Codec
+from vicinal.codecs.lines import LINE, Codec, view_lines
 from vicinal.codecs.signs import fit_signs
 from vicinal.errors import InvalidArgument
 from vicinal.types import Metric, Rows
 
-__all__ = ["Choice", "choose"]
+__all__ = ["Choice", "choose", "found_by_estimates"]
 
-_SAMPLE_ROWS = 20_000
+CODECS = ("auto", "signs", "nibbles", "bytes")
+TOP = 24
+NEAR_EXACT = 0.995  # of nibbles: no row need be read on the way
+_SAMPLE_ROWS = 10_000
+_QUERIES = 100
 _MANY_ROWS = 20_000  # from here more cells pay
 
 
@@ -35,45 +44,87 @@ class Choice(NamedTuple):
     why: str
 
 
-def _entry_nodes(frame: Frame, cells: Cells, rows: Rows, slots: NDArray[np.int64]) -> NDArray[np.uint32]:
+class _Fitted(NamedTuple):
+    """What all kinds of code are fitted to."""
+
+    frame: Frame
+    cells: Cells
+    sample: NDArray[np.float32]
+    slots: NDArray[np.int64]
+
+
+def found_by_estimates(frame: Frame, cells: Cells, codec: Codec, sample: NDArray[np.float32]) -> float:
+    """Give the share of rows' ten nearest (of the sample, themselves left out) among their TOP best estimates."""
+    lines = view_lines(np.zeros((len(sample), LINE), np.uint8))
+    codec.encode(frame, cells, sample, lines, 0)
+    asked = np.linspace(0, len(sample) - 1, min(_QUERIES, len(sample))).astype(np.int64)
+    queries = sample[asked]
+    true = np.float32(-2) * queries @ sample.T
+    if frame.squared:
+        true += np.einsum("ij,ij->i", sample, sample)
+    estimated = codec.estimate(frame, cells, queries, lines)
+    k, top = min(10, len(sample) - 1), min(TOP, len(sample) - 1)
+    if k < 1:
+        return 1.0
+    found = 0
+    for at, slot in enumerate(asked):
+        true[at, slot] = estimated[at, slot] = np.inf
+        nearest = np.argpartition(true[at], k - 1)[:k]
+        found += np.isin(nearest, np.argpartition(estimated[at], top - 1)[:top]).sum()
+    return float(found) / (k * len(asked))
+
+
+def _entry_nodes(cells: Cells, sample: NDArray[np.float32], slots: NDArray[np.int64]) -> NDArray[np.uint32]:
     """Give the sampled slot nearest to each centre; unused places repeat the first."""
-    best = np.full(len(cells.centres), np.inf)
+    scores = np.einsum("ij,ij->i", sample, sample)[:, None] - np.float32(2) * sample @ cells.centres.T
     nodes = np.zeros(len(cells.norms), np.uint32)
-    for at in range(0, len(slots), 4096):
-        part = slots[at : at + 4096]
-        framed = frame.rows(rows, part)
-        squares = np.einsum("ij,ij->i", framed, framed)[:, None]
-        scores = squares - np.float32(2) * framed @ cells.centres.T
-        nearest = scores.argmin(0)
-        value = scores[nearest, np.arange(len(best))]
-        better = value < best
-        best[better] = value[better]
-        nodes[: len(best)][better] = part[nearest[better]]
-    nodes[len(best) :] = nodes[0]
+    nodes[: len(cells.centres)] = slots[scores.argmin(0)]
+    nodes[len(cells.centres) :] = nodes[0]
     return nodes
+
+
+def _fit(metric: Metric, rows: Rows, n: int, seed: int, *, exact: bool) -> _Fitted:
+    """Fit frame and cells; exact: whole numbers may stay as they are."""
+    frame = fit_frame(metric, rows, n, seed=seed, exact=exact)
+    slots = sample_slots(n, _SAMPLE_ROWS, seed)
+    sample = frame.rows(rows, slots)
+    return _Fitted(frame, fit_cells(sample, frame, 128 if n >= _MANY_ROWS else 64, seed), sample, slots)
+
+
+def _measured(fitted: _Fitted, seed: int) -> tuple[Codec, bool, str]:
+    """Choose between signs and nibbles by measurement; give the code, whether rows are needed, and why."""
+    frame, cells, sample, _ = fitted
+    nibbles = fit_nibbles(frame, sample, seed)
+    levels = found_by_estimates(frame, cells, nibbles, sample)
+    if levels >= NEAR_EXACT:
+        return nibbles, False, f"4-bit estimates find {levels:.3f} of the nearest, near enough to exact"
+    signs = fit_signs(frame, cells, sample, seed)
+    single = found_by_estimates(frame, cells, signs, sample)
+    said = f"of the nearest, 4-bit estimates find {levels:.3f}, 1-bit estimates {single:.3f}"
+    return (nibbles, True, said) if levels >= single else (signs, True, said)
 
 
 def choose(metric: Metric, rows: Rows, n: int, *, codec: str, seed: int) -> Choice:
     """Fit frame, cells and code to rows [0, n), n at least 1."""
-    if codec not in ("auto", "signs", "nibbles", "bytes"):
-        raise InvalidArgument("codec is auto, signs, nibbles or bytes", field="codec", value=codec)
     dim = rows.vectors.shape[1]
+    if codec not in CODECS:
+        raise InvalidArgument(f"codec is one of {', '.join(CODECS)}", field="codec", value=codec)
     if n < 1:
         raise InvalidArgument("an index is built from at least one row", field="n", value=n, limit=1)
-    wanted = codec
-    why = "asked for"
-    if codec == "auto":
-        wanted, why = ("bytes", f"{dim} dimensions fit a line in 8 bits") if dim <= BYTE_DIMS else ("signs", "")
-    if wanted == "bytes" and dim > BYTE_DIMS:
+    if codec == "bytes" and dim > BYTE_DIMS:
         raise InvalidArgument(f"codec bytes holds {BYTE_DIMS} dimensions", field="codec", value=dim, limit=BYTE_DIMS)
-    exact_walk = wanted == "signs"
-    frame = fit_frame(metric, rows, n, seed=seed, exact=exact_walk)
-    slots = sample_slots(n, _SAMPLE_ROWS, seed)
-    sample = frame.rows(rows, slots)
-    cells = fit_cells(sample, frame, 128 if n >= _MANY_ROWS else 64, seed)
-    nodes = _entry_nodes(frame, cells, rows, np.arange(n))
-    if wanted == "signs":
-        return Choice(frame, cells, nodes, fit_signs(frame, cells, sample, seed), exact_walk, why)
-    if wanted == "nibbles":
-        return Choice(frame, cells, nodes, fit_nibbles(frame, sample, seed), exact_walk, why)
-    return Choice(frame, cells, nodes, ByteCodec(), exact_walk, why)
+    kind = "bytes" if codec == "auto" and dim <= BYTE_DIMS else codec
+    fitted = _fit(metric, rows, n, seed, exact=kind in ("auto", "signs"))
+    code: Codec
+    if kind == "auto":
+        code, rows_too, why = _measured(fitted, seed)
+    elif kind == "signs":
+        code, rows_too, why = fit_signs(fitted.frame, fitted.cells, fitted.sample, seed), True, "asked for"
+    elif kind == "nibbles":
+        code = fit_nibbles(fitted.frame, fitted.sample, seed)
+        share = found_by_estimates(fitted.frame, fitted.cells, code, fitted.sample)
+        rows_too, why = share < NEAR_EXACT, f"asked for; its estimates find {share:.3f} of the nearest"
+    else:
+        code, rows_too, why = ByteCodec(), False, f"{dim} dimensions fit a line in 8 bits"
+    nodes = _entry_nodes(fitted.cells, fitted.sample, fitted.slots)
+    return Choice(fitted.frame, fitted.cells, nodes, code, rows_too, why)

@@ -18,7 +18,7 @@ __all__ = ["Frame", "fit_frame", "lines_of", "pack64", "sample_slots"]
 FloatMatrix = NDArray[np.float32]
 
 LINE = 64
-SAMPLE_ROWS = 20_000  # enough for a mean, a spread and a basis
+SAMPLE_ROWS = 10_000  # enough for a mean and a spread
 _CHECK_ROWS = 8_192
 
 

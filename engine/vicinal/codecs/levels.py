@@ -17,6 +17,7 @@ from vicinal.codecs.lines import Lines, QueryArrays
 __all__ = ["BYTE_DIMS", "NIBBLE_DIMS", "ByteCodec", "NibbleCodec", "fit_nibbles"]
 
 NIBBLE_DIMS, BYTE_DIMS = 112, 56
+_ADD, _MUL = 14, 15  # places of 4 bytes in a line
 _GROUP = 64  # places of one line of query bytes; 56 are levels, the rest lie over the factors
 
 
@@ -39,6 +40,18 @@ class NibbleCodec:
         if frame.squared:
             constant = np.einsum("ij,ij->i", centred, centred)
         encode_nibbles(centred @ self.basis, constant, lines.bytes, lines.floats, start)
+
+    def estimate(self, frame: Frame, cells: Cells, queries: NDArray[np.float32], lines: Lines) -> NDArray[np.float32]:
+        """Estimate distances (queries, lines) in plain arithmetic, up to a constant per query."""
+        del cells
+        dims = self.basis.shape[1]
+        half = (dims + 1) // 2
+        levels = np.concatenate([lines.bytes[:, :half] & 15, lines.bytes[:, : dims - half] >> 4], axis=1)
+        values = levels.astype(np.float32) * np.float32(2) - np.float32(15)
+        estimates: NDArray[np.float32] = ((queries - frame.centre[: frame.dim]) @ self.basis) @ values.T
+        estimates *= lines.floats[:, _MUL]
+        estimates += lines.floats[:, _ADD]
+        return estimates
 
     def search(self) -> Any:
         """Give the compiled walk over such lines."""
@@ -86,6 +99,15 @@ class ByteCodec:
 
         del cells
         encode_bytes(framed, frame.squared, lines.bytes, lines.floats, start)
+
+    def estimate(self, frame: Frame, cells: Cells, queries: NDArray[np.float32], lines: Lines) -> NDArray[np.float32]:
+        """Estimate distances (queries, lines) in plain arithmetic, up to a constant per query."""
+        del cells
+        values = lines.bytes[:, : frame.dim].astype(np.float32) - np.float32(128)
+        estimates: NDArray[np.float32] = queries @ values.T
+        estimates *= np.float32(-2) * lines.floats[:, _MUL]
+        estimates += lines.floats[:, _ADD]
+        return estimates
 
     def search(self) -> Any:
         """Give the compiled walk over such lines."""

@@ -59,6 +59,12 @@ class Codec(Protocol):
     def encode(self, frame: Frame, cells: Cells, framed: NDArray[np.float32], lines: Lines, start: int) -> None:
         """Write the lines of framed rows (n, dim) from line `start` on."""
 
+    def estimate(self, frame: Frame, cells: Cells, queries: NDArray[np.float32], lines: Lines) -> NDArray[np.float32]:
+        """Estimate distances (queries, lines) in plain arithmetic, up to a constant per query.
+
+        The queries are framed as rows are, and are not cut to bits as the kernels do.
+        """
+
     def search(self) -> Any:
         """Give the compiled walk over such lines; imports numba."""
 

@@ -21,7 +21,7 @@ from vicinal.codecs.lines import Lines, QueryArrays
 __all__ = ["SignCodec", "fit_signs"]
 
 SIGN_BITS = 384
-RUN = 128  # the rotation works on multiples of it
+_CELL, _ADD, _MUL = 12, 14, 15  # places of 4 bytes in a line
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,18 @@ class SignCodec:
         constant = score + (np.einsum("ij,ij->i", framed, framed) if frame.squared else cells.squares[cell])
         rotated = _rotated(frame, framed, self.basis, self.query)
         encode_signs(rotated, self.centres, cell, constant, lines.words, lines.floats, lines.numbers, start)
+
+    def estimate(self, frame: Frame, cells: Cells, queries: NDArray[np.float32], lines: Lines) -> NDArray[np.float32]:
+        """Estimate distances (queries, lines) in plain arithmetic, up to a constant per query."""
+        bits = np.unpackbits(lines.bytes, axis=1, bitorder="little", count=self.query.projected)
+        signs = bits.astype(np.float32) * np.float32(2) - np.float32(1)
+        offsets = np.float32(-2) * queries @ cells.centres.T
+        if frame.squared:
+            offsets += cells.squares
+        estimates: NDArray[np.float32] = _rotated(frame, queries, self.basis, self.query) @ signs.T
+        estimates *= lines.floats[:, _MUL]
+        estimates += lines.floats[:, _ADD] + offsets[:, lines.numbers[:, _CELL]]
+        return estimates
 
     def search(self) -> Any:
         """Give the compiled walk over such lines."""

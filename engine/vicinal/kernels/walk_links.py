@@ -10,6 +10,7 @@ from numba.extending import intrinsic
 from vicinal.kernels import njit
 from vicinal.kernels.bitset import has_bit
 from vicinal.kernels.cpu import HAS_AVX512
+from vicinal.kernels.heap import pool_fill
 from vicinal.kernels.simd import (
     SENTINEL,
     at,
@@ -89,10 +90,9 @@ def mark_seen(seen, slot):
 
 @njit
 def clear_seen(seen, words, slots, count):
-    """Clear the bits of `count` listed slots, or everything where that is less work."""
+    """Clear the bits of `count` listed slots, or all words (a multiple of 8) where that is less work."""
     if words < 16 * count:
-        for i in range(words):
-            set_i64(seen + i * 8, 0)
+        pool_fill(seen, words >> 3, 0)
     else:
         for i in range(count):
             set_i64(seen + (get_u32(slots + i * 4) >> 6) * 8, 0)
