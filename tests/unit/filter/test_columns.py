@@ -52,6 +52,17 @@ def test_integers_keep_all_64_bits():
     assert _slots(columns, "a <= 1e300") == list(range(7))
 
 
+def test_bounds_between_two_floats_are_exact():
+    columns = _of({"a": 2.0**53}, {"a": 2.0**53 + 4}, {"a": -(2.0**53)}, {"a": 2.0**64})
+    assert _slots(columns, f"a >= {(1 << 53) + 1}") == [1, 3]
+    assert _slots(columns, f"a > {1 << 53}") == [1, 3]
+    assert _slots(columns, f"a <= {(1 << 53) + 3}") == [0, 2]
+    assert _slots(columns, f"a < {(1 << 53) + 3}") == [0, 2]
+    assert _slots(columns, f"a < {-(1 << 53)}") == []
+    assert _slots(columns, f"a > {(1 << 64) - 1}") == [3]
+    assert _slots(columns, f"a = {(1 << 53) + 1}") == []
+
+
 def test_numbers_compare_by_value_and_booleans_are_none():
     columns = _of({"a": 1}, {"a": 1.0}, {"a": True}, {"a": "1"}, {"a": 1.5}, {"a": False}, {"a": -0.0})
     assert _slots(columns, "a = 1") == [0, 1]

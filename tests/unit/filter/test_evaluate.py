@@ -18,6 +18,8 @@ ROWS = [
     {"color": ["red", "blue"], "parts": {}, "tags": [{"a": 1}], "c": [{"n": []}, {"n": ["y"]}]},
 ]
 
+NESTED = [{"t": [["a"]]}, {"t": [[]]}, {"t": [{}]}, {"t": []}, {"t": [None]}, {"t": ["a"]}, {"t": {}}, {"t": [True]}]
+
 CASES = [
     ({"key": "color", "match": {"value": "red"}}, [0, 5]),
     ({"key": "color", "match": {"value": True}}, [3]),
@@ -83,6 +85,21 @@ def test_operators(condition, slots, sealed):
     assert tree is not None
     bits = evaluate(tree, columns, _slots_of, columns.n)
     assert [i for i, hit in enumerate(bits_to_list(bits, columns.n)) if hit] == slots
+
+
+def test_except_takes_arrays_in_arrays_and_objects_for_values():
+    columns = Columns()
+    columns.extend([orjson.dumps(row) for row in NESTED])
+
+    def found(condition):
+        tree = parse_filter({"must": condition})
+        assert tree is not None
+        return np.flatnonzero(bits_to_list(evaluate(tree, columns, _slots_of, columns.n), columns.n)).tolist()
+
+    assert found({"key": "t", "match": {"except": ["a"]}}) == [0, 1, 2, 6, 7]
+    assert found({"key": "t", "match": {"except": [True]}}) == [0, 1, 2, 5, 6]
+    assert found({"key": "t[]", "match": {"except": ["x"]}}) == [0, 2, 5, 7]
+    assert found({"is_empty": {"key": "t"}}) == [3]
 
 
 def test_an_answer_is_the_callers_own():

@@ -65,6 +65,10 @@ def test_min_should_becomes_the_simplest_kind():
     assert canonical(Filter(must_not=Filter(min_should=MinShould((a, b, c), 2)))) == canonical(
         Filter(min_should=MinShould([Filter(must_not=x) for x in (a, b, c)], 2))
     )
+    four = (a, b, c, IsNull("d"))
+    assert canonical(Filter(must_not=Filter(min_should=MinShould(four, 3)))) == canonical(
+        Filter(min_should=MinShould([Filter(must_not=x) for x in four], 2))
+    )
 
 
 def test_tighter_bound_stays():
