@@ -1,0 +1,1 @@
+"""What `vicinal.Index` and `vicinal.BFIndex` are made of: points in memory, filters over labels, one file to save."""

@@ -1,0 +1,96 @@
+"""Arguments of an `Index` as checked arrays, and its errors.
+
+Errors are ours and hnswlib's at once: code that caught hnswlib's RuntimeError goes on working.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.casting import as_matrix, check_finite, inverse_norms
+from vicinal.errors import InvalidArgument, InvalidVector, NotFound
+from vicinal.types import Metric
+
+__all__ = ["SPACES", "LabelNotFound", "Refused", "RefusedVector", "as_labels", "as_rows", "as_vectors", "metric_of"]
+
+SPACES = {"l2": Metric.L2, "ip": Metric.DOT, "cosine": Metric.COSINE}
+_LABEL_END = float(1 << 64)
+
+
+class Refused(InvalidArgument, RuntimeError):
+    """An argument or a call that an index refuses; hnswlib raises RuntimeError there."""
+
+
+class RefusedVector(InvalidVector, RuntimeError):
+    """Vectors of a wrong shape; hnswlib raises RuntimeError there."""
+
+
+class LabelNotFound(NotFound, RuntimeError):
+    """No point has this label, or it is marked as deleted; hnswlib raises RuntimeError there."""
+
+
+def metric_of(space: str) -> Metric:
+    """The metric of a space's name; Refused unless it is l2, ip or cosine."""
+    metric = SPACES.get(space)
+    if metric is None:
+        raise Refused("Space name must be one of l2, ip, or cosine.", field="space", value=space, limit=list(SPACES))
+    return metric
+
+
+def as_rows(data: Any, dim: int, name: str = "data") -> NDArray[np.float32]:
+    """Rows (n, dim) float32 of one vector (dim,) or a matrix; RefusedVector for another shape."""
+    array = data if isinstance(data, np.ndarray) else np.asarray(data)
+    if array.ndim == 1 and len(array):
+        array = array[None]
+    if array.ndim != 2 or array.shape[1] != dim:
+        raise RefusedVector(
+            f"{name} must have shape ({dim},) or (n, {dim}), not {np.shape(data)}: wrong dimensionality of the vectors",
+            field=name,
+            value=np.shape(data),
+            limit=dim,
+        )
+    return as_matrix(array, dim, name)
+
+
+def as_vectors(data: Any, dim: int, metric: Metric) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Finite rows (n, dim) and, under cosine, 1 / |x| of each (otherwise an empty array).
+
+    InvalidVector names the first row with NaN or infinity, or of length zero under cosine.
+    """
+    rows = as_rows(data, dim)
+    squares = check_finite(rows, "data")
+    if metric is not Metric.COSINE:
+        return rows, np.empty(0, np.float32)
+    return rows, inverse_norms(rows, squares, "data")
+
+
+def as_labels(ids: Any, name: str = "ids") -> NDArray[np.uint64]:
+    """Labels as a flat uint64 array from whole numbers of 0 to 2**64 - 1 in any array-like; Refused otherwise."""
+    given = ids if isinstance(ids, np.ndarray) else list(ids) if isinstance(ids, set | frozenset | range) else ids
+    try:
+        array = np.asarray(given)
+        if array.dtype.kind in "fO" and array is not given:  # big and small integers together look like floats
+            array = _exact(given, array)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _not_labels(name, ids) from error
+    flat: NDArray[Any] = array.ravel()
+    if flat.dtype.kind == "f" or not flat.size:
+        if not ((flat >= 0) & (flat < _LABEL_END) & (np.floor(flat) == flat)).all():
+            raise _not_labels(name, ids)
+    elif flat.dtype.kind not in "iu" or (flat.dtype.kind == "i" and int(flat.min()) < 0):
+        raise _not_labels(name, ids)
+    return flat.astype(np.uint64, copy=False)
+
+
+def _exact(given: Any, array: NDArray[Any]) -> NDArray[Any]:
+    """Python integers without a detour through floats; whatever else is left as it was."""
+    cells = np.asarray(given, object)
+    whole = all(isinstance(cell, int | np.integer) and not isinstance(cell, bool) for cell in cells.ravel())
+    return cells.astype(np.uint64) if whole else array
+
+
+def _not_labels(name: str, ids: Any) -> Refused:
+    return Refused(f"{name} must be whole numbers from 0 to 2**64 - 1", field=name, value=ids, limit="uint64")
