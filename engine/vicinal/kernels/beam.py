@@ -42,6 +42,7 @@ __all__ = ["COPY", "Filter", "Graph", "descend", "row_of", "search", "walk"]
 
 COPY = 0x80000000  # flag of a link that leads to an exact copy
 _SLOT = 0x7FFFFFFF
+_AHEAD = 768  # bytes of a row sent for early: the processor goes on by itself, and many rows are left half way
 
 
 class Graph(NamedTuple):
@@ -134,7 +135,7 @@ def _unvisited(space, graph, work, epoch, row, width, copies):
         set_u8(mark, epoch)
         set_u32(work.fresh + n * 4, slot)
         n += int(new)
-    lines = min(space.dim * 4, 256)
+    lines = min(space.dim * 4, _AHEAD)
     for t in range(min(n, 4)):
         vector = space.vectors + get_u32(work.fresh + t * 4) * space.dim * 4
         for line in range(0, lines, 64):
@@ -170,7 +171,7 @@ def walk(space, graph, work, epoch, level, query, scale, vectors, results, ef, w
         for t in range(n):
             if t + 4 < n:
                 ahead = space.vectors + get_u32(fresh + (t + 4) * 4) * bytes_
-                for line in range(0, min(bytes_, 256), 64):
+                for line in range(0, min(bytes_, _AHEAD), 64):
                     prefetch(ahead + line)
             slot = get_u32(fresh + t * 4)
             key = make_key(distance_within(space, query, scale, slot, limit), slot)

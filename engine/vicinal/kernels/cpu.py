@@ -12,7 +12,8 @@ from numba.core import config
 
 __all__ = ["HAS_AVX2", "HAS_AVX512", "HAS_VNNI", "HAS_VPOPCNT", "NAME"]
 
-# Processors a user may name with NUMBA_CPU_NAME; any other name gets the portable bodies.
+# What LLVM takes for granted of processors a user may name together with NUMBA_CPU_FEATURES (which may be empty);
+# any other name counts for nothing, which selects portable bodies.
 _AVX2 = ("avx2", "fma")
 _AVX512 = (*_AVX2, "avx512f", "avx512bw", "avx512dq", "avx512vl")
 _VNNI = (*_AVX512, "avx512vnni", "avx512vpopcntdq")
@@ -28,12 +29,12 @@ _OF_NAME = {
 
 
 def _features() -> frozenset[str]:
-    """The features in force: NUMBA_CPU_FEATURES, else the named processor's, else the host's."""
-    if config.CPU_FEATURES is not None:
-        return frozenset(f[1:] for f in config.CPU_FEATURES.split(",") if f.startswith("+"))
-    if config.CPU_NAME not in (None, "host"):
-        return frozenset(_OF_NAME.get(config.CPU_NAME, ()))
-    return frozenset(f for f, present in llvm.get_host_cpu_features().items() if present)
+    """The features in force: the host's unless NUMBA_CPU_FEATURES is set, then those and the named processor's."""
+    if config.CPU_FEATURES is None:  # numba takes the host's features even when it is given another name
+        return frozenset(f for f, present in llvm.get_host_cpu_features().items() if present)
+    given = [f for f in config.CPU_FEATURES.split(",") if f]
+    implied = frozenset(_OF_NAME.get(config.CPU_NAME or "", ()))
+    return (implied | {f[1:] for f in given if f[0] == "+"}) - {f[1:] for f in given if f[0] == "-"}
 
 
 _have = _features()
