@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vicinal.codecs.frame import Frame, pack64
 
-__all__ = ["Projection", "byte_projection", "principal"]
+__all__ = ["Projection", "byte_projection", "principal", "spectrum_share"]
 
 _EIGH_DIM = 1_024  # up to here all eigenvectors are cheap
 _ROUNDS = 6
@@ -28,6 +28,16 @@ def principal(sample: NDArray[np.float32], count: int, seed: int) -> NDArray[np.
     small = basis.T @ covariance @ basis
     leading: NDArray[np.float64] = basis @ np.linalg.eigh(small)[1][:, ::-1][:, :count]
     return leading
+
+
+def spectrum_share(sample: NDArray[np.float32], count: int) -> float:
+    """Give the share of the variance of centred rows in their leading `count` principal directions."""
+    if sample.shape[1] <= count:
+        return 1.0
+    if len(sample) < sample.shape[1]:  # fewer rows than dimensions: the smaller Gram matrix has the same spectrum
+        sample = sample.T
+    spectrum = np.linalg.eigvalsh((sample.T @ sample).astype(np.float64))[::-1]
+    return float(spectrum[:count].sum() / max(float(spectrum.sum()), 1e-300))
 
 
 class Projection(NamedTuple):

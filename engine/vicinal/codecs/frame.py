@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vicinal.types import Metric, Rows
 
-__all__ = ["Frame", "fit_frame", "lines_of", "pack64", "sample_slots"]
+__all__ = ["Frame", "fit_frame", "lines_of", "nearest_rows", "pack64", "sample_slots"]
 
 FloatMatrix = NDArray[np.float32]
 
@@ -105,3 +105,24 @@ def fit_frame(metric: Metric, rows: Rows, n: int, *, seed: int, exact: bool = Tr
     shift[:dim] = mean * scale
     query_shift = zeros if metric is Metric.DOT else shift
     return Frame(metric, dim, padded, scale, False, shift, query_shift, zeros)
+
+
+def nearest_rows(frame: Frame, rows: Rows, n: int, slots: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """Give the k nearest of rows [0, n) of each given slot, itself left out: (len(slots), k), in no order."""
+    queries = frame.rows(rows, slots)
+    best = np.full((len(slots), k), np.inf, np.float32)
+    names = np.zeros((len(slots), k), np.int64)
+    for at in range(0, n, _CHECK_ROWS):
+        framed = frame.rows(rows, slice(at, min(at + _CHECK_ROWS, n)))
+        scores = queries @ framed.T
+        scores *= np.float32(-2)
+        if frame.squared:
+            scores += np.einsum("ij,ij->i", framed, framed)
+        inside = np.flatnonzero((slots >= at) & (slots < at + len(framed)))
+        scores[inside, slots[inside] - at] = np.inf
+        scores = np.concatenate([best, scores], axis=1)
+        block = np.broadcast_to(np.arange(at, at + len(framed)), (len(slots), len(framed)))
+        here = np.concatenate([names, block], axis=1)
+        kept = np.argpartition(scores, k - 1, axis=1)[:, :k]
+        best, names = np.take_along_axis(scores, kept, 1), np.take_along_axis(here, kept, 1)
+    return names

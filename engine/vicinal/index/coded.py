@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.codecs.choice import Choice, choose
-from vicinal.codecs.frame import Frame
+from vicinal.codecs.frame import Frame, nearest_rows, sample_slots
 from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded
 from vicinal.index.coded_arrays import DEGREE, SENTINEL, CodedArrays, address
-from vicinal.index.coded_effort import EffortTable
+from vicinal.index.coded_effort import Effort, EffortTable, K
 from vicinal.index.coded_scratch import Scratch
 from vicinal.limits import EF_MAX, K_MAX
 from vicinal.types import Bits, Metric, Rows
@@ -26,6 +26,7 @@ __all__ = ["CodedIndex"]
 
 _CHUNK = 16_384  # rows encoded at a time
 _GROWTH = 1.25
+_MEASURE_FROM = 2_000
 _FLOAT32, _UINT32, _STRIDES = np.dtype(np.float32), np.dtype(np.uint32), (4,)
 
 
@@ -41,7 +42,7 @@ class CodedIndex:
         self.metric = metric
         self.dim = frame.dim
         self.n = n
-        self.efforts = EffortTable.standard(exact_walk=arrays.exact_walk)
+        self.efforts = EffortTable(arrays.exact_walk)
         self._frame = frame
         self._choice = choice
         self._arrays = arrays
@@ -63,10 +64,12 @@ class CodedIndex:
         codec: str = "auto",
         capacity: int | None = None,
         seed: int = 42,
+        measure: bool = True,
     ) -> CodedIndex:
         """Encode rows [0, n) and take their links (n, 32), each row ended by 0xFFFFFFFF unless full.
 
-        codec: auto, signs, nibbles or bytes; `info` tells why auto chose what it did.
+        codec: auto, signs, nibbles or bytes; `info` tells why auto chose what it did. measure: fit the table behind
+        ef on rows that the walk may not see; otherwise, and below 2,000 rows, a standard one serves.
         """
         _check_rows(rows, n, metric)
         choice = choose(metric, rows, n, codec=codec, seed=seed)
@@ -82,7 +85,51 @@ class CodedIndex:
         index._encode(rows, 0, n)
         index.n = n
         index.patch_links(np.arange(n, dtype=np.uint32), links)
+        if measure and n >= _MEASURE_FROM:
+            index.measure_efforts(rows, seed=seed)
         return index
+
+    def measure_efforts(self, rows: Rows, *, queries: int = 150, seed: int = 42) -> None:
+        """Fit the table behind ef and recall_target on `queries` rows, each left out of its own search."""
+        if rows is not self._bound[0]:
+            self._bind(rows)
+        _, vectors, inv_norms, _ = self._bound
+        asked = sample_slots(self.n, queries, seed)
+        asked = asked[~np.isin(asked, self._choice.cell_nodes)]
+        nearest = [set(names) for names in nearest_rows(self._frame, rows, self.n, asked, K).tolist()]
+
+        def measure(effort: Effort) -> tuple[float, float]:
+            scratch = self._scratch(self._arrays, effort.pool, _results_room(effort, K))
+            slots, distances = np.empty(K, _UINT32), np.empty(K, _FLOAT32)
+            packed, found, hops = self._packed_effort(effort), 0, 0
+            for at, slot in enumerate(asked):
+                query = rows.vectors[slot]
+                count = self._walk(
+                    query,
+                    self._arrays.at,
+                    scratch.at,
+                    vectors,
+                    inv_norms,
+                    0,
+                    self.n,
+                    int(slot),
+                    packed,
+                    slots,
+                    distances,
+                )
+                found += len(nearest[at].intersection(slots[:count].tolist()))
+                hops += int(scratch.hops[0])
+            return found / (K * len(asked)), hops / len(asked)
+
+        self.efforts = EffortTable.fit(measure, exact_walk=self._arrays.exact_walk)
+        self._packed = {}
+
+    def ef_for(self, recall_target: float) -> int:
+        """Give the ef that reached a recall of the ten nearest when measured at build; the largest if none did."""
+        if not 0 < recall_target <= 1:
+            raise InvalidArgument("recall_target lies between 0 and 1", field="recall_target", value=recall_target)
+        ef = self.efforts.ef_for(recall_target)
+        return EF_MAX if ef is None else ef
 
     def _encode(self, rows: Rows, start: int, stop: int) -> None:
         for at in range(start, stop, _CHUNK):
@@ -172,10 +219,13 @@ class CodedIndex:
         if not 1 <= ef <= EF_MAX:
             raise LimitExceeded(f"ef is 1 to {EF_MAX}", field="ef", value=ef, limit=EF_MAX)
         effort = self.efforts.effort(k, ef)
-        packed = sum(part << shift for part, shift in zip(effort, self._shifts, strict=True))
-        results = (max(effort.stop, effort.rescore, effort.settle, k) + 15) // 8 * 8
-        self._packed[k, ef] = packed, effort.pool, results
-        return self._packed[k, ef]
+        known = self._packed_effort(effort), effort.pool, _results_room(effort, k)
+        self._packed[k, ef] = known
+        return known
+
+    def _packed_effort(self, effort: Effort) -> int:
+        """Give an effort as the one number that kernels take."""
+        return sum(part << shift for part, shift in zip(effort, self._shifts, strict=True))
 
     def _bind(self, rows: Rows) -> tuple[int, int, int]:
         """Remember the addresses of the stored floats while the same Rows come in; they are kept alive meanwhile."""
@@ -218,6 +268,11 @@ class CodedIndex:
             "whole_numbers": self._arrays.whole,
             "bytes": self.memory_bytes,
         }
+
+
+def _results_room(effort: Effort, k: int) -> int:
+    """Results a walk of this effort keeps, and a vector of keys more."""
+    return (max(effort.stop, effort.rescore, effort.settle, k) + 15) // 8 * 8
 
 
 def _check_rows(rows: Rows, n: int, metric: Metric) -> None:

@@ -1,0 +1,95 @@
+"""The table behind ef."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from tests.support import codes_oracle as oracle
+
+from vicinal.errors import InvalidArgument
+from vicinal.index.coded import CodedIndex
+from vicinal.index.coded_effort import Effort, EffortTable, Measured
+from vicinal.limits import EF_MAX
+from vicinal.types import Metric
+
+N = 2500
+
+
+def fake(effort):
+    """Recall and rows expanded as they might be."""
+    return 1 - 0.5 / (effort.stop + effort.rescore / 4), float(effort.stop + 6)
+
+
+@pytest.mark.parametrize("exact_walk", [True, False])
+def test_the_table_ascends_and_keeps_only_what_nothing_cheaper_equals(exact_walk):
+    table = EffortTable.fit(fake, exact_walk=exact_walk)
+    assert len(table.measured) > 5
+    for one, two in pairwise(table.measured):
+        assert one.recall < two.recall
+        assert one.cost <= two.cost
+        assert one.effort.pool <= two.effort.pool
+    assert list(table.efs) == sorted(table.efs)
+
+
+@pytest.mark.parametrize("table", [EffortTable.fit(fake, exact_walk=True), EffortTable(True), EffortTable(False)])
+def test_more_ef_never_asks_for_less(table):
+    efforts = [table.effort(10, ef) for ef in range(1, EF_MAX + 1)]
+    assert all(one.pool <= two.pool for one, two in pairwise(efforts))
+    assert all(e.pool % 8 == 0 and e.stop >= 1 for e in efforts)
+    assert all(max(e) < 1 << 15 for e in efforts), "each part has 16 bits"
+
+
+@pytest.mark.parametrize("k", [1, 10, 11, 100, 1000, 10_000])
+def test_pool_and_settled_hold_k(k):
+    for table in (EffortTable(True), EffortTable(False), EffortTable.fit(fake, exact_walk=True)):
+        effort = table.effort(k, 10)
+        assert effort.settle >= min(k, 12)
+        assert effort.pool + effort.stop >= k
+        if k > 10:
+            assert min(effort.pool, effort.stop, effort.settle) >= k
+
+
+def test_the_least_ef_that_reached_a_recall_is_given():
+    a, b, c = Effort(32, 5, 8, 12), Effort(32, 8, 8, 12), Effort(48, 12, 8, 12)
+    table = EffortTable(True, (Measured(a, 0.8, 9.0), Measured(b, 0.9, 10.0), Measured(c, 0.97, 12.0)))
+    assert table.efs == (16, 32, 48)
+    assert table.ef_for(0.85) == 32
+    assert table.ef_for(0.97) == 48
+    assert table.ef_for(0.99) is None
+    assert [table.effort(10, ef) for ef in (1, 16, 31, 32, 47, 48)] == [a, a, a, b, b, c]
+
+
+@pytest.fixture(scope="module")
+def measured():
+    rows = oracle.make_rows(N + 200, 64, Metric.L2, 3)
+    links = oracle.make_links(rows, N, Metric.L2, 3)
+    return CodedIndex.build(rows, N, Metric.L2, links, codec="signs"), rows, links
+
+
+def test_measured_recall_is_what_new_queries_get(measured):
+    index, rows, _ = measured
+    for target in (0.8, 0.9, 0.95):
+        ef = index.ef_for(target)
+        found = 0
+        for at in range(150):
+            query = rows.vectors[N + at]
+            slots, _ = index.search(query, 10, ef, rows=rows)
+            true = np.argsort(oracle.distances(Metric.L2, rows, query, N), kind="stable")[:10]
+            found += len(set(slots.tolist()) & set(true.tolist()))
+        assert found / 1500 > target - 0.06
+
+
+def test_the_same_rows_give_the_same_table(measured):
+    index, rows, links = measured
+    again = CodedIndex.build(rows, N, Metric.L2, links, codec="signs")
+    assert again.efforts.measured == index.efforts.measured
+    assert index.efforts.measured != ()
+
+
+def test_a_target_nobody_reaches_gives_the_largest_ef(measured):
+    index, _, _ = measured
+    assert index.ef_for(1.0) in {EF_MAX, *index.efforts.efs}
+    with pytest.raises(InvalidArgument, match="recall_target"):
+        index.ef_for(1.5)
