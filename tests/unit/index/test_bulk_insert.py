@@ -1,0 +1,148 @@
+"""A graph that grows batch by batch stays as good as one built at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.support.build_oracle import make_codes, reached, recall
+from tests.unit.index.test_builder import NONE, build, clouds
+
+from vicinal.errors import InvalidArgument
+from vicinal.index.bulk_insert import GrowingLinks, prefers_rebuild
+from vicinal.index.bulk_known import KnownRows
+from vicinal.kernels.simd import SENTINEL
+from vicinal.types import Metric, Rows
+
+
+def grow(vectors, n, sizes, metric=Metric.L2, threads=1):
+    """Build over n rows, then insert batches of the given sizes, applying patches as a reader would see them."""
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    rows = Rows(vectors, NONE)
+    first = build(vectors[:n], metric)
+    growing = GrowingLinks(rows, n, metric, first.links, entry=first.entry, threads=threads)
+    links = np.full((len(vectors), 32), SENTINEL, np.uint32)
+    links[:n] = first.links
+    for size in sizes:
+        before = growing.n
+        patch = growing.insert_links(rows, before + size)
+        assert growing.n == before + size
+        assert patch.slots[:size].tolist() == list(range(before, before + size))
+        assert len(np.unique(patch.slots)) == len(patch.slots)
+        links[patch.slots] = patch.links
+    assert (links[: growing.n] == growing.links).all()  # patches tell every change
+    return links[: growing.n], first.entry
+
+
+def check(links, entry):
+    n = len(links)
+    used = links != SENTINEL
+    assert (links[used] < n).all() and (links != np.arange(n, dtype=np.uint32)[:, None]).all()
+    assert all(len(set(row[row != SENTINEL].tolist())) == (row != SENTINEL).sum() for row in links)
+    assert reached(links, entry).all()
+
+
+@pytest.mark.parametrize("metric", list(Metric))
+@pytest.mark.parametrize("sizes", [[1] * 40, [40] * 30, [1200]])
+def test_new_rows_are_found_and_old_ones_still_are(metric, sizes):
+    vectors = clouds(3000 + sum(sizes), 20, 200, 1)
+    if metric is Metric.COSINE:
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    links, entry = grow(vectors, 3000, sizes, metric)
+    check(links, entry)
+    by = Metric.DOT if metric is Metric.DOT else Metric.L2
+    assert recall(links, entry, vectors, vectors[-40:], 5, 64, by) > 0.97
+    assert recall(links, entry, vectors, clouds(60, 20, 200, 1, 0.31), 5, 64, by) > 0.97
+
+
+def test_threads_do_not_change_the_links():
+    vectors = clouds(5000, 20, 200, 2)
+    one, _ = grow(vectors, 3000, [700, 1, 1299], threads=1)
+    three, _ = grow(vectors, 3000, [700, 1, 1299], threads=3)
+    assert (one == three).all()
+
+
+def test_a_new_island_is_linked_within_and_reached():
+    """Five hundred rows far from everything, in one batch: they find each other though none is in the graph yet."""
+    vectors = clouds(3500, 16, 100, 3)
+    vectors[3000:] = 30 + np.random.default_rng(4).standard_normal((500, 16))
+    links, entry = grow(vectors, 3000, [500])
+    check(links, entry)
+    assert recall(links, entry, vectors, vectors[3000:3050], 5, 64) > 0.97
+
+
+def test_copies_old_and_new_are_all_reached():
+    vectors = clouds(4000, 16, 100, 5)
+    vectors[1500:2000] = vectors[7]
+    vectors[3000:3600] = vectors[7]  # copies of a row with copies
+    vectors[3600:3800] = vectors[9]  # of a row without
+    vectors[3800:] = vectors[3800]  # of each other
+    links, entry = grow(vectors, 3000, [1, 1, 98, 900])
+    check(links, entry)
+    assert recall(links, entry, vectors, clouds(50, 16, 100, 5, 0.31), 10, 64) > 0.95
+
+
+def test_growing_far_beyond_the_first_rows_fits_the_codes_again():
+    """The first hundred rows lie in one small cloud: their scale would clip all others."""
+    vectors = clouds(2100, 16, 100, 6)
+    vectors[:100] *= 0.01
+    links, entry = grow(vectors, 100, [50] * 4 + [600] * 3)
+    check(links, entry)
+    assert recall(links, entry, vectors, vectors[100:200], 5, 64) > 0.97
+
+
+def test_cancelling_keeps_what_was_inserted():
+    vectors = clouds(6000, 16, 100, 7)
+    rows = Rows(vectors, NONE)
+    built = build(vectors[:2000])
+    growing = GrowingLinks(rows, 2000, Metric.L2, built.links, entry=built.entry)
+    asked = 0
+
+    def cancel():
+        nonlocal asked
+        asked += 1
+        return growing.n > 3000
+
+    patch = growing.insert_links(rows, 6000, cancel=cancel)
+    assert 2000 < growing.n < 6000 and patch.slots[: growing.n - 2000].tolist() == list(range(2000, growing.n))
+    growing.insert_links(rows, 6000)
+    check(growing.links, built.entry)
+
+
+def test_known_rows_tell_copies_from_new_rows():
+    values = np.random.default_rng(8).integers(-2, 3, (3000, 3)).astype(np.int8)
+    values = np.concatenate([values, np.random.default_rng(9).integers(-99, 99, (20_000, 3)).astype(np.int8)])
+    codes = make_codes(values)
+    known = KnownRows()
+    known.add_many(codes, 50)
+    first: dict[tuple[int, ...], int] = {}
+    for i, v in enumerate(values[:50].tolist()):
+        first.setdefault(tuple(v), i)
+    for start, stop in ((50, 51), (51, 400), (400, 3000), (3000, 20_000), (20_000, 23_000)):
+        rows, copies, owners = known.split(codes, start, stop)
+        assert sorted([*rows.tolist(), *copies.tolist()]) == list(range(start, stop))
+        fresh = [i for i in range(start, stop) if first.setdefault(tuple(values[i].tolist()), i) == i]
+        assert rows.tolist() == fresh
+        assert [first[tuple(values[i].tolist())] for i in copies] == owners.tolist()
+
+
+def test_bad_arguments_are_refused():
+    vectors = clouds(200, 8, 10, 10)
+    rows, links = Rows(vectors, NONE), build(vectors).links
+    for n, given in ((0, links[:0]), (100, links), (200, links[:, :16]), (201, np.vstack([links, links[:1]]))):
+        with pytest.raises(InvalidArgument):
+            GrowingLinks(rows, n, Metric.L2, given)
+    with pytest.raises(InvalidArgument):
+        GrowingLinks(rows, 200, Metric.L2, links, entry=200)
+    wild = links.copy()
+    wild[3, 0] = 200
+    with pytest.raises(InvalidArgument):
+        GrowingLinks(rows, 200, Metric.L2, wild)
+    growing = GrowingLinks(rows, 200, Metric.L2, links)
+    for stop in (199, 201):
+        with pytest.raises(InvalidArgument):
+            growing.insert_links(rows, stop)
+
+
+def test_when_building_anew_is_cheaper():
+    assert prefers_rebuild(0, 10) and prefers_rebuild(999, 1000) and prefers_rebuild(10_000, 20_000)
+    assert not prefers_rebuild(100_000, 100_100) and not prefers_rebuild(1000, 1001)
