@@ -2,7 +2,7 @@
 
 It counts exactly, and it finds slots in one of three ways, whichever is estimated to cost least:
 
-- the bits of a *frequent* value (one slot in 32 or more has it) are kept: a copy answers;
+- the bits of a *frequent* value (one slot in 64 or more has it) are kept: a copy answers;
 - the entries of a stretch of the order are set one by one: cheap while they are few;
 - where slots have one value each, a byte per slot, its *bucket*, is its rank in 256 steps: any range is one
   comparison of bytes, and the entries of the two buckets that it cuts are set one by one. (Cumulative bitsets
@@ -27,12 +27,12 @@ __all__ = ["SEAL_FROM", "Sealed", "Span", "seal"]
 
 SEAL_FROM: Final = 32_768  # entries; a scan of fewer takes some microseconds
 
-_FREQUENT: Final = 32  # one slot in so many: the bits take as much room as the order's entries
+_FREQUENT: Final = 64  # one slot in so many: the bits take twice the room of the entries in `order`
 _BUCKETS: Final = 256
 # nanoseconds, measured for a million slots; only their ratios matter
 _COPY_NS: Final = 0.01  # a slot of a frequent value's bits
 _MASK_NS: Final = 0.05  # a slot of a mask that is made and packed
-_SET_NS: Final = 1.2  # an entry set in a mask
+_SET_NS: Final = 1.5  # an entry set in a mask
 _BUCKET_NS: Final = 0.06  # a slot whose bucket is compared
 
 Span = tuple[int, int]
@@ -129,10 +129,10 @@ class Sealed(NamedTuple):
             within = self._in_buckets(first, beyond)
             mask = np.logical_or(mask, within, out=mask) if mask.size else within
             if first < beyond:
-                mask[self.order[i : -(-first * size // _BUCKETS)]] = True
-                mask[self.order[-(-beyond * size // _BUCKETS) : j]] = True
+                mask[self.order[i : -(-first * size // _BUCKETS)].astype(np.intp)] = True
+                mask[self.order[-(-beyond * size // _BUCKETS) : j].astype(np.intp)] = True
             else:
-                mask[self.order[i:j]] = True
+                mask[self.order[i:j].astype(np.intp)] = True
         if not mask.size:
             return no_bits(self.stop)
         bits = pack(mask)

@@ -27,8 +27,8 @@ __all__ = ["Picture", "Values"]
 _TO_DENSE = 3  # one slot in so many has a value: dense is as small and much faster
 _SEAL_GROWTH = 0.5  # sort anew when so many times as many entries are not sorted as are
 # nanoseconds of a scan, to weigh against those of `sealed`
-_SCAN_NS = 0.03  # a slot
-_SCAN_BYTE_NS = 0.04  # a byte of its value
+_SCAN_NS = 0.05  # a slot
+_SCAN_BYTE_NS = 0.045  # a byte of its value
 _PAIR_NS = 2.5  # a pair of `extra`
 _TO_SPARSE = 8  # fewer than one in so many: the dense array is mostly holes
 
