@@ -1,7 +1,7 @@
 """Checks of what a filter compares with: values, bounds, ids, lists of them.
 
 Each takes anything and gives back the one form the tree keeps, or raises InvalidFilter naming `name`. Scalars
-of numpy are taken as the Python numbers they hold.
+of numpy are taken as the Python numbers they hold, a UUID as its text, a member of an Enum as its value.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from datetime import date, datetime
+from enum import Enum
 from typing import Any, Final, NoReturn
+from uuid import UUID
 
 import numpy as np
 
@@ -47,6 +49,15 @@ def refuse(what: str, value: Any, name: str) -> NoReturn:
     raise InvalidFilter(what, field=name, value=shown)
 
 
+def _plain(value: Any) -> Any:
+    """The value as JSON would hold it, where Python has another type for it."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, UUID):
+        return str(value)
+    return value.value if isinstance(value, Enum) else value
+
+
 def _number(value: Any, name: str) -> int | float:
     if isinstance(value, float):
         if math.isnan(value):
@@ -59,8 +70,7 @@ def _number(value: Any, name: str) -> int | float:
 
 def checked_value(value: Any, name: str) -> Value:
     """The value a Match compares with: a string, a boolean, a number other than NaN, integers of 64 bits."""
-    if isinstance(value, np.generic):
-        value = value.item()
+    value = _plain(value)
     if isinstance(value, bool | str):
         return value
     if isinstance(value, int | float):
@@ -97,8 +107,7 @@ def value_identity(value: Value) -> tuple[str, Hashable]:
 
 def checked_bound(bound: Any, name: str) -> Bound:
     """The bound of a range: a number, or a datetime, also given as a date or ISO 8601 text; or None."""
-    if isinstance(bound, np.generic):
-        bound = bound.item()
+    bound = _plain(bound)
     if isinstance(bound, str):
         moment = parse_datetime(bound)
         if moment is None:
@@ -117,8 +126,7 @@ def checked_bound(bound: Any, name: str) -> Bound:
 
 def checked_id(value: Any, name: str) -> PointId:
     """The id: an integer of 0 to 2**64 - 1 or a string of 1 to 512 bytes."""
-    if isinstance(value, np.generic):
-        value = value.item()
+    value = _plain(value)
     if isinstance(value, str):
         if not 1 <= len(value.encode(errors="surrogatepass")) <= ID_BYTES_MAX:
             refuse(f"{name} must have 1 to {ID_BYTES_MAX} bytes", value, name)

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NoReturn, TypeVar
 
+import orjson
+
 from vicinal.errors import InvalidFilter
 from vicinal.filter.expression import parse_expression
 from vicinal.filter.model import (
@@ -39,6 +41,10 @@ _FILTER_KEYS: Final = frozenset(("must", "should", "must_not", "min_should"))
 _FIELD_KEYS: Final = frozenset(("match", "range", "is_empty", "is_null"))
 _MATCH_KEYS: Final = frozenset(("value", "any", "except"))
 _RANGE_KEYS: Final = frozenset(("gt", "gte", "lt", "lte"))
+_AS_IT_IS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+_REMEMBERED_MAX: Final = 512
+_REMEMBERED_BYTES_MAX: Final = 4_096
+_remembered: Final[dict[bytes, Filter]] = {}
 _LATER: Final = frozenset(
     ("geo_bounding_box", "geo_radius", "geo_polygon", "values_count", "nested", "has_vector", "text", "phrase")
 )
@@ -56,7 +62,7 @@ def parse_filter(filter: Mapping[str, Any] | str | Filter | None) -> Filter | No
     elif isinstance(filter, Filter):
         tree = filter
     elif isinstance(filter, Mapping):
-        tree = _filter_or_condition(filter)
+        tree = _parse_mapping(filter)
     else:
         raise InvalidFilter(f"a filter is a mapping, a text or a Filter, not {type(filter).__name__}", field="filter")
     return tree if tree.clauses or tree.min_should else None
@@ -65,6 +71,24 @@ def parse_filter(filter: Mapping[str, Any] | str | Filter | None) -> Filter | No
 @lru_cache(maxsize=256)
 def _parse_text(text: str) -> Filter:
     return parse_expression(text)
+
+
+def _parse_mapping(mapping: Mapping[str, Any]) -> Filter:
+    """The tree of a mapping, remembered by its JSON: encoding takes a tenth of the time of reading."""
+    try:
+        text = orjson.dumps(mapping, option=_AS_IT_IS)
+    except TypeError:  # not plain JSON, such as a numpy number, or nested deep
+        return _filter_or_condition(mapping)
+    # NaN and infinity are encoded as null, which means something else
+    if len(text) > _REMEMBERED_BYTES_MAX or b"null" in text:
+        return _filter_or_condition(mapping)
+    tree = _remembered.get(text)
+    if tree is None:
+        tree = _filter_or_condition(mapping)
+        if len(_remembered) >= _REMEMBERED_MAX:
+            _remembered.clear()
+        _remembered[text] = tree
+    return tree
 
 
 def _refuse(where: str, what: str) -> NoReturn:
@@ -118,7 +142,7 @@ def _min_should(value: Any, where: str, depth: int) -> MinShould:
 
 
 def _conditions(value: Any, where: str, depth: int) -> tuple[Condition, ...]:
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping | Condition):
         return (_condition(value, where, depth),)
     if not isinstance(value, list | tuple):
         _refuse(where, f"expected a condition or a list of conditions, found {type(value).__name__}")

@@ -1,11 +1,17 @@
 # mypy: disable-error-code="arg-type, assignment, dict-item, type-arg"
 """Constructors also take lists, text and numpy scalars, and wrong types are the point here."""
 
+import math
 from collections import UserDict
+from datetime import date
+from enum import Enum
+from uuid import UUID
 
+import numpy as np
 import pytest
 
 from vicinal.errors import InvalidFilter
+from vicinal.filter import parse as parse_module
 from vicinal.filter.model import Filter, HasId, IsEmpty, IsNull, Match, MatchAny, MatchExcept, MinShould, Range
 from vicinal.filter.parse import parse_filter
 from vicinal.limits import FILTER_DEPTH_MAX
@@ -52,6 +58,43 @@ def test_a_bare_condition_and_a_tree_are_taken():
     assert parse_filter({"must": [Match("a", 1)]}) == tree
     assert parse_filter(tree) is tree
     assert parse_filter("a = 1") is parse_filter("a = 1")  # text is read once
+
+
+def test_a_mapping_is_remembered_by_what_it_says():
+    def year(bound):
+        return {"must": [{"key": "year", "range": {"gte": bound}}]}
+
+    assert parse_filter(year(2020)) is parse_filter(year(2020))
+    assert parse_filter(year(2021)) != parse_filter(year(2020))
+    assert parse_filter(year(None)) == Filter(must=(Range("year"),))
+    for bound in (math.nan, True, [2020]):
+        with pytest.raises(InvalidFilter):
+            parse_filter(year(bound))
+    assert parse_filter(year(math.inf)) == Filter(must=(Range("year", gte=math.inf),))
+    assert parse_filter(year(np.int64(2020))) == parse_filter(year(2020))
+    parse_filter({"key": "a", "match": {"value": "2020-01-01"}})
+    with pytest.raises(InvalidFilter):  # a datetime is a bound, not a value, though its JSON is a text's
+        parse_filter({"key": "a", "match": {"value": date(2020, 1, 1)}})
+    with pytest.raises(InvalidFilter):
+        parse_filter({"must": {"key": "a", "value": 1}})
+    assert parse_filter({"must": Match("a", 1)}) == Filter(must=(Match("a", 1),))
+
+
+def test_what_is_remembered_is_bounded(monkeypatch):
+    monkeypatch.setattr(parse_module, "_REMEMBERED_MAX", 5)
+    for i in range(50):
+        parse_filter({"key": "bounded", "match": {"value": i}})
+    assert len(parse_module._remembered) <= 5
+    long = {"key": "a", "match": {"any": list(range(5_000))}}
+    assert parse_filter(long) is not parse_filter(long)
+
+
+def test_uuids_and_enum_members_are_their_values():
+    colour = Enum("colour", {"RED": "red"})
+    uuid = UUID("00000000-0000-0000-0000-00000000000a")
+    tree = Filter(must=(Match("a", "red"), HasId((str(uuid),))))
+    for _ in range(2):
+        assert parse_filter({"must": [{"key": "a", "match": {"value": colour.RED}}, {"has_id": [uuid]}]}) == tree
 
 
 @pytest.mark.parametrize(
