@@ -65,11 +65,14 @@ class CodedIndex:
         capacity: int | None = None,
         seed: int = 42,
         measure: bool = True,
+        fine: bool = False,
     ) -> CodedIndex:
         """Encode rows [0, n) and take their links (n, 32), each row ended by 0xFFFFFFFF unless full.
 
         codec: auto, signs, nibbles or bytes; `info` tells why auto chose what it did. measure: fit the table behind
-        ef on rows that the walk may not see; otherwise, and below 2,000 rows, a standard one serves.
+        ef on rows that the walk may not see; otherwise, and below 2,000 rows, a standard one serves. fine: keep a
+        second byte a dimension and settle on these 16 bits instead of the stored floats, which searches then do not
+        read: faster, and distances are within 1e-5 of the rows' squares. Walks over links alone have no such bytes.
         """
         _check_rows(rows, n, metric)
         choice = choose(metric, rows, n, codec=codec, seed=seed)
@@ -80,6 +83,7 @@ class CodedIndex:
             choice.codec,
             max(capacity or n, n),
             exact_walk=choice.exact_walk,
+            fine=fine,
         )
         index = cls(metric, choice.frame, choice, arrays, 0)
         index._encode(rows, 0, n)
@@ -266,6 +270,7 @@ class CodedIndex:
             "why": self._choice.why,
             "walk": "rows" if self._arrays.exact_walk else "links",
             "whole_numbers": self._arrays.whole,
+            "fine": self._arrays.fine is not None,
             "bytes": self.memory_bytes,
         }
 

@@ -59,6 +59,8 @@ class RowViews(NamedTuple):
 class CodedArrays:
     """Rows (or links alone), code lines and constants of an index of a given capacity.
 
+    `fine` keeps eight more bits a dimension beside rows of floats, so that searches need not read the floats.
+
     `exact_walk`: rows of head, links and bytes; otherwise links only, and the walk trusts its estimates.
     """
 
@@ -71,6 +73,7 @@ class CodedArrays:
         capacity: int,
         *,
         exact_walk: bool,
+        fine: bool = False,
     ) -> None:
         self.capacity = capacity
         self.exact_walk = exact_walk
@@ -78,6 +81,7 @@ class CodedArrays:
         width = _VECTOR_AT + frame.padded if exact_walk else 4 * DEGREE
         memory = aligned((capacity, width), np.uint8)
         self.rows = RowViews(memory, memory.view(np.float32), memory.view(np.int32))
+        self.fine = aligned((capacity, frame.padded), np.uint8) if fine and exact_walk and not frame.whole else None
         links_at = _LINKS_AT if exact_walk else 0
         self.links = memory[:, links_at : links_at + 4 * DEGREE].view(np.uint32)
         self.lines: Lines = view_lines(aligned((capacity, LINE), np.uint8))
@@ -95,6 +99,7 @@ class CodedArrays:
             codec.query.projection_shift,
             codec.query.projection_shift_whole,
             codec.query.signs,
+            frame.shift,
         )
         self.links[:] = SENTINEL
         self._constants = [on_line(a) for a in constants]
@@ -128,7 +133,7 @@ class CodedArrays:
         from vicinal.kernels.walk_fields import IndexFields
 
         frame, cells, _, codec = self._parts
-        numbers, shift, centre, table, norms, sums, nodes, projection, scale, moved, moved_whole, signs = (
+        numbers, shift, centre, table, norms, sums, nodes, projection, scale, moved, moved_whole, signs, mean = (
             address(a) for a in self._constants
         )
         fields = IndexFields(
@@ -141,6 +146,8 @@ class CodedArrays:
             whole=int(self.whole),
             rows=address(self.rows.bytes) if self.exact_walk else 0,
             row_bytes=self.rows.bytes.shape[1],
+            fine=0 if self.fine is None else address(self.fine),
+            mean_shift=mean,
             links=address(self.links),
             links_stride=self.rows.bytes.shape[1],
             codes=address(self.lines.bytes),
@@ -165,12 +172,16 @@ class CodedArrays:
     @property
     def memory_bytes(self) -> int:
         """Bytes of rows, lines and constants."""
-        return self.rows.bytes.nbytes + self.lines.bytes.nbytes + sum(a.nbytes for a in self._constants)
+        fine = 0 if self.fine is None else self.fine.nbytes
+        return self.rows.bytes.nbytes + self.lines.bytes.nbytes + fine + sum(a.nbytes for a in self._constants)
 
     def grown(self, capacity: int, n: int) -> CodedArrays:
         """Give new arrays of a larger capacity holding the first n nodes; these get no further writes."""
         frame, cells, nodes, codec = self._parts
-        new = CodedArrays(frame, cells, nodes, codec, capacity, exact_walk=self.exact_walk)
+        fine = self.fine is not None
+        new = CodedArrays(frame, cells, nodes, codec, capacity, exact_walk=self.exact_walk, fine=fine)
+        if self.fine is not None and new.fine is not None:
+            new.fine[:n] = self.fine[:n]
         new.rows.bytes[:n] = self.rows.bytes[:n]
         new.lines.bytes[:n] = self.lines.bytes[:n]
         if self.whole != new.whole:
@@ -183,7 +194,7 @@ class CodedArrays:
 
         Once a row that is not whole numbers has been rounded, searches settle on the stored floats.
         """
-        from vicinal.kernels.codes import encode_rows, encode_whole_rows
+        from vicinal.kernels.codes import encode_fine, encode_rows, encode_whole_rows
 
         frame, cells, _, codec = self._parts
         assert 0 <= start <= start + len(framed) <= self.capacity, "the caller grows first"
@@ -192,6 +203,8 @@ class CodedArrays:
             return
         if not frame.whole:
             encode_rows(framed, frame.squared, *self.rows, start)
+            if self.fine is not None:
+                encode_fine(framed, self.rows.bytes, self.rows.floats, self.fine, start)
         elif not encode_whole_rows(framed, *self.rows, start) and self.whole:
             self.whole = False
             self._publish()

@@ -51,7 +51,12 @@ def search_share(
     if not 0 <= limit <= reach:
         raise InvalidArgument(f"rows hold {reach} vectors", field="limit", value=limit, limit=reach)
     words = 0 if allowed is None else index._words(allowed, limit)
-    scratch = index._scratch(arrays, pool, results)
+    try:
+        scratch = index._free.pop()  # atomic: two threads never get the same
+    except IndexError:
+        scratch = index._scratch(arrays, pool, results)
+    if scratch.room < arrays.capacity or scratch.pool < pool or scratch.results < results:
+        scratch = index._scratch(arrays, pool, results)
     _BATCHES[index._walk](
         queries,
         arrays.at,
@@ -67,3 +72,4 @@ def search_share(
         start,
         stop,
     )
+    index._free.append(scratch)

@@ -11,7 +11,7 @@ from vicinal.kernels import njit
 from vicinal.kernels.lines import ADD_AT, BYTE_DIMS, CELL_AT, MUL_AT
 from vicinal.kernels.walk_fields import HEAD_NORM, HEAD_SQUARE, HEAD_STEP, HEAD_SUM, VECTOR_AT
 
-__all__ = ["encode_bytes", "encode_nibbles", "encode_rows", "encode_signs", "encode_whole_rows"]
+__all__ = ["encode_bytes", "encode_fine", "encode_nibbles", "encode_rows", "encode_signs", "encode_whole_rows"]
 
 _CELL, _ADD, _MUL = CELL_AT // 4, ADD_AT // 4, MUL_AT // 4
 _NORM, _STEP, _SUM, _SQUARE = HEAD_NORM // 4, HEAD_STEP // 4, HEAD_SUM // 4, HEAD_SQUARE // 4
@@ -53,6 +53,25 @@ def encode_rows(rows, squared, out, floats, numbers, start):
         floats[at, _STEP] = step
         numbers[at, _SUM] = total
         numbers[at, _SQUARE] = 0
+
+
+@njit
+def encode_fine(rows, out, floats, low, start):
+    """Write the low bytes of framed rows, already encoded: value = step * (byte - 128 + (low - 128) / 256).
+
+    The padding becomes 128 in both, which stands for 0.
+    """
+    dim, padded = rows.shape[1], low.shape[1]
+    for i in range(rows.shape[0]):
+        at = start + i
+        step = floats[at, _STEP]
+        for j in range(dim):
+            value = rows[i, j] / step + np.float32(128)
+            rest = value - np.float32(np.int32(value + np.float32(0.5)))
+            low[at, j] = np.int32(min(max(rest * np.float32(256) + np.float32(128.5), np.float32(0)), np.float32(255)))
+        for j in range(dim, padded):
+            low[at, j] = 128
+            out[at, VECTOR_AT + j] = 128
 
 
 @njit

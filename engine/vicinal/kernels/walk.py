@@ -42,7 +42,7 @@ from vicinal.kernels.walk_fields import EFFORT_BITS, VECTOR_AT, Effort, IndexFie
 from vicinal.kernels.walk_ir import LINE, read_fields
 from vicinal.kernels.walk_links import clear_seen, mark_seen, unseen_links
 from vicinal.kernels.walk_query import byte_query, enter, frame_query, nibble_query, sign_query
-from vicinal.kernels.walk_rows import answer, fetch_floats, row_query, row_score, settle
+from vicinal.kernels.walk_rows import answer, fetch_last, row_query, row_score, settle
 
 __all__ = ["search_bytes", "search_nibbles", "search_signs"]
 
@@ -192,7 +192,7 @@ def _search(code, framed, index, work, query, vectors, inv_norms, sieve, slots, 
     head, hops, listed = _walk(code, rows, index, work, effort, sieve, entry, results_room)
     if index.exact_walk != 0:
         if not (index.whole != 0 and framed.whole):
-            fetch_floats(index, work, vectors, effort.settle)
+            fetch_last(index, work, vectors, effort.settle)
         _rescore_rows(rows, index, work, effort, sieve, head, results_room)
     else:
         _merge_estimates(work, effort, sieve, head, results_room)

@@ -43,6 +43,8 @@ class IndexFields(NamedTuple):
     whole: int  # 1: rows hold whole numbers 0 .. 255 exactly
     rows: int
     row_bytes: int
+    fine: int  # low bytes of the rows' 16-bit values, (capacity, padded) u8, or 0: settle on the stored floats
+    mean_shift: int  # float32 (padded,): what rows subtract to enter the frame
     links: int  # of slot 0
     links_stride: int
     codes: int

@@ -11,7 +11,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from vicinal.kernels import njit
-from vicinal.kernels.distance import Space, distance
+from vicinal.kernels.distance import COSINE, DOT, Space, distance, dot
 from vicinal.kernels.heap import pool_clear, pool_insert
 from vicinal.kernels.simd import (
     INF_KEY,
@@ -29,13 +29,14 @@ from vicinal.kernels.simd import (
     prefetch_l2,
     reduce_add,
     set_u32,
+    splat,
     vec,
 )
 from vicinal.kernels.vnni import dot_bytes
 from vicinal.kernels.walk_fields import HEAD_NORM, HEAD_SQUARE, HEAD_STEP, HEAD_SUM, VECTOR_AT, Number
-from vicinal.kernels.walk_ir import LINE, V16I, gathered
+from vicinal.kernels.walk_ir import LINE, V16F, V16I, gathered, sum_lanes
 
-__all__ = ["RowQuery", "answer", "fetch_floats", "row_query", "row_score", "settle"]
+__all__ = ["RowQuery", "answer", "fetch_last", "row_query", "row_score", "settle"]
 
 
 class RowQuery(NamedTuple):
@@ -103,12 +104,67 @@ def _settle_floats(index, work, query, inverse, vectors, inv_norms, count, room)
         pool_insert(work.settled, room, make_key(distance(space, query, inverse, slot), slot))
 
 
+def _fine_sum(*, squared):
+    """Make the intrinsic that compares a row of 16 bits a dimension with the framed query."""
+
+    @intrinsic
+    def fine_sum(typingctx, high, low, factor, constant, query, blocks):
+        """Sum of (value - query)^2 or of value * query, 16 per block; value = (256 high + low) factor + constant."""
+
+        def gen(ctx, b, sig, args):
+            high, low, factor, constant, query, blocks = args
+            loop = Loop(b, blocks, [const(V16F, 0.0)])
+            word = b.zext(load(b, gathered(b, high, loop.i, 16), vec(i8, 16)), V16I)
+            word = b.shl(word, const(V16I, 8))
+            word = b.or_(word, b.zext(load(b, gathered(b, low, loop.i, 16), vec(i8, 16)), V16I))
+            value = b.fadd(b.fmul(b.sitofp(word, V16F), splat(b, factor, 16)), splat(b, constant, 16))
+            q = load(b, gathered(b, query, loop.i, LINE), V16F)
+            difference = b.fsub(value, q)
+            term = b.fmul(difference, difference) if squared else b.fmul(value, q)
+            (total,) = loop.close([b.fadd(loop.vals[0], term)])
+            return sum_lanes(b, total)
+
+        number, address = types.float32, types.intp
+        return types.float32(address, address, number, number, address, address), gen
+
+    return fine_sum
+
+
+_fine_square, _fine_product = _fine_sum(squared=True), _fine_sum(squared=False)
+
+
+@njit
+def _settle_fine(index, work, count, room):
+    """Insert the distances of `count` chosen nodes, on 16 bits a dimension, into work.settled.
+
+    The padding of rows and of the query stands for 0 on both sides. Distances are within 1e-5 of the rows' squares.
+    """
+    scale = get_f32(index.numbers + 4 * Number.SCALE)
+    unit = np.float32(1) / (scale * scale)
+    blocks = (index.dim + 15) // 16
+    across = np.float32(0)
+    if index.metric == DOT:  # rows are about their mean, the query is not
+        across = dot(work.vector, index.mean_shift, index.dim)
+    elif index.metric == COSINE:
+        unit *= np.float32(0.5)
+    for i in range(count):
+        slot = get_u32(work.chosen + i * 4)
+        row, low = index.rows + slot * index.row_bytes, index.fine + slot * index.padded
+        step = get_f32(row + HEAD_STEP)
+        factor, constant = step / np.float32(256), step * np.float32(-128.5)
+        if index.metric == DOT:
+            value = -(_fine_product(row + VECTOR_AT, low, factor, constant, work.vector, blocks) + across)
+        else:
+            value = _fine_square(row + VECTOR_AT, low, factor, constant, work.vector, blocks)
+        pool_insert(work.settled, room, make_key(value * unit, slot))
+
+
 @njit
 def settle(index, work, framed, query, vectors, inv_norms, k, count):
     """Settle the first `count` results: the k nearest of them, in order, to work.settled."""
     whole = index.whole != 0 and framed.whole
     if not whole:
-        fetch_floats(index, work, vectors, count)
+        fetch_last(index, work, vectors, count)
     found, before = 0, INF_KEY
     for i in range(count):
         key = get_i64(work.results + i * 8)
@@ -123,6 +179,8 @@ def settle(index, work, framed, query, vectors, inv_norms, k, count):
     pool_clear(work.settled, room)
     if whole:
         _settle_whole(index, work, found, room)
+    elif index.fine != 0:
+        _settle_fine(index, work, found, room)
     else:
         _settle_floats(index, work, query, framed.inverse, vectors, inv_norms, found, room)
 
@@ -141,13 +199,15 @@ def answer(work, slots, distances):
 
 
 @njit
-def fetch_floats(index, work, vectors, count):
-    """Start fetching the stored floats of the first `count` results."""
-    row = index.dim * 4
+def fetch_last(index, work, vectors, count):
+    """Start fetching what settles the first `count` results: low bytes or stored floats."""
+    row, first = index.dim * 4, vectors
+    if index.fine != 0:
+        row, first = index.padded, index.fine
     for i in range(count):
         key = get_i64(work.results + i * 8)
         if key == INF_KEY:
             break
-        vector = vectors + key_slot(key) * row
+        vector = first + key_slot(key) * row
         for at in range(0, row, LINE):
             prefetch_l2(vector + at)

@@ -212,6 +212,25 @@ def test_threads_search_while_one_appends_and_links():
     assert not wrong, wrong[:3]
 
 
+@pytest.mark.parametrize(("metric", "dim"), [(Metric.COSINE, 96), (Metric.L2, 70), (Metric.DOT, 33), (Metric.L2, 7)])
+def test_sixteen_bits_a_dimension_settle_without_the_floats(metric, dim):
+    rows, links = graph(metric, dim)
+    short = np.where(links[:N] >= N, SENTINEL, links[:N])
+    index = CodedIndex.build(rows, N, metric, short, codec="signs", fine=True)
+    assert index.info["fine"]
+    index.append(rows, N, N + 200)
+    index.patch_links(np.arange(N + 200, dtype=np.uint32), links)
+    unread = Rows(np.full_like(rows.vectors, np.nan), rows.inv_norms)
+    recall = []
+    for query in queries(rows, 20):
+        slots, found = index.search(query, 10, 150, rows=unread)
+        true = oracle.distances(metric, rows, query, N + 200)
+        square = 1 if metric is Metric.COSINE else (rows.vectors.astype(np.float64) ** 2).sum(1).max()
+        assert np.allclose(found, true[slots], atol=1e-5 * square, rtol=1e-5)
+        recall.append(len(set(slots.tolist()) & set(np.argsort(true)[:10].tolist())) / 10)
+    assert np.mean(recall) > 0.93
+
+
 def test_growth_leaves_old_arrays_alone():
     index, rows = build(Metric.COSINE, "signs", 96)
     old = index._arrays
