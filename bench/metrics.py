@@ -14,12 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["at_recall", "machine", "quartiles", "recall"]
+__all__ = ["RECALLS", "at_recall", "at_recalls", "machine", "quartiles", "ratios", "recall"]
+
+RECALLS = (0.90, 0.95, 0.99)
 
 
-def recall(found: Sequence[Sequence[int]], truth: NDArray[np.int64], k: int) -> float:
+def recall(found: Sequence[Any], truth: NDArray[np.int64], k: int) -> float:
     """Mean share of the true k nearest among the distinct ids of each answer's first k."""
-    hits = sum(len(set(list(row)[:k]) & set(best[:k].tolist())) for row, best in zip(found, truth, strict=True))
+    hits = 0
+    for row, best in zip(found, truth, strict=True):
+        hits += len(set(np.asarray(row)[:k].tolist()) & set(best[:k].tolist()))
     return hits / (k * len(truth))
 
 
@@ -42,6 +46,28 @@ def at_recall(points: Sequence[tuple[float, float]], wanted: float) -> float | N
     return None
 
 
+def at_recalls(points: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+    """QPS at each of RECALLS, from points with `recall` and `qps`."""
+    curve = [(point["recall"], point["qps"]) for point in points]
+    return {str(wanted): at_recall(curve, wanted) for wanted in RECALLS}
+
+
+def ratios(engines: dict[str, Any], ours: Sequence[str]) -> dict[str, Any]:
+    """Per recall: every engine's QPS in hnswlib's, and ours in that of the fastest engine that is not ours."""
+    answer: dict[str, Any] = {}
+    for wanted in map(str, RECALLS):
+        qps = {name: result["qps_at"][wanted] for name, result in engines.items() if "qps_at" in result}
+        qps = {name: value for name, value in qps.items() if value}
+        rivals = {name: value for name, value in qps.items() if name not in ours}
+        best = max(rivals, key=lambda name: rivals[name], default=None)
+        answer[wanted] = {
+            "to_hnswlib": {name: round(v / qps["hnswlib"], 3) for name, v in qps.items() if "hnswlib" in qps},
+            "fastest_rival": best,
+            "to_fastest_rival": {name: round(qps[name] / rivals[best], 3) for name in qps if best and name in ours},
+        }
+    return answer
+
+
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     """First quartile, median, third quartile."""
     low, middle, high = np.percentile(values, [25, 50, 75])
@@ -55,12 +81,7 @@ def machine() -> dict[str, Any]:
     ]
     flags = next((n for n in names if n.startswith("flags")), "").split()
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    versions = {}
-    for package in ("vicinal", "numpy", "numba", "llvmlite", "hnswlib", "faiss-cpu", "usearch", "rabitqlib"):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    versions = {name: importlib.metadata.version(name) for name in ("vicinal", "numpy", "numba", "llvmlite")}
     return {
         "processor": next((n.partition(":")[2].strip() for n in names if n.startswith("model name")), "unknown"),
         "family_model": _family_model(),

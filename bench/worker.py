@@ -1,67 +1,173 @@
-"""One engine in its own process: builds, then answers rounds on request, one JSON line each.
+"""One engine in its own process: reads one JSON command per line, answers with one JSON line each.
 
-Commands arrive on standard input: `build`, then `round` as often as wanted, then end of file.
+{"do": "build", "threads": 2, "save": folder or null}    {"do": "open", "folder": folder}
+{"do": "round", "threads": 1 or more: the batch call}    {"do": "count"}    {"do": "memory", "folder": folder}
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import importlib.metadata
 import json
 import resource
 import sys
+from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
 
-from bench import datasets, metrics
-from bench.rivals import Rival, make
+from bench import datasets, exact, metrics
+from bench.rivals import make
+from bench.rivals.base import Floats, Unsupported
+
+SWEEP = 0.85, 0.997  # recalls between which speed is measured
+SLOWEST = 0.005  # seconds a query: slower settings are left out
+WARM_ROWS = 4096  # built and searched first, so that compiling kernels is not counted
 
 
-def build(rival: Rival, data: datasets.Dataset, threads: int) -> dict[str, Any]:
-    """Index all rows and time it; numba's kernels are compiled (or loaded) on a few rows before."""
-    make_small = make(sys.argv[1])
-    make_small.build(data.base[:300], data.metric, threads)
-    make_small.set(make_small.settings[0])
-    make_small.query(data.queries[0], 10)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started, cpu = perf_counter(), process_time()
-    rival.build(data.base, data.metric, threads)
-    seconds, cpu = perf_counter() - started, process_time() - cpu
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": seconds, "cpu_seconds": cpu, "rss_growth_kb": after - before}
+class Worker:
+    """The engine, its data, and what the first round found out."""
 
+    def __init__(self, name: str, dataset: str, queries: int, k: int) -> None:
+        self.name, self.k = name, k
+        self.data = datasets.load(dataset)
+        self.rival = make(name)
+        self.queries = self.rival.prepare(np.array(self.data.queries[:queries]))
+        self.truth = self.data.truth[:queries]
+        self.points: list[dict[str, Any]] = []
 
-def sweep(rival: Rival, data: datasets.Dataset, k: int, keep: bool) -> list[dict[str, Any]]:
-    """Every setting once over all queries: seconds per query, and recall when asked."""
-    rows = []
-    for setting in rival.settings:
-        rival.set(setting)
-        for query in data.queries[:20]:
-            rival.query(query, k)
+    def warm(self) -> None:
+        """Compile an engine's numba kernels on a few rows."""
+        if not (self.name.startswith("vicinal") or self.name == "pynndescent"):
+            return
+        small = make(self.name)
+        small.build(np.array(self.data.base[:WARM_ROWS]), self.data.metric, 2)
+        small.set(small.settings[0])
+        small.query(self.queries[0], self.k)
+
+    def build(self, threads: int, save: str | None) -> dict[str, Any]:
+        """Index all rows and time it."""
+        self.warm()
+        base: Floats = np.array(self.data.base)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        started, cpu = perf_counter(), process_time()
+        self.rival.build(base, self.data.metric, threads)
+        seconds, cpu = perf_counter() - started, process_time() - cpu
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if save is not None:
+            Path(save).mkdir(parents=True)
+            self.rival.save(Path(save))
+        return {
+            "seconds": seconds,
+            "cpu_seconds": cpu,
+            "threads": threads,
+            "peak_growth_mb": (after - before) / 1024,
+            "version": importlib.metadata.version(self.rival.package),
+        }
+
+    def open(self, folder: str) -> dict[str, Any]:
+        """Read a saved index, answer one query, and time both."""
         started = perf_counter()
-        found = [rival.query(query, k) for query in data.queries]
-        seconds = (perf_counter() - started) / len(data.queries)
-        row = {"setting": setting, "seconds": seconds}
-        if keep:
-            row["recall"] = metrics.recall([np.asarray(f).tolist() for f in found], data.truth, k)
-        rows.append(row)
-    return rows
+        self.rival.open(Path(folder), self.data.base, self.data.metric)
+        opened = perf_counter()
+        self.rival.set(self.rival.settings[0])
+        self.rival.query(self.queries[0], self.k)
+        version = importlib.metadata.version(self.rival.package)
+        return {"open": opened - started, "first_query": perf_counter() - opened, "version": version}
+
+    def round(self, threads: int) -> list[dict[str, Any]]:
+        """Every setting once over all queries; the first round finds recalls and the settings worth timing."""
+        if self.points:
+            return [{"setting": p["setting"], "seconds": self._timed(p["setting"], threads)[0]} for p in self.points]
+        for setting in self.rival.settings:
+            seconds, found = self._timed(setting, threads)
+            share = metrics.recall(found, self.truth, self.k)
+            if self.points and share <= self.points[-1]["recall"]:
+                continue  # nothing gained: timing it would only give the faster of two equal draws
+            self.points.append({"setting": setting, "seconds": seconds, "recall": share})
+            if share >= SWEEP[1] or seconds > SLOWEST:
+                break
+        below = [i for i, point in enumerate(self.points) if point["recall"] < SWEEP[0]]
+        self.points = self.points[max(below, default=0) :]
+        return self.points
+
+    def _timed(self, setting: Any, threads: int) -> tuple[float, Any]:
+        self.rival.set(setting)
+        queries, k, query = list(self.queries), self.k, self.rival.query
+        if threads == 1:
+            for vector in queries[:100]:
+                query(vector, k)
+            started = perf_counter()
+            found: Any = [query(vector, k) for vector in queries]
+        else:
+            self.rival.query_batch(self.queries[:200], k, threads)
+            started = perf_counter()
+            found = self.rival.query_batch(self.queries, k, threads)
+        return (perf_counter() - started) / len(queries), found
+
+    def count(self) -> list[dict[str, Any]]:
+        """Rows compared per query for each setting, and recall by distance: an equally near row is as good."""
+        points = []
+        for setting in self.rival.settings:
+            self.rival.set(setting)
+            found, looked = [], 0.0
+            for vector in self.queries:
+                found.append(np.asarray(self.rival.query(vector, self.k)))
+                looked += self.rival.distances()
+            points.append({"setting": setting, "recall": self._near(found), "distances": looked / len(found)})
+            if points[-1]["recall"] >= 0.9995:
+                break
+        return points
+
+    def _near(self, found: list[Any]) -> float:
+        hits = 0
+        for i, rows in enumerate(found):
+            vector, metric = self.data.queries[i], self.data.metric
+            far = exact.distances(self.data.base[self.truth[i, self.k - 1 : self.k]], vector, metric)[0]
+            distances = exact.distances(self.data.base[np.unique(rows[rows >= 0])], vector, metric)
+            hits += int((distances <= far + 1e-5 * abs(far) + 1e-7).sum())
+        return hits / (self.k * len(found))
+
+    def memory(self, folder: str) -> dict[str, Any]:
+        """Growth of resident memory by opening a saved index and answering every query, in MB."""
+        self.warm()
+        gc.collect()
+        _trim()
+        before = _resident()
+        self.rival.open(Path(folder), self.data.base, self.data.metric)
+        self.rival.set(self.rival.settings[len(self.rival.settings) // 2])
+        for vector in self.queries:
+            self.rival.query(vector, self.k)
+        gc.collect()
+        _trim()
+        after = _resident()
+        return {part: (after[part] - before[part]) / 1024 for part in before}
+
+
+def _resident() -> dict[str, int]:
+    """Resident kilobytes: all, anonymous, and of mapped files."""
+    names = {"VmRSS:": "all", "RssAnon:": "anonymous", "RssFile:": "files"}
+    words = [line.split() for line in Path("/proc/self/status").read_text().splitlines()]
+    return {names[w[0]]: int(w[1]) for w in words if w[0] in names}
+
+
+def _trim() -> None:
+    """Give freed memory back, so that what was needed only while opening is not counted."""
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def main() -> None:
-    """Read commands until the parent closes the pipe."""
-    name, dataset, queries, threads, k = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6])
-    whole = datasets.load(dataset)
-    data = datasets.Dataset(whole.name, whole.metric, whole.base, whole.queries[:queries], whole.truth[:queries])
-    rival = make(name)
-    rounds = 0
+    """Answer commands until the parent closes the pipe; what an engine cannot do is an answer too."""
+    worker = Worker(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     for line in sys.stdin:
-        if line.strip() == "build":
-            answer: Any = build(rival, data, threads)
-        else:
-            answer = sweep(rival, data, k, keep=rounds == 0)
-            rounds += 1
-        print(json.dumps(answer), flush=True)
+        words = json.loads(line)
+        try:
+            answer: Any = getattr(worker, words.pop("do"))(**words)
+        except Unsupported as reason:
+            answer = {"unsupported": str(reason)}
+        print(json.dumps(answer), file=sys.__stdout__, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,42 +1,57 @@
-"""One small class per engine, each run in a fresh process by `bench.worker`."""
+"""One small class per engine, each run in a fresh process by `bench.worker`.
+
+An engine that needs other versions than ours runs under another interpreter: the environment variable
+`VICINAL_BENCH_PYTHON_<NAME>` (upper case, `-` as `_`) names it.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
-from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from bench.rivals.base import Rival
 
-__all__ = ["RIVALS", "Rival", "make"]
+__all__ = ["OURS", "RIVALS", "interpreter", "make"]
 
-
-class Rival(Protocol):
-    """An engine under test. `settings` is its sweep from fast to accurate."""
-
-    settings: list[Any]
-
-    def build(self, base: NDArray[np.float32], metric: str, threads: int) -> None:
-        """Index all rows; ids are row numbers."""
-
-    def set(self, setting: Any) -> None:
-        """Take one setting of the sweep."""
-
-    def query(self, vector: NDArray[np.float32], k: int) -> Any:
-        """Answer one query with one thread: ids, nearest first."""
-
+OURS = ("vicinal", "vicinal-mapped", "vicinal-index", "vicinal-hnsw", "vicinal-collection")
 
 RIVALS = {
-    "vicinal": "bench.rivals.vicinal_graph:Graph",
-    "vicinal-collection": "bench.rivals.vicinal_collection:InMemory",
-    "hnswlib": "bench.rivals.hnswlib_rival:Hnswlib",
-    "faiss": "bench.rivals.faiss_rival:Faiss",
-    "usearch": "bench.rivals.usearch_rival:Usearch",
+    "vicinal": "vicinal_coded:Coded",
+    "vicinal-mapped": "vicinal_coded:Mapped",
+    "vicinal-index": "vicinal_index:FlatIndex",
+    "vicinal-hnsw": "vicinal_hnsw:Hnsw",
+    "vicinal-collection": "vicinal_collection:InMemory",
+    "hnswlib": "hnswlib:Hnswlib",
+    "faiss-hnsw": "faiss:HnswFlat",
+    "faiss-hnsw-sq8": "faiss:HnswSq8",
+    "faiss-ivfpqfs": "faiss:IvfPqFastScan",
+    "usearch": "usearch:Usearch",
+    "voyager": "voyager:Voyager",
+    "symqg": "rabitqlib:SymphonyQG",
+    "lorann": "lorann:Lorann",
+    "pyvsag": "pyvsag:Vsag",
+    "kannolo": "kannolo:Kannolo",
+    "kannolo-rabitq": "kannolo:KannoloRabitq",
+    "scann": "scann:Scann",
+    "pyglass": "pyglass:Glass",
+    "zvec": "zvec:Zvec",
+    "svs": "svs:VamanaFloat",
+    "svs-lvq": "svs:VamanaLvq",
+    "svs-leanvec": "svs:VamanaLeanVec",
+    "ngt": "ngt:Ngt",
+    "pynndescent": "pynndescent:PyNNDescent",
+    "qdrant-edge": "qdrant_edge:QdrantEdge",
 }
+
+
+def interpreter(name: str) -> str:
+    """The Python that runs an engine's worker."""
+    return os.environ.get(f"VICINAL_BENCH_PYTHON_{name.upper().replace('-', '_')}", sys.executable)
 
 
 def make(name: str) -> Rival:
     """The engine of that name; its package is imported here and nowhere else."""
     module, _, cls = RIVALS[name].partition(":")
-    made: Rival = getattr(import_module(module), cls)()
+    made: Rival = getattr(import_module(f"bench.rivals.{module}"), cls)()
     return made

@@ -5,27 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import vicinal
+from bench.rivals.base import Floats, Rival
+
+_BATCH = 10_000
 
 
-class InMemory:
+class InMemory(Rival):
     """connect(":memory:"), one collection, Collection.query."""
 
-    settings: list[Any] = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 400, 800]  # noqa: RUF012
+    package = "vicinal"
 
-    def build(self, base: NDArray[np.float32], metric: str, threads: int) -> None:
+    def build(self, base: Floats, metric: str, threads: int) -> None:
         """Upsert in batches and wait for the graph."""
         del threads
         self.collection = vicinal.Database(":memory:").create_collection("bench", dim=base.shape[1], metric=metric)
-        for first in range(0, len(base), 10_000):
-            block = base[first : first + 10_000]
+        for first in range(0, len(base), _BATCH):
+            block = base[first : first + _BATCH]
             self.collection.upsert(np.arange(first, first + len(block)), block)
         self.collection.flush()
 
-    def set(self, setting: Any) -> None:
-        self.ef = setting
+    def query(self, vector: Floats, k: int) -> Any:
+        return self.collection.query(vector, k, ef=max(self.setting, k), with_payload=False).ids
 
-    def query(self, vector: NDArray[np.float32], k: int) -> Any:
-        return self.collection.query(vector, k, ef=self.ef, with_payload=False).ids
+    def query_batch(self, queries: Floats, k: int, threads: int) -> Any:
+        del threads
+        return self.collection.query_batch(queries, k, ef=max(self.setting, k))[0]

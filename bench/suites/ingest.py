@@ -24,7 +24,7 @@ BATCH = 1000
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Median of several rounds, each into a fresh directory; one caller, then two at once."""
-    data = datasets.load(options.dataset)
+    data = datasets.prepare(options.dataset)
     answer: dict[str, Any] = {"suite": "ingest", "dataset": options.dataset, "points": len(data.base)}
     for callers in (1, 2):
         rates = [_round(data, callers) for _ in range(options.rounds)]

@@ -1,0 +1,84 @@
+"""Seeded data sets made here: descriptors of image patches that nothing was tuned on, and two that break graphs."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Parts", "copies", "islands", "patches"]
+
+PATCH_ROWS = 200_000
+PATCH = 16  # pixels on a side: 4 x 4 fields of 8 directions make 128 dimensions
+LEAST_LENGTH = 100.0  # of a histogram: patches with less have no structure
+_BLOCK = 4000
+
+
+class Parts(NamedTuple):
+    """A metric, base rows and queries, not yet in order."""
+
+    metric: str
+    base: NDArray[Any]
+    queries: NDArray[Any]
+
+
+def patches(pixels: NDArray[np.uint8], query_pixels: NDArray[np.uint8], seed: int = 1) -> Parts:
+    """Histograms of gradients (after Lowe's SIFT) of random 16 x 16 patches of 28 x 28 images: 200,000 x 128, l2.
+
+    Whole numbers 0 .. 255 as SIFT's are. Queries are patches of other images. Patches without any structure are
+    left out.
+    """
+    rng = np.random.default_rng(seed)
+    base = np.concatenate([_descriptors(pixels, rng) for _ in range(5)])
+    return Parts("l2", base[rng.permutation(len(base))[:PATCH_ROWS]], _descriptors(query_pixels, rng))
+
+
+def _descriptors(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """One patch per image at a random place; flat ones are dropped."""
+    made = []
+    for first in range(0, len(pixels), _BLOCK):
+        images = pixels[first : first + _BLOCK].reshape(-1, 28, 28).astype(np.float32)
+        slopes: Any = np.gradient(images, axis=(1, 2))  # two arrays, whatever its type says
+        places = rng.integers(0, 28 - PATCH + 1, (2, len(images)))
+        cut = places[:, :, None] + np.arange(PATCH)
+        at = np.arange(len(images))[:, None, None], cut[0][:, :, None], cut[1][:, None, :]
+        made.append(_histograms(slopes[0][at], slopes[1][at]))
+    return np.concatenate(made)
+
+
+def _histograms(down: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Directions in 8 bins with linear weights, summed over 4 x 4 fields, clipped at 0.2 of the length."""
+    length = np.hypot(down, right)
+    turn = np.arctan2(down, right) / (2 * np.pi) * 8 % 8
+    low = np.floor(turn).astype(np.int64) % 8
+    share = turn - np.floor(turn)
+    bins = np.zeros((*length.shape, 8), np.float32)
+    np.put_along_axis(bins, low[..., None], (length * (1 - share))[..., None], axis=-1)
+    np.put_along_axis(bins, ((low + 1) % 8)[..., None], (length * share)[..., None], axis=-1)
+    field = PATCH // 4
+    sums = bins.reshape(len(bins), 4, field, 4, field, 8).sum(axis=(2, 4)).reshape(len(bins), -1)
+    norms = np.linalg.norm(sums, axis=1)
+    kept = norms > LEAST_LENGTH
+    sums = sums[kept] / norms[kept, None]
+    clipped = np.minimum(sums, 0.2)
+    clipped /= np.linalg.norm(clipped, axis=1, keepdims=True)
+    whole: NDArray[np.uint8] = np.minimum(clipped * 512, 255).astype(np.uint8)
+    return whole
+
+
+def islands(count: int = 200, size: int = 500, dim: int = 64, seed: int = 2) -> Parts:
+    """Tight clusters far apart, and queries half-way between two of them: 100,000 x 64, l2."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((count, dim)) * 10
+    base = np.repeat(centres, size, axis=0) + rng.standard_normal((count * size, dim)) * 0.1
+    pairs = rng.integers(0, count, (2, 1000))
+    between = (centres[pairs[0]] + centres[pairs[1]]) / 2 + rng.standard_normal((1000, dim)) * 0.1
+    return Parts("l2", base, between)
+
+
+def copies(distinct: int = 1000, times: int = 50, dim: int = 32, seed: int = 3) -> Parts:
+    """Each of 1,000 vectors 50 times over: 50,000 x 32, l2. Answers are compared by distance."""
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((distinct, dim))
+    return Parts("l2", np.repeat(rows, times, axis=0), rows + rng.standard_normal((distinct, dim)) * 0.2)

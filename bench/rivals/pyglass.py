@@ -1,0 +1,44 @@
+"""pyglass (the portable wheel: AVX2): HNSW of degree 32, L = 200, 8-bit codes with one scale, half-precision refine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import glass
+import numpy as np
+
+from bench.rivals.base import Floats, Rival, unit
+
+
+class Glass(Rival):
+    """glass.Searcher; it tunes its prefetching on the data when it opens."""
+
+    package = "pyglass-portable"
+
+    def build(self, base: Floats, metric: str, threads: int) -> None:
+        rows, space = unit(base, metric)
+        glass.set_num_threads(threads)
+        self.graph = glass.Index("HNSW", space.upper(), "SQ8U", 32, 200).build(rows)
+        self._search_over(self.graph, rows, space)
+
+    def _search_over(self, graph: Any, rows: Floats, space: str) -> None:
+        self.searcher = glass.Searcher(graph, rows, space.upper(), "SQ8U", "FP16")
+        self.searcher.set_ef(64)
+        self.searcher.optimize(1)
+
+    def save(self, folder: Path) -> None:
+        self.graph.save(str(folder / "graph"))
+
+    def open(self, folder: Path, base: Floats, metric: str) -> None:
+        rows, space = unit(np.array(base), metric)
+        self._search_over(glass.Graph(str(folder / "graph")), rows, space)
+
+    def set(self, setting: Any) -> None:
+        self.searcher.set_ef(setting)
+
+    def query(self, vector: Floats, k: int) -> Any:
+        return self.searcher.search(vector, k)[0]
+
+    def query_batch(self, queries: Floats, k: int, threads: int) -> Any:
+        return self.searcher.batch_search(queries, k, threads)[0]
