@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from vicinal.errors import InvalidArgument
 from vicinal.index.bulk_candidates import find_candidates, find_cells
-from vicinal.index.bulk_cells import new_codes
+from vicinal.index.bulk_cells import Cells, new_codes
 from vicinal.index.bulk_codes import encode_rows
-from vicinal.index.bulk_graph import UPPER_DEGREE, build_levels, finish, link, link_both
+from vicinal.index.bulk_graph import UPPER_DEGREE, Graph, Levels, build_levels, finish, link, link_both
 from vicinal.index.bulk_pieces import Cancelled, Pieces
 from vicinal.kernels import rows8
 from vicinal.kernels.repair import hang_copies, rename
@@ -95,6 +95,31 @@ def _checked(rows: Rows, n: int, degree: int, threads: int, slots: NDArray[np.in
     return names
 
 
+class _Space(NamedTuple):
+    """Distinct rows as codes: `own` names for each linked row the first equal one, `keep` lists those.
+
+    `around` are codes whose distances are distances, for cells: under the dot product those of directions.
+    """
+
+    codes: Codes
+    around: Codes
+    own: NDArray[np.int32]
+    keep: NDArray[np.int32]
+
+
+def _encode(rows: Rows, names: NDArray[np.int64], metric: Metric, pieces: Pieces) -> _Space:
+    """Encode the rows to link and set copies aside."""
+    codes = encode_rows(rows.vectors, names, metric, pieces)
+    own = _owners(codes.rows, len(names), pieces)
+    keep = np.flatnonzero(own == np.arange(len(own))).astype(np.int32)
+    if len(keep) < len(own):
+        codes = _distinct(codes, keep, pieces)
+    around = codes
+    if metric is Metric.DOT:
+        around = encode_rows(rows.vectors, names[keep], Metric.COSINE, pieces)
+    return _Space(codes, around, own, keep)
+
+
 def _build(
     rows: Rows,
     n: int,
@@ -106,46 +131,54 @@ def _build(
     *,
     fill: bool,
 ) -> Links:
-    """Encode, set copies aside, link the distinct rows, hang the copies."""
+    """Encode, find candidates, link the distinct rows, hang the copies."""
     if len(names) == 0:
         return _nothing(n)
-    codes = encode_rows(rows.vectors, names, metric, pieces)
-    own = _owners(codes.rows, len(names), pieces)
-    keep = np.flatnonzero(own == np.arange(len(own))).astype(np.int32)
-    m = len(keep)
-    if m < len(own):
-        codes = _distinct(codes, keep, pieces)
-    around = codes
-    if metric is Metric.DOT:
-        around = encode_rows(rows.vectors, names[keep], Metric.COSINE, pieces)
+    space = _encode(rows, names, metric, pieces)
     tell(0.05)
-    cells = find_cells(around, m, seed, pieces)
+    m = len(space.keep)
+    cells = find_cells(space.around, m, seed, pieces)
     tell(0.2)
-    copied = np.bincount(own, minlength=len(own))[keep][cells.order] > 1
+    copied = np.bincount(space.own, minlength=len(space.own))[space.keep][cells.order] > 1
     places = np.where(copied, DEGREE - _ARITY, DEGREE).astype(np.int32)
-    found = find_candidates(codes, cells, _CANDIDATES, pieces, fine=True)
+    found = find_candidates(space.codes, cells, _CANDIDATES, pieces, fine=True)
     tell(0.5)
-    levels = build_levels(codes, around, m, found, seed, pieces)
-    entry = int(np.flatnonzero(cells.order == levels.entry)[0])
+    levels = build_levels(space.codes, space.around, m, found, seed, pieces)
     tell(0.6)
     if metric is Metric.DOT:
-        beside = find_candidates(around, cells, _CANDIDATES, pieces, fine=True)
+        beside = find_candidates(space.around, cells, _CANDIDATES, pieces, fine=True)
         graph = link_both(found, link(beside, places, DEGREE, pieces), places, DEGREE, pieces)
     else:
         graph = link(found, places, DEGREE, pieces)
+    entry = int(np.flatnonzero(cells.order == levels.entry)[0])
     finish(found, graph, entry, places, pieces, fill=fill)
     tell(0.95)
-    slot_of = names[keep]
+    out = _named(n, names, space, graph, levels, cells, pieces)
+    tell(1.0)
+    return out
+
+
+def _named(
+    n: int,
+    names: NDArray[np.int64],
+    space: _Space,
+    graph: Graph,
+    levels: Levels,
+    cells: Cells,
+    pieces: Pieces,
+) -> Links:
+    """Name rows by slot and hang the copies."""
+    m, slot_of = len(space.keep), names[space.keep]
     links, counts = np.full((n, DEGREE), SENTINEL, np.uint32), np.zeros(n, np.int32)
     by_cell = slot_of[cells.order]
     pieces.run(m, 8192, lambda a, b: rename(graph.links, graph.degree, by_cell, links, counts, a, b))
-    if m < len(own):
+    if m < len(space.own):
         owner = np.full(n, -1, np.int64)
-        owner[names] = names[own]
+        owner[names] = names[space.own]
         hang_copies(links, counts, owner, _ARITY)
-    tell(1.0)
     level, upper_row, upper = _upper(n, slot_of, levels.top, levels.rows, levels.links)
-    return Links(links, counts, level, upper_row, upper, int(slot_of[levels.entry]), by_cell, cells.starts)
+    entry = int(slot_of[levels.entry])
+    return Links(links, counts, level, upper_row, upper, entry, by_cell, cells.starts)
 
 
 def _distinct(codes: Codes, keep: NDArray[np.int32], pieces: Pieces) -> Codes:
