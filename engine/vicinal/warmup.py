@@ -1,0 +1,118 @@
+"""Compile every kernel the engine may need and see that its answers are right on this processor.
+
+First the kernels one by one (`kernels.warmup`), then what is made of them, through the same doors the engine uses:
+coded graphs of each kind of code, built, searched, filtered and grown; token matrices encoded and compared.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.index.exact import exact_search
+from vicinal.index.field_index import FieldIndex, Searcher
+from vicinal.index.spaces import inverse_norms
+from vicinal.kernels import warmup as kernels
+from vicinal.kernels.bitset import slots_to_bits
+from vicinal.multivector.fde import FixedDimensionalEncoder
+from vicinal.multivector.search import exact_maxsim, rerank, token_scores
+from vicinal.multivector.tokens import quantise_tokens
+from vicinal.types import Bits, HnswParams, Metric, Rows, TokenRows
+
+__all__ = ["warm"]
+
+_ROWS, _LATER, _K = 2_000, 64, 10
+_RECALL = 0.8  # of a coded walk with a wide beam over a small graph: a broken kernel finds next to nothing
+_Floats = NDArray[np.float32]
+
+
+def _wrong(what: str) -> kernels.KernelMismatch:
+    return kernels.KernelMismatch(f"{what} disagrees with a scan: do not use this build on this processor")
+
+
+def _points(dim: int, rank: int) -> _Floats:
+    """Rows that spread over `rank` of `dim` dimensions: what decides which code a graph gets."""
+    rng = np.random.default_rng(dim)
+    return rng.standard_normal((_ROWS + _LATER, rank)).astype(np.float32) @ rng.standard_normal((rank, dim)).astype(
+        np.float32
+    )
+
+
+def _check(what: str, graph: Searcher, metric: Metric, rows: Rows, allowed: Bits | None) -> None:
+    """Search for stored rows and compare with exact answers."""
+    hits = 0
+    for query in rows.vectors[:20]:
+        found, _ = graph.search(query, _K, 200, rows=rows, limit=graph.n, allowed=allowed)
+        expected, _ = exact_search(metric, rows, query, _K, start=0, stop=graph.n, allowed=allowed)
+        hits += len(np.intersect1d(found, expected))
+    if hits < _RECALL * 20 * _K:
+        raise _wrong(f"{what} ({metric})")
+
+
+def _coded(dim: int, rank: int, metric: Metric) -> None:
+    """Build a coded graph, search it with and without a filter, let it grow and search again."""
+    vectors = _points(dim, rank)
+    rows = Rows(vectors, inverse_norms(vectors) if metric is Metric.COSINE else np.empty(0, np.float32))
+    index = FieldIndex(metric, dim, HnswParams(), coded_from=_ROWS)
+    half = slots_to_bits(np.arange(0, len(vectors), 2), len(vectors))
+    for stop in (_ROWS, len(vectors)):
+        while index.n < stop:
+            index.extend(rows, stop, lambda: False)
+        graph = index.searcher()
+        if graph is None:
+            raise _wrong("building a graph")
+        for allowed in (None, half):
+            _check("the coded graph", graph, metric, rows, allowed)
+
+
+def _coded_graphs() -> None:
+    for dim, rank, metric in (
+        (48, 48, Metric.COSINE),  # bytes
+        (160, 40, Metric.L2),  # nibbles
+        (256, 256, Metric.COSINE),  # signs
+        (256, 256, Metric.DOT),
+    ):
+        _coded(dim, rank, metric)
+
+
+def _tokens() -> None:
+    """Compare token matrices by every scorer, and encode them in both modes."""
+    rng = np.random.default_rng(1)
+    ends = np.arange(1, 41, dtype=np.int64) * 7
+    values = rng.standard_normal((280, 32)).astype(np.float32)
+    query = rng.standard_normal((5, 32)).astype(np.float32)
+    codes, scales = quantise_tokens(values, ends)
+    slots = np.arange(40, dtype=np.uint32)
+    best = (query @ values.T).reshape(5, 40, 7).max(axis=2).sum(axis=0).argmax()
+    stored = TokenRows(values, ends, np.ones(40, np.float32))
+    coded = TokenRows(codes, ends, scales)
+    answers = [exact_maxsim(query, rows, 3, slots) for rows in (stored, coded)]
+    answers += [rerank(query, coded, slots, 3, "int8"), rerank(query, coded, slots, 3, "none")]
+    token_scores(query, coded, 0)
+    if any(found[0][0] != best for found in answers):
+        raise _wrong("MaxSim")
+    for encoder in (FixedDimensionalEncoder(32), FixedDimensionalEncoder(32, mode="paper", final_dimension=64)):
+        documents, asked = encoder.encode_documents(values, ends), encoder.encode_query(query)
+        if not (np.isfinite(documents).all() and documents.any() and asked.any()):
+            raise kernels.KernelMismatch("fixed-dimensional encodings are not finite")
+
+
+_JOBS: tuple[tuple[str, Callable[[], None]], ...] = (("coded graphs", _coded_graphs), ("token matrices", _tokens))
+
+
+def warm(report: Callable[[str, float], None] | None = None) -> dict[str, float]:
+    """Compile everything, or load it from the cache; returns seconds by part, in order.
+
+    report: called with a part's name and seconds as each is done. Raises KernelMismatch when an answer is wrong.
+    """
+    seconds = kernels.warm(report)
+    for name, run in _JOBS:
+        began = time.perf_counter()
+        run()
+        seconds[name] = time.perf_counter() - began
+        if report is not None:
+            report(name, seconds[name])
+    return seconds

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vicinal import warmup
+from vicinal.index.field_index import FieldIndex
+from vicinal.kernels.warmup import KernelMismatch
+from vicinal.types import Metric
+
+
+def test_every_part_is_reported_in_order(monkeypatch):
+    monkeypatch.setattr(warmup, "_coded_graphs", lambda: None)
+    said: list[str] = []
+    seconds = warmup.warm(lambda name, _: said.append(name))
+    assert said == list(seconds)
+    assert said[-2:] == ["coded graphs", "token matrices"]
+
+
+@pytest.mark.full
+def test_all_of_it():
+    assert min(warmup.warm().values()) >= 0
+
+
+def test_a_walk_that_finds_the_wrong_rows_is_told(monkeypatch):
+    def wrong(*_, **__):
+        return np.arange(10, dtype=np.uint32), np.zeros(10, np.float32)
+
+    monkeypatch.setattr("vicinal.index.field_index.search_graph", wrong)
+    monkeypatch.setattr(warmup, "_ROWS", 200)  # searched on floats: no need to build a coded graph here
+    monkeypatch.setattr(warmup, "FieldIndex", lambda *a, coded_from: FieldIndex(*a, coded_from=None))
+    with pytest.raises(KernelMismatch, match="coded graph"):
+        warmup._coded(16, 16, Metric.L2)
+
+
+def test_a_wrong_scorer_is_told(monkeypatch):
+    def wrong(*_, **__):
+        return np.array([41], np.uint32), np.ones(1, np.float32)
+
+    monkeypatch.setattr(warmup, "rerank", wrong)
+    with pytest.raises(KernelMismatch, match="MaxSim"):
+        warmup._tokens()
