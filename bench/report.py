@@ -1,50 +1,131 @@
-"""Where results go, and the charts drawn from them."""
+"""Everything under `bench/results` as one page and as the README's figures: `python -m bench.report`.
+
+The page, `bench/results/report.html`, holds its charts and needs no other file. The README's block stands between
+`<!-- figures -->` and `<!-- /figures -->`; nothing in it is typed by hand.
+"""
 
 from __future__ import annotations
 
-import json
+import base64
+import html
+import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["path", "recall_chart", "save"]
+from bench import tables
+from bench.results import RESULTS, every, path
+from bench.tables import Table
 
-RESULTS = Path(__file__).parent / "results"
+__all__ = ["main", "page", "readme_block"]
+
+README = Path(__file__).parent.parent / "README.md"
+OPEN, CLOSE = "<!-- figures -->", "<!-- /figures -->"
+SECTIONS = (
+    ("recall_qps", "One thread, one query per call", tables.speed),
+    ("batch", "Batch calls", tables.speed),
+    ("build", "Build time", tables.build),
+    ("memory", "Resident memory", tables.memory),
+    ("scaling", "Growth with the number of rows", tables.scaling),
+    ("reach", "Recall that is reached", tables.reach),
+    ("cold_start", "A fresh process to its first answer", tables.cold_start),
+    ("ingest", "Durable ingest", tables.ingest),
+    ("start", "Start-up", tables.start),
+)
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; margin: .5rem 0 1.5rem; font-variant-numeric: tabular-nums }
+th, td { padding: .15rem .7rem; text-align: right; border-bottom: 1px solid #ddd }
+th:first-child, td:first-child { text-align: left }
+tr.ours { font-weight: 600 }
+img { max-width: 100% }
+small { color: #666 }
+"""
 
 
-def path(answer: dict[str, Any], ending: str) -> Path:
-    """File of a result: suite and data set, so that a new run replaces the old one in history."""
-    name = "-".join(str(part) for part in (answer["suite"], answer.get("dataset")) if part)
-    return RESULTS / f"{name}.{ending}"
+def main() -> int:
+    """Write the page, and the README's block where the README has a place for it."""
+    (RESULTS / "report.html").write_text(page())
+    text = README.read_text()
+    if OPEN in text and CLOSE in text:
+        before, _, rest = text.partition(OPEN)
+        after = rest.partition(CLOSE)[2]
+        README.write_text(f"{before}{OPEN}\n{readme_block()}\n{CLOSE}{after}")
+        print(f"rewrote the figures of {README.name}")
+    else:
+        print(f"{README.name} has no {OPEN} ... {CLOSE}")
+    return 0
 
 
-def save(answer: dict[str, Any]) -> Path:
-    """Write the raw result as JSON."""
-    RESULTS.mkdir(exist_ok=True)
-    place = path(answer, "json")
-    place.write_text(json.dumps(answer, indent=1) + "\n")
-    return place
+def page() -> str:
+    """Give the whole report as HTML, charts inside."""
+    parts = [f"<!doctype html><meta charset=utf-8><title>vicinal: benchmarks</title><style>{STYLE}</style>"]
+    parts.append("<h1>vicinal: benchmarks</h1>")
+    for suite, title, make in SECTIONS:
+        answers = every(suite)
+        if answers:
+            parts.append(f"<h2>{title}</h2>")
+        for answer in answers:
+            parts += [f"<h3>{html.escape(answer.get('dataset', ''))}</h3>", _table(make(answer)), _chart(answer)]
+            parts.append(f"<p><small>{html.escape(_machine(answer))}</small></p>")
+    return "\n".join(parts) + "\n"
 
 
-def recall_chart(answer: dict[str, Any], place: Path) -> None:
-    """Recall against QPS on a log axis, one line per engine."""
-    import matplotlib as mpl
+def _table(table: Table) -> str:
+    cells = "".join(f"<th>{html.escape(name)}" for name in table.head)
+    lines = [f"<table><tr>{cells}"]
+    for row in table.rows:
+        mark = ' class="ours"' if row[0].startswith("vicinal") else ""
+        lines.append(f"<tr{mark}>" + "".join(f"<td>{html.escape(cell)}" for cell in row))
+    return "\n".join([*lines, "</table>"]) + "".join(
+        f"<p><small>{html.escape(note)}</small></p>" for note in table.notes
+    )
 
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 4.5))
-    for name, result in answer["engines"].items():
-        points = sorted((p["recall"], p["qps"]) for p in result["points"])
-        style = {"linewidth": 2.4, "color": "black"} if name == "vicinal" else {"linewidth": 1.3}
-        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name, **style)
-    axes.set_yscale("log")
-    axes.set_xlim(left=0.8, right=1.002)
-    axes.set_xlabel(f"recall@{answer['k']}")
-    axes.set_ylabel("queries per second, one thread")
-    axes.set_title(f"{answer['dataset']} on {answer['machine']['family_model']}", fontsize=9)
-    axes.grid(visible=True, which="both", alpha=0.25)
-    axes.legend(frameon=False)
-    figure.tight_layout()
-    RESULTS.mkdir(exist_ok=True)
-    figure.savefig(place, dpi=130)
-    plt.close(figure)
+def _chart(answer: dict[str, Any]) -> str:
+    place = path(answer, "png")
+    if not place.exists():
+        return ""
+    return f'<img alt="chart" src="data:image/png;base64,{base64.b64encode(place.read_bytes()).decode()}">'
+
+
+def _machine(answer: dict[str, Any]) -> str:
+    machine = answer["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    commit = machine["commit"][:10]
+    return f"{machine['processor']} ({machine['family_model']}), {machine['cores']} cores, {versions}, commit {commit}"
+
+
+def readme_block() -> str:
+    """Give the README's figures in Markdown: speed per data set, then the other suites in short."""
+    lines: list[str] = []
+    for suite, title in (("recall_qps", "One thread, one query per call"), ("batch", "Batch calls, two threads")):
+        table = tables.summary(every(suite))
+        if table.rows:
+            lines += [
+                f"{title}: queries per second at recall@10, as a multiple of hnswlib and of the fastest rival.",
+                "",
+            ]
+            lines += [*_markdown(table), ""]
+    for suite, title, make in SECTIONS[2:]:
+        for answer in every(suite):
+            name = f" ({answer['dataset']})" if "dataset" in answer else ""
+            lines += [f"{title}{name}:", "", *_markdown(_short(make(answer))), ""]
+    answers = every("recall_qps")
+    if answers:
+        lines.append(_machine(answers[0]) + ".")
+    return "\n".join(lines)
+
+
+def _short(table: Table) -> Table:
+    """Ours and hnswlib of a long table; faiss stands for hnswlib where that does not count."""
+    kept = [row for row in table.rows if row[0].startswith(("vicinal", "hnswlib", "faiss-hnsw"))]
+    return Table(table.head, kept or table.rows, ())
+
+
+def _markdown(table: Table) -> list[str]:
+    rows = [table.head, tuple("---" for _ in table.head), *table.rows]
+    return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""Tables made from results, one function per suite; every figure is read from the JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from bench.metrics import RECALLS
+
+__all__ = [
+    "Table",
+    "build",
+    "cold_start",
+    "ingest",
+    "memory",
+    "reach",
+    "scaling",
+    "speed",
+    "start",
+    "summary",
+]
+
+COLUMNS = tuple(map(str, RECALLS))
+
+
+class Table(NamedTuple):
+    """A head, rows of words, and notes that stand below."""
+
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    notes: Sequence[str] = ()
+
+
+def _number(value: float | None, digits: int = 0) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def _failures(engines: dict[str, Any]) -> list[str]:
+    return [f"{name}: left out, {result['failed']}" for name, result in engines.items() if "failed" in result]
+
+
+def _ran(engines: dict[str, Any]) -> dict[str, Any]:
+    return {name: result for name, result in engines.items() if "failed" not in result}
+
+
+def speed(answer: dict[str, Any]) -> Table:
+    """QPS of every engine at each recall with its ratio to hnswlib, fastest at .95 first."""
+    engines = _ran(answer["engines"])
+    rows = []
+    for name in sorted(engines, key=lambda name: -(engines[name]["qps_at"]["0.95"] or 0)):
+        cells = [name]
+        for column in COLUMNS:
+            ratio = answer["ratios"][column]["to_hnswlib"].get(name)
+            cells += [_number(engines[name]["qps_at"][column]), _number(ratio, 2)]
+        rows.append(tuple(cells))
+    head = ["engine"]
+    for column in COLUMNS:
+        head += [f"QPS at {column}", "x hnswlib"]
+    return Table(tuple(head), rows, [_best(answer), *_failures(answer["engines"])])
+
+
+def _best(answer: dict[str, Any]) -> str:
+    words = []
+    for column in COLUMNS:
+        facts = answer["ratios"][column]
+        ours = facts["to_fastest_rival"].get("vicinal")
+        words.append(f"{column}: {_number(ours, 2)} x {facts['fastest_rival']}")
+    return "vicinal in terms of the fastest rival at " + "; ".join(words)
+
+
+def summary(answers: Sequence[dict[str, Any]]) -> Table:
+    """One row per data set: ours at each recall, in hnswlib's and in the fastest rival's."""
+    rows = []
+    for answer in answers:
+        cells = [answer["dataset"]]
+        for column in COLUMNS:
+            facts, qps = answer["ratios"][column], answer["engines"]["vicinal"]["qps_at"][column]
+            to_hnswlib = _number(facts["to_hnswlib"].get("vicinal"), 1)
+            to_best = _number(facts["to_fastest_rival"].get("vicinal"), 2)
+            cells.append(f"{_number(qps)} ({to_hnswlib} x hnswlib, {to_best} x {facts['fastest_rival']})")
+        rows.append(tuple(cells))
+    return Table(("data set", *(f"recall {column}" for column in COLUMNS)), rows)
+
+
+def build(answer: dict[str, Any]) -> Table:
+    """Seconds on two threads and on one, with ratios to hnswlib."""
+    ratios = answer["ratio_to_hnswlib"]
+    rows = [
+        (
+            name,
+            *(
+                cell
+                for key in ("threads_2", "threads_1")
+                for cell in (_number(result[key]["seconds"], 2), _number(ratios.get(name, {}).get(key), 3))
+            ),
+        )
+        for name, result in _ran(answer["engines"]).items()
+    ]
+    head = ("engine", "2 threads, s", "x hnswlib", "1 thread, s", "x hnswlib")
+    return Table(head, rows, _failures(answer["engines"]))
+
+
+def memory(answer: dict[str, Any]) -> Table:
+    """MB by kind, and the ratio to hnswlib of all."""
+    ratios = answer["ratio_to_hnswlib"]
+    rows = [
+        (name, *(_number(result[part]) for part in ("all", "anonymous", "files")), _number(ratios.get(name), 2))
+        for name, result in _ran(answer["engines"]).items()
+    ]
+    notes = [f"the vectors alone are {answer['vectors_mb']:,.0f} MB", *_failures(answer["engines"])]
+    return Table(("engine", "MB", "anonymous", "mapped files", "x hnswlib"), rows, notes)
+
+
+def scaling(answer: dict[str, Any]) -> Table:
+    """Distances per query and build time per row by n, and slopes."""
+    rows = []
+    for name, points in answer["engines"].items():
+        for point in points:
+            per_row = point["build_seconds"] / point["n"] * 1e6
+            rows.append((name, _number(point["n"]), _number(point["distances"]), _number(per_row, 1)))
+    slopes = [
+        f"{name}: {slope['distances_per_doubling']:,.0f} more distances per doubling of n,"
+        f" {slope['percent_per_doubling']:.0f} %"
+        for name, slope in answer["slope"].items()
+    ]
+    return Table(("engine", "rows", f"distances at recall {answer['recall']}", "build, µs a row"), rows, slopes)
+
+
+def reach(answer: dict[str, Any]) -> Table:
+    """Give the highest recall of each engine, at which setting, with how many distances."""
+    rows = []
+    for name, result in answer["engines"].items():
+        at = next(point for point in result["points"] if point["setting"] == result["at_setting"])
+        rows.append((name, f"{result['highest_recall']:.4f}", str(result["at_setting"]), _number(at["distances"])))
+    return Table(("engine", "highest recall", "at ef", "distances"), rows)
+
+
+def cold_start(answer: dict[str, Any]) -> Table:
+    """Median seconds in all, of opening, and of the first query."""
+    rows = [
+        (name, *(_number(result[part][1], 3) for part in ("seconds", "open", "first_query")))
+        for name, result in _ran(answer["engines"]).items()
+    ]
+    return Table(("engine", "to first answer, s", "opening", "first query"), rows, _failures(answer["engines"]))
+
+
+def ingest(answer: dict[str, Any]) -> Table:
+    """Points per second until acknowledged, one caller and two."""
+    rows = [
+        (f"{count} at once", _number(part["points_per_second"]), f"{part['recall_right_after']:.3f}")
+        for count in (1, 2)
+        for part in [answer[f"callers_{count}"]]
+    ]
+    return Table(("callers", "points per second, durable", "recall right after"), rows)
+
+
+def start(answer: dict[str, Any]) -> Table:
+    """Median seconds of import and of the first answer."""
+    names = {
+        "import_seconds": "import vicinal, beyond numpy",
+        "first_answer_cached_seconds": "first answer of a fresh process, kernels cached",
+        "first_answer_empty_cache_seconds": "the same with an empty cache",
+    }
+    return Table(("start-up", "seconds"), [(words, _number(answer[key][1], 3)) for key, words in names.items()])
