@@ -17,20 +17,21 @@ from vicinal.index.field_index import FieldIndex, Searcher
 from vicinal.index.spaces import inverse_norms
 from vicinal.kernels import warmup as kernels
 from vicinal.kernels.bitset import slots_to_bits
+from vicinal.kernels.warmup import KernelMismatch
 from vicinal.multivector.fde import FixedDimensionalEncoder
 from vicinal.multivector.search import exact_maxsim, rerank, token_scores
 from vicinal.multivector.tokens import quantise_tokens
 from vicinal.types import Bits, HnswParams, Metric, Rows, TokenRows
 
-__all__ = ["warm"]
+__all__ = ["KernelMismatch", "warm"]
 
 _ROWS, _LATER, _K = 2_000, 64, 10
 _RECALL = 0.8  # of a coded walk with a wide beam over a small graph: a broken kernel finds next to nothing
 _Floats = NDArray[np.float32]
 
 
-def _wrong(what: str) -> kernels.KernelMismatch:
-    return kernels.KernelMismatch(f"{what} disagrees with a scan: do not use this build on this processor")
+def _wrong(what: str) -> KernelMismatch:
+    return KernelMismatch(f"{what} disagrees with a scan: do not use this build on this processor")
 
 
 def _points(dim: int, rank: int) -> _Floats:
@@ -97,7 +98,7 @@ def _tokens() -> None:
     for encoder in (FixedDimensionalEncoder(32), FixedDimensionalEncoder(32, mode="paper", final_dimension=64)):
         documents, asked = encoder.encode_documents(values, ends), encoder.encode_query(query)
         if not (np.isfinite(documents).all() and documents.any() and asked.any()):
-            raise kernels.KernelMismatch("fixed-dimensional encodings are not finite")
+            raise KernelMismatch("fixed-dimensional encodings are not finite")
 
 
 _JOBS: tuple[tuple[str, Callable[[], None]], ...] = (("coded graphs", _coded_graphs), ("token matrices", _tokens))

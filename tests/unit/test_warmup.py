@@ -5,8 +5,8 @@ import pytest
 
 from vicinal import warmup
 from vicinal.index.field_index import FieldIndex
-from vicinal.kernels.warmup import KernelMismatch
 from vicinal.types import Metric
+from vicinal.warmup import KernelMismatch
 
 
 def test_every_part_is_reported_in_order(monkeypatch):
