@@ -21,7 +21,7 @@ from vicinal.types import Metric, Rows
 
 Floats = NDArray[np.float32]
 _POPPED = (-np.inf, -1)
-_NONE = (np.inf, 1 << 31)
+_NONE: tuple[float, int] = (np.inf, 1 << 31)
 
 
 # --- data -----------------------------------------------------------------------------------------
@@ -188,6 +188,27 @@ def _insert(keys: list[tuple[float, int]], key: tuple[float, int], room: int) ->
     del keys[room:]
 
 
+def _rescore(
+    rest: list[tuple[float, int]],
+    results: list[tuple[float, int]],
+    exact: Floats | None,
+    effort: Any,
+    passes: Callable[[int], bool],
+    room: int,
+) -> None:
+    """Merge the nodes that were estimated and not expanded: the best by their rows, or all by their estimates."""
+    kept = [key for key in rest if key != _NONE and passes(key[1])]
+    for distance, slot in kept[: effort.rescore] if exact is not None else kept:
+        _insert(results, (distance if exact is None else float(exact[slot]), slot), room)
+
+
+def _unseen(row: NDArray[np.uint32], seen: set[int]) -> list[int]:
+    """The linked slots not seen before, marked as seen only after all were looked at."""
+    found = [int(slot) for slot in row if slot != SENTINEL and int(slot) not in seen]
+    seen.update(found)
+    return found
+
+
 def walk(
     links: NDArray[np.uint32],
     entry: int,
@@ -199,10 +220,8 @@ def walk(
     hidden: int = -1,
 ) -> Walked:
     """Walk as `kernels.walk` does: chosen one step ahead; without exact distances, codes are used a step late."""
-    late = exact is None
     wanted = -(-max(effort.stop, effort.settle) // 8) * 8
-    pool: list[tuple[float, int]] = [_NONE] * effort.pool
-    results: list[tuple[float, int]] = [_NONE] * wanted
+    pool, results = [_NONE] * effort.pool, [_NONE] * wanted
     seen = {entry} | ({hidden} if hidden >= 0 else set())
     listed = 1 + (hidden >= 0)
     head = hops = 0
@@ -218,24 +237,15 @@ def walk(
         fresh, waiting = waiting, []
         if node is not None:
             hops += 1
-            found = [int(s) for s in links[node[0]] if s != SENTINEL and int(s) not in seen]
-            seen.update(found)
+            found = _unseen(links[node[0]], seen)
             listed += len(found)
-            if late:
-                waiting = found
-            else:
-                fresh = found
+            fresh, waiting = (fresh, found) if exact is None else (found, [])
             distance = node[1] if exact is None else float(exact[node[0]])
             if passes(node[0]):
                 _insert(results, (distance, node[0]), wanted)
         elif not fresh and chosen is None:
             break
-        bound = pool[-1][0]
-        for slot in fresh:
-            if estimate[slot] < bound:
-                _insert(pool, (float(estimate[slot]), slot), effort.pool)
-    rest = [key for key in pool[head:] if key != _NONE and passes(key[1])]
-    for distance, slot in rest[: effort.rescore] if exact is not None else rest:
-        key = (distance if exact is None else float(exact[slot]), slot)
-        _insert(results, key, wanted)
+        for slot in [slot for slot in fresh if estimate[slot] < pool[-1][0]]:
+            _insert(pool, (float(estimate[slot]), slot), effort.pool)
+    _rescore(pool[head:], results, exact, effort, passes, wanted)
     return Walked([key for key in results[: max(effort.settle, 1)] if key != _NONE], hops, listed)

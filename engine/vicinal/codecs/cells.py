@@ -50,12 +50,14 @@ def _kmeans(sample: FloatMatrix, count: int, seed: int) -> FloatMatrix:
     rng = np.random.default_rng(seed)
     rows = sample[rng.permutation(len(sample))[: _SAMPLE_PER_CELL * count]]
     centres = rows[:count].copy()
+    count = len(centres)
     for _ in range(_ROUNDS):
         nearest = _scores(rows, centres, np.einsum("ij,ij->i", centres, centres)).argmin(1)
-        order = np.argsort(nearest, kind="stable")
-        kept, first = np.unique(nearest[order], return_index=True)
-        sizes = np.diff(first, append=len(rows))
-        centres[kept] = np.add.reduceat(rows[order], first, axis=0) / sizes[:, None].astype(np.float32)
+        members = np.zeros((count, len(rows)), np.float32)  # a product with it is far cheaper than grouping rows
+        members[nearest, np.arange(len(rows))] = 1
+        sizes = members.sum(1)
+        kept = sizes > 0
+        centres[kept] = (members @ rows)[kept] / sizes[kept, None]
     return centres
 
 

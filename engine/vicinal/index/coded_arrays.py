@@ -56,6 +56,28 @@ class RowViews(NamedTuple):
     numbers: NDArray[np.int32]
 
 
+def _constants(
+    frame: Frame, cells: Cells, cell_nodes: NDArray[np.uint32], codec: Codec
+) -> dict[str, NDArray[Any] | None]:
+    """Name the arrays that never change as `IndexFields` names their addresses."""
+    numbers = np.array([frame.scale, 0.0 if frame.whole else 128.0, cells.step, cells.zero], np.float32)
+    return {
+        "numbers": numbers,
+        "shift": frame.query_shift,
+        "mean_shift": frame.shift,
+        "centre": frame.centre,
+        "cells": cells.table,
+        "cell_norms": cells.norms,
+        "cell_sums": cells.sums,
+        "cell_nodes": cell_nodes,
+        "projection": codec.query.projection,
+        "projection_scale": codec.query.projection_scale,
+        "projection_shift": codec.query.projection_shift,
+        "projection_shift_whole": codec.query.projection_shift_whole,
+        "signs": codec.query.signs,
+    }
+
+
 class CodedArrays:
     """Rows (or links alone), code lines and constants of an index of a given capacity.
 
@@ -85,24 +107,8 @@ class CodedArrays:
         links_at = _LINKS_AT if exact_walk else 0
         self.links = memory[:, links_at : links_at + 4 * DEGREE].view(np.uint32)
         self.lines: Lines = view_lines(aligned((capacity, LINE), np.uint8))
-        numbers = np.array([frame.scale, 0.0 if frame.whole else 128.0, cells.step, cells.zero], np.float32)
-        constants = (
-            numbers,
-            frame.query_shift,
-            frame.centre,
-            cells.table,
-            cells.norms,
-            cells.sums,
-            cell_nodes,
-            codec.query.projection,
-            codec.query.projection_scale,
-            codec.query.projection_shift,
-            codec.query.projection_shift_whole,
-            codec.query.signs,
-            frame.shift,
-        )
         self.links[:] = SENTINEL
-        self._constants = [on_line(a) for a in constants]
+        self._constants = {name: on_line(array) for name, array in _constants(frame, cells, cell_nodes, codec).items()}
         self._check(cells, cell_nodes, codec)
         self.whole = frame.whole
         self._tables: list[NDArray[np.int64]] = []  # all of them: a reader may be using an older one
@@ -133,9 +139,10 @@ class CodedArrays:
         from vicinal.kernels.walk_fields import IndexFields
 
         frame, cells, _, codec = self._parts
-        numbers, shift, centre, table, norms, sums, nodes, projection, scale, moved, moved_whole, signs, mean = (
-            address(a) for a in self._constants
-        )
+        stride = self.rows.bytes.shape[1]
+        places = {name: address(array) for name, array in self._constants.items()}
+        if codec.query.projection is None:
+            places["projection"] = 0
         fields = IndexFields(
             capacity=self.capacity,
             dim=frame.dim,
@@ -144,28 +151,16 @@ class CodedArrays:
             exact_walk=int(self.exact_walk),
             late=int(not self.exact_walk),
             whole=int(self.whole),
-            rows=address(self.rows.bytes) if self.exact_walk else 0,
-            row_bytes=self.rows.bytes.shape[1],
-            fine=0 if self.fine is None else address(self.fine),
-            mean_shift=mean,
-            links=address(self.links),
-            links_stride=self.rows.bytes.shape[1],
-            codes=address(self.lines.bytes),
-            numbers=numbers,
-            shift=shift,
             off_centre=int(frame.whole),
-            centre=centre,
-            cells=table,
+            rows=address(self.rows.bytes) if self.exact_walk else 0,
+            row_bytes=stride,
+            fine=0 if self.fine is None else address(self.fine),
+            links=address(self.links),
+            links_stride=stride,
+            codes=address(self.lines.bytes),
             cell_blocks=len(cells.norms) // 64,
-            cell_norms=norms,
-            cell_sums=sums,
-            cell_nodes=nodes,
-            projection=projection if codec.query.projection is not None else 0,
             projected=codec.query.projected,
-            projection_scale=scale,
-            projection_shift=moved,
-            projection_shift_whole=moved_whole,
-            signs=signs,
+            **places,
         )
         return np.array(fields, np.int64)
 
@@ -173,7 +168,7 @@ class CodedArrays:
     def memory_bytes(self) -> int:
         """Bytes of rows, lines and constants."""
         fine = 0 if self.fine is None else self.fine.nbytes
-        return self.rows.bytes.nbytes + self.lines.bytes.nbytes + fine + sum(a.nbytes for a in self._constants)
+        return self.rows.bytes.nbytes + self.lines.bytes.nbytes + fine + sum(a.nbytes for a in self._constants.values())
 
     def grown(self, capacity: int, n: int) -> CodedArrays:
         """Give new arrays of a larger capacity holding the first n nodes; these get no further writes."""
