@@ -15,7 +15,7 @@ from typing import Any, Self
 from bench import datasets, metrics
 from bench.rivals import OURS, interpreter
 
-__all__ = ["Engine", "EngineFailed", "interleaved", "names", "saved", "started", "undisturbed"]
+__all__ = ["Engine", "EngineFailed", "busy", "interleaved", "names", "saved", "started", "undisturbed"]
 
 INDEXES = Path(__file__).parent / ".cache" / "indexes"
 
@@ -89,7 +89,7 @@ def saved(name: str, options: argparse.Namespace, dataset: str | None = None) ->
     record = folder.with_suffix(".json")
     if name in OURS or not record.exists():
         shutil.rmtree(folder, ignore_errors=True)
-        with Engine(name, dataset, options.queries, options.k) as engine:
+        with busy(options.lock), Engine(name, dataset, options.queries, options.k) as engine:
             built = engine.ask("build", threads=options.threads, save=str(folder))
         record.write_text(json.dumps(built))
     facts: dict[str, Any] = json.loads(record.read_text())
@@ -107,10 +107,11 @@ def started(name: str, options: argparse.Namespace) -> Engine:
         folder, built = Path(), {}
     engine = Engine(name, options.dataset, options.queries, options.k)
     try:
-        if built:
-            engine.facts = {"build": built, "open": engine.ask("open", folder=str(folder))}
-        else:
-            engine.facts = {"build": engine.ask("build", threads=options.threads, save=None)}
+        with busy(options.lock):
+            if built:
+                engine.facts = {"build": built, "open": engine.ask("open", folder=str(folder))}
+            else:
+                engine.facts = {"build": engine.ask("build", threads=options.threads, save=None)}
     except EngineFailed:
         engine.__exit__()
         raise
@@ -141,12 +142,21 @@ def interleaved(options: argparse.Namespace, wanted: Sequence[str], threads: int
         return {**{engine.name: engine.curve() for engine in engines}, **results}
 
 
+def undisturbed(lock: Path | None) -> contextlib.AbstractContextManager[None]:
+    """Hold a lock file alone while something is timed."""
+    return _held(lock, fcntl.LOCK_EX)
+
+
+def busy(lock: Path | None) -> contextlib.AbstractContextManager[None]:
+    """Hold it together with other heavy jobs, which wait while somebody times."""
+    return _held(lock, fcntl.LOCK_SH)
+
+
 @contextlib.contextmanager
-def undisturbed(lock: Path | None) -> Iterator[None]:
-    """Hold a lock file that other heavy jobs of the machine respect."""
+def _held(lock: Path | None, mode: int) -> Iterator[None]:
     if lock is None:
         yield
         return
     with lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, mode)
         yield

@@ -20,10 +20,11 @@ class Glass(Rival):
         rows, space = unit(base, metric)
         glass.set_num_threads(threads)
         self.graph = glass.Index("HNSW", space.upper(), "SQ8U", 32, 200).build(rows)
-        self._search_over(self.graph, rows, space)
+        self.parts = self.graph, rows, space.upper()
 
     def _search_over(self, graph: Any, rows: Floats, space: str) -> None:
-        self.searcher = glass.Searcher(graph, rows, space.upper(), "SQ8U", "FP16")
+        """Make the searcher; it empties the graph, which can therefore not be saved afterwards."""
+        self.searcher = glass.Searcher(graph, rows, space, "SQ8U", "FP16")
         self.searcher.set_ef(64)
         self.searcher.optimize(1)
 
@@ -32,9 +33,12 @@ class Glass(Rival):
 
     def open(self, folder: Path, base: Floats, metric: str) -> None:
         rows, space = unit(np.array(base), metric)
-        self._search_over(glass.Graph(str(folder / "graph")), rows, space)
+        self.parts = glass.Graph(str(folder / "graph")), rows, space.upper()
+        self._search_over(*self.parts)
 
     def set(self, setting: Any) -> None:
+        if not hasattr(self, "searcher"):
+            self._search_over(*self.parts)
         self.searcher.set_ef(setting)
 
     def query(self, vector: Floats, k: int) -> Any:

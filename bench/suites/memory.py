@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from bench import datasets, metrics
-from bench.engine import Engine, EngineFailed, names, saved
+from bench.engine import Engine, EngineFailed, busy, names, saved
 
 __all__ = ["run"]
 
@@ -18,7 +18,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     for name in names(options):
         try:
             folder, _ = saved(name, options)
-            with Engine(name, options.dataset, options.queries, options.k) as engine:
+            with busy(options.lock), Engine(name, options.dataset, options.queries, options.k) as engine:
                 engines[name] = engine.ask("memory", folder=str(folder))
         except EngineFailed as reason:
             engines[name] = {"failed": str(reason)}

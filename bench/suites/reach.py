@@ -9,7 +9,7 @@ import argparse
 from typing import Any
 
 from bench import datasets, metrics
-from bench.engine import Engine
+from bench.engine import Engine, busy
 
 __all__ = ["run"]
 
@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     datasets.prepare(options.dataset)
     engines: dict[str, Any] = {}
     for name in ENGINES:
-        with Engine(name, options.dataset, min(options.queries, 1000), options.k) as engine:
+        with busy(options.lock), Engine(name, options.dataset, min(options.queries, 1000), options.k) as engine:
             engine.ask("build", threads=options.threads, save=None)
             points = engine.ask("count")
         best = max(points, key=lambda point: point["recall"])
