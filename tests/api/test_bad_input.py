@@ -277,6 +277,21 @@ def test_a_body_over_the_limit(filled: Served) -> None:
     check(filled.post(DENSE + "/insert", content=big, headers=packed), "limit_exceeded", 413)
 
 
+@pytest.mark.parametrize("levels", [251, 252, 254])
+def test_the_deepest_payload_comes_back(served: Served, levels: int) -> None:
+    payload: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        payload = {"a": payload}
+    served.put(DENSE, {"dim": 3})
+    assert served.post(DENSE + "/insert", {**one([1, 2, 3]), "payloads": [payload]}).status_code == 200
+    assert served.post(DENSE + "/get", {"ids": [9]}).json()["points"] == [{"id": 9, "payload": payload}]
+    assert served.post(DENSE + "/query", {"vector": [1, 2, 3]}).json()["hits"][0]["payload"] == payload
+
+
+def test_a_payload_too_deep_is_refused(filled: Served) -> None:
+    check(filled.post(DENSE + "/insert", {**one([1, 2, 3]), "payloads": [deep(200)]}), "invalid_payload")
+
+
 def test_k_beyond_n_is_no_error(filled: Served) -> None:
     answer = filled.post(DENSE + "/query", {"vector": [1, 0, 0], "k": 100}).json()
     assert [h["id"] for h in answer["hits"]] == [1, "b"]

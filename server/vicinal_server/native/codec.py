@@ -37,6 +37,7 @@ JSON: Final = "application/json"
 MSGPACK: Final = "application/msgpack"
 _MSGPACK_NAMES: Final = frozenset({MSGPACK, "application/x-msgpack", "application/vnd.msgpack"})
 _ITEM_BYTES: Final = {"<f4": 4, "<u8": 8}
+_JSON_OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 _BLOCK_KEYS: Final = frozenset({"dtype", "shape", "data", "base64", "ends"})
 
 
@@ -196,7 +197,12 @@ def answer(tree: dict[str, Any], *, packed: bool, status: int = 200) -> Response
     """A response from a tree that may hold numpy arrays: lists in JSON, blocks in msgpack."""
     if packed:
         return Response(msgpack.packb(tree, default=_pack_array), status, media_type=MSGPACK)
-    text = orjson.dumps(tree, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+    try:
+        text = orjson.dumps(tree, default=_plain, option=_JSON_OPTIONS)
+    except orjson.JSONEncodeError:  # payloads may be as deep as orjson goes, and here they stand deeper still
+        for row in tree.get("hits", tree.get("points", ())):
+            row["payload"] = orjson.Fragment(orjson.dumps(row.get("payload")))
+        text = orjson.dumps(tree, default=_plain, option=_JSON_OPTIONS)
     return Response(text, status, media_type=JSON)
 
 
