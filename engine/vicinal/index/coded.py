@@ -158,6 +158,8 @@ class CodedIndex:
 
         A reader sees each single link old or new; new nodes are encoded before anything leads to them.
         """
+        from vicinal.kernels.walk_links import publish
+
         links = np.ascontiguousarray(links, np.uint32)
         if links.shape != (len(slots), DEGREE):
             raise InvalidArgument(
@@ -166,6 +168,7 @@ class CodedIndex:
         real = links != SENTINEL
         if (links[real] >= self.n).any() or (len(slots) and int(np.max(slots)) >= self.n):
             raise InvalidArgument(f"links lead to slots below {self.n}", field="links", limit=self.n)
+        publish()
         self._arrays.links[slots] = links
 
     def search(

@@ -24,7 +24,7 @@ __all__ = ["Effort", "EffortTable", "Measured", "trial_efforts"]
 K = 10  # neighbours whose recall is measured
 RESCORE_COST = 0.2  # of a row scored at the end, in rows expanded
 _STOPS_ROWS = (4, 6, 8, 10, 13, 18, 26, 38, 54, 76, 130, 220, 350)
-_STOPS_LINKS = (10, 14, 18, 24, 30, 36, 48, 70, 90, 130, 200, 300, 450, 680, 1000)
+_STOPS_LINKS = (5, 7, 10, 14, 18, 24, 30, 36, 48, 70, 90, 130, 200, 300, 450, 680, 1000)
 _GOOD_ENOUGH = 0.9985  # nothing further is measured
 
 
@@ -53,14 +53,14 @@ def _by_stop(stop: int, rescore: int, *, exact_walk: bool) -> Effort:
     """Give the effort that goes with a stop: the line through what was measured on text and pixels."""
     if exact_walk:
         return Effort(max(_multiple(1.2 * stop + 28), 32), stop, rescore, K + 2)
-    return Effort(max(_multiple(1.25 * stop + 8), 24), stop, 0, rescore)
+    return Effort(max(_multiple(1.25 * stop + 8), 16), stop, 0, rescore)
 
 
 def trial_efforts(*, exact_walk: bool) -> Iterable[tuple[Effort, ...]]:
     """Give the efforts to measure, group by group, each group harder than the one before."""
     stops = _STOPS_ROWS if exact_walk else _STOPS_LINKS
     for stop in stops:
-        few, many = (8, 32) if exact_walk else (14, 32)
+        few, many = (8, 32) if exact_walk else (12, 32)
         middle = min(max(few + 4, few + stop // 2), many - 8)
         yield tuple(_by_stop(stop, rescore, exact_walk=exact_walk) for rescore in (few, middle, many))
 

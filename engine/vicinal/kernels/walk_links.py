@@ -23,13 +23,14 @@ from vicinal.kernels.simd import (
     i32,
     i64,
     load,
+    publish_fence,
     set_i64,
     set_u32,
     store,
 )
 from vicinal.kernels.walk_ir import LINE, V16I, gathered
 
-__all__ = ["DEGREE", "LINK_BYTES", "clear_seen", "mark_seen", "unseen_links"]
+__all__ = ["DEGREE", "LINK_BYTES", "clear_seen", "mark_seen", "publish", "unseen_links"]
 
 DEGREE = 32  # links of a node; fewer end with SENTINEL
 LINK_BYTES = 4 * DEGREE
@@ -79,6 +80,12 @@ def _unseen_scalar(links, seen, out):
 
 
 unseen_links = _unseen_vector if HAS_AVX512 else _unseen_scalar
+
+
+@njit
+def publish():
+    """Make rows written before visible to other threads before the links written after."""
+    publish_fence()
 
 
 @njit

@@ -304,6 +304,19 @@ def test_a_slot_linked_twice_is_returned_once():
         assert len(set(slots.tolist())) == len(slots)
 
 
+@pytest.mark.parametrize(("metric", "codec", "dim"), METRICS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, 0.0])
+def test_the_worst_queries_end_and_leave_the_index_usable(metric, codec, dim, value):
+    index, rows = build(metric, codec, dim)
+    index.search(np.full(dim, value, np.float32), 10, 64, rows=rows)
+    one = rows.vectors[0].copy()
+    one[1] = value
+    index.search(one, 10, 64, rows=rows)
+    slots, _ = index.search(rows.vectors[5], 10, 200, rows=rows)
+    order, _ = true_nearest(metric, rows, rows.vectors[5], N)
+    assert len(set(slots.tolist()) & set(order.tolist())) >= 7
+
+
 def test_large_k_is_found():
     index, rows = build(Metric.COSINE, "signs", 96)
     query = queries(rows, 1)[0]
