@@ -17,13 +17,16 @@ from vicinal.types import Metric
 
 __all__ = ["as_matrix", "as_query", "as_tokens", "check_finite", "inverse_norms"]
 
+# squared lengths between these keep their precision in float32
+_TINY, _HUGE = 1e-30, 1e30
+
 
 def inverse_norms(
     matrix: NDArray[np.float32], squares: NDArray[np.float32], name: str = "vector"
 ) -> NDArray[np.float32]:
     """1 / |x| per row (n,) float32; InvalidVector when a row has length zero."""
     inv: NDArray[np.float32]
-    if np.all((squares > 1e-30) & (squares < 1e30)):
+    if np.all((squares > _TINY) & (squares < _HUGE)):
         inv = (1.0 / np.sqrt(squares)).astype(np.float32)
         return inv
     # squares of very short or long rows leave float32's range
@@ -79,9 +82,10 @@ def as_query(value: Any, dim: int, metric: Metric, name: str = "vector") -> NDAr
             limit=dim,
         )
     query = _as_float32(array, name)
-    squares = check_finite(query[None], name)
-    if metric is Metric.COSINE:
-        inverse_norms(query[None], squares, name)
+    if not _TINY < query.dot(query) < _HUGE:  # else it is finite and has a direction, whatever the metric
+        squares = check_finite(query[None], name)
+        if metric is Metric.COSINE:
+            inverse_norms(query[None], squares, name)
     return query
 
 
@@ -117,6 +121,8 @@ def _from_arrow(value: Any) -> NDArray[Any]:
 
 
 def _as_float32(array: NDArray[Any], name: str) -> NDArray[np.float32]:
+    if array.dtype == np.float32 and array.flags.c_contiguous:
+        return array
     if array.dtype.kind not in "fiu":
         raise InvalidVector(
             f"{name} must hold real numbers, not {array.dtype}",

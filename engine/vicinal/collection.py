@@ -22,9 +22,9 @@ from vicinal.indexer import Indexer
 from vicinal.maintenance import Opened, save_snapshot
 from vicinal.matching import Matcher
 from vicinal.multi_search import MultiRequest, search_multi
-from vicinal.planner import Target, default_ef, plan_search, search
+from vicinal.planner import Found, Target, default_ef, plan_search, search
 from vicinal.schema import Dense, Multi, Schema
-from vicinal.types import CollectionInfo, Hit, Hits, Payload, Point, PointId, Rerank
+from vicinal.types import CollectionInfo, Hits, Payload, Point, PointId, Rerank
 from vicinal.view import DenseView, MultiView, View, slots_from_bits
 from vicinal.writer import Delete, Upsert, Writer
 
@@ -137,9 +137,8 @@ class Collection:
         target = self._target(view, name, spec, filter)
         plan = plan_search(target, k, ef, exact)
         found = search(target, query, k, plan)
-        scores = scores_of(spec.metric, found.distances)
-        hits = self._hits(view, found.slots, scores, with_payload, with_vectors)
-        return Hits(hits, True, {**plan.explain(), "seq": view.seq} if explain else None)
+        told = {**plan.explain(), "seq": view.seq} if explain else None
+        return self._hits(view, found, scores_of(spec.metric, found.distances), with_payload, with_vectors, told)
 
     def query_batch(
         self,
@@ -214,8 +213,8 @@ class Collection:
         allowed = view.allowed(field.present, self._matcher.bits(filter, view))
         request = MultiRequest(query, k, max(wanted, k), rerank, exact)
         found, told = search_multi(field, view.n, allowed, request)
-        hits = self._hits(view, found.slots, found.distances, with_payload, with_vectors)
-        return Hits(hits, True, {**told, "seq": view.seq} if explain else None)
+        shown = {**told, "seq": view.seq} if explain else None
+        return self._hits(view, found, found.distances, with_payload, with_vectors, shown)
 
     def get(self, ids: Any, with_payload: bool = True, with_vectors: bool = False) -> list[Point]:
         """The points with these ids, in the order asked; missing ids are left out."""
@@ -321,10 +320,16 @@ class Collection:
     def _hits(
         self,
         view: View,
-        slots: NDArray[Any],
+        found: Found,
         scores: NDArray[np.float32],
         with_payload: bool,
         with_vectors: bool,
-    ) -> tuple[Hit, ...]:
-        points = self._points(view, slots, with_payload, with_vectors)
-        return tuple(Hit(p.id, score, p.payload, p.vector) for p, score in zip(points, scores.tolist(), strict=True))
+        explain: Mapping[str, Any] | None,
+    ) -> Hits:
+        return Hits(
+            view.ids.at(found.slots),
+            scores,
+            self._payloads(view, found.slots) if with_payload else None,
+            vectors_of(self.schema, view, found.slots) if with_vectors else None,
+            explain=explain,
+        )

@@ -35,8 +35,7 @@ class Found(NamedTuple):
     distances: NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """One dense field (or the proxies of a multi field) as a query sees it."""
 
     metric: Metric

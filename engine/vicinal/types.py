@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple, overload
@@ -94,40 +94,65 @@ class Hit:
     vector: Any = None
 
 
-@dataclass(frozen=True, slots=True)
 class Hits(Sequence[Hit]):
     """The answer to one query, best first.
 
-    `complete` is True when it holds min(k, matches) points, which the engine promises; a remote or
-    deadline-bound search may say False. `explain` holds the plan when it was asked for.
+    `ids` and `scores` ((n,) float32) are there at once; a `Hit` is made when it is looked at, because making ten of
+    them takes as long as finding them. `complete` is True when it holds min(k, matches) points, which the engine
+    promises; a remote or deadline-bound search may say False. `explain` holds the plan when it was asked for.
     """
 
-    hits: tuple[Hit, ...]
-    complete: bool = True
-    explain: Mapping[str, Any] | None = None
+    __slots__ = ("_payloads", "_vectors", "complete", "explain", "ids", "scores")
 
-    @property
-    def ids(self) -> list[PointId]:
-        """Ids, best first."""
-        return [h.id for h in self.hits]
+    def __init__(
+        self,
+        ids: list[PointId],
+        scores: NDArray[np.float32],
+        payloads: Sequence[Payload | None] | None = None,
+        vectors: Sequence[Any] | None = None,
+        *,
+        complete: bool = True,
+        explain: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.ids = ids
+        self.scores = scores
+        self._payloads = payloads
+        self._vectors = vectors
+        self.complete = complete
+        self.explain = explain
 
-    @property
-    def scores(self) -> NDArray[np.float32]:
-        """Scores (n,) float32, best first."""
-        return np.array([h.score for h in self.hits], np.float32)
+    @classmethod
+    def of(cls, hits: Iterable[Hit], *, complete: bool = True, explain: Mapping[str, Any] | None = None) -> Hits:
+        """An answer from hits that exist already."""
+        rows = list(hits)
+        scores = np.array([h.score for h in rows], np.float32)
+        payloads, vectors = [h.payload for h in rows], [h.vector for h in rows]
+        return cls([h.id for h in rows], scores, payloads, vectors, complete=complete, explain=explain)
 
     def __len__(self) -> int:
-        return len(self.hits)
+        return len(self.ids)
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...
     @overload
     def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
     def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
-        return self.hits[index]
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        payload = None if self._payloads is None else self._payloads[index]
+        vector = None if self._vectors is None else self._vectors[index]
+        return Hit(self.ids[index], float(self.scores[index]), payload, vector)
 
     def __iter__(self) -> Iterator[Hit]:
-        return iter(self.hits)
+        return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hits) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Hits({list(self)})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class FakeCollection:
         self.failure: BaseException | None = None
         self.gate = threading.Event()
         self.gate.set()
-        self.hits = Hits((Hit(7, 0.5, {"year": 2020}, np.array([1, 2], np.float32)), Hit("a", 0.25)), True)
+        self.hits = Hits.of((Hit(7, 0.5, {"year": 2020}, np.array([1, 2], np.float32)), Hit("a", 0.25)))
 
     def _called(self, method: str, *args: Any, **kwargs: Any) -> None:
         self.calls.append((method, args, kwargs))

@@ -231,7 +231,7 @@ def _hits(answer: Mapping[str, Any]) -> Hits:
     hits = (
         Hit(row["id"], row["score"], row.get("payload"), unpack_vector(row.get("vector"))) for row in answer["hits"]
     )
-    return Hits(tuple(hits), answer["complete"], answer.get("explain"))
+    return Hits.of(hits, complete=answer["complete"], explain=answer.get("explain"))
 
 
 def _batch(answer: Mapping[str, Any]) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int64]]:

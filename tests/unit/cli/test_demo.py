@@ -68,7 +68,7 @@ class Recovered:
 
     def query(self, vector: Any, k: int, *, filter: Any = None, exact: bool = False) -> Hits:
         right = self._answers.filtered if filter else self._answers.plain
-        return Hits(right.hits[1:] + right.hits[:1]) if self._loses == "answer" and filter else right
+        return Hits.of(right[1:] + right[:1]) if self._loses == "answer" and filter else right
 
     def query_multi(self, tokens: Any, k: int, *, exact: bool = False) -> Hits:
         return self._answers.multi
@@ -77,7 +77,7 @@ class Recovered:
 @pytest.mark.parametrize("loses", ["papers", "passages", "payload", "answer", "nothing"])
 def test_every_loss_is_noticed(loses: str) -> None:
     sample = demo._read(SAMPLE)
-    hits = Hits(tuple(Hit(n, 1.0 - n / 10) for n in range(5)))
+    hits = Hits.of(Hit(n, 1.0 - n / 10) for n in range(5))
     answers = demo.Answers(hits, hits, hits)
     client: Any = Recovered(sample, answers, loses)
     if loses == "nothing":
