@@ -110,7 +110,7 @@ class CodedArrays:
         self.links[:] = SENTINEL
         self._constants = {name: on_line(array) for name, array in _constants(frame, cells, cell_nodes, codec).items()}
         self._check(cells, cell_nodes, codec)
-        self.whole = frame.whole
+        self.whole = frame.whole and exact_walk  # without rows there are no bytes to settle on
         self._tables: list[NDArray[np.int64]] = []  # all of them: a reader may be using an older one
         self._publish()
 

@@ -75,6 +75,19 @@ def test_whole_numbers_are_settled_exactly_as_integers():
         assert (found == wanted).all()
 
 
+@pytest.mark.parametrize(("codec", "dim"), [("auto", 100), ("nibbles", 100), ("auto", 40), ("auto", 200)])
+def test_whole_numbers_under_every_code(codec, dim):
+    index, rows = build(Metric.L2, codec, dim, whole=True)
+    recall = []
+    for i in range(20):
+        query = np.rint(rows.vectors[N + 220 + i] * 0.95)
+        slots, found = index.search(query, 10, 100, rows=rows)
+        order, d = true_nearest(Metric.L2, rows, query, N)
+        assert np.allclose(found, d[slots], rtol=1e-6)
+        recall.append(len(set(slots.tolist()) & set(order.tolist())) / 10)
+    assert np.mean(recall) > 0.9
+
+
 def test_queries_that_are_not_whole_are_settled_on_the_floats():
     index, rows = build(Metric.L2, "signs", 100, whole=True)
     for scale in (1.0, 1.2, 0.9):
