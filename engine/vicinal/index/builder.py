@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.errors import InvalidArgument
-from vicinal.index.bulk_candidates import find_candidates, find_cells
+from vicinal.index.bulk_candidates import Found, find_candidates, find_cells
 from vicinal.index.bulk_cells import Cells, new_codes
 from vicinal.index.bulk_codes import encode_rows
 from vicinal.index.bulk_graph import UPPER_DEGREE, Graph, Levels, build_levels, finish, link, link_both
 from vicinal.index.bulk_pieces import Cancelled, Pieces
+from vicinal.index.bulk_tight import mix_links, tight_groups
 from vicinal.kernels import rows8
-from vicinal.kernels.repair import hang_copies, rename
+from vicinal.kernels.repair import hang_copies, rename, repair
 from vicinal.kernels.rows8 import Codes
 from vicinal.kernels.simd import SENTINEL
 from vicinal.types import Metric, Rows
@@ -30,6 +31,8 @@ __all__ = ["DEGREE", "Links", "build_links"]
 DEGREE = 32
 _CANDIDATES = 64
 _ARITY = 4  # copies that hang below a row
+_FINER = 2.0  # how much finer the codes of a group must be to link it again
+_NO_SCALE = 0.0
 
 
 class Links(NamedTuple):
@@ -74,9 +77,11 @@ def build_links(
     tell = progress if progress is not None else lambda _: None
     try:
         with Pieces(threads, cancel) as pieces:
-            return _build(rows, n, names, metric, seed, pieces, tell, fill=fill)
+            built = _build(_Job(rows.vectors, metric, seed, fill, pieces, tell), names, _NO_SCALE)
     except Cancelled:
         return None
+    assert built is not None, "any scale is finer than none"
+    return built if len(names) == n else _expanded(built, names, n)
 
 
 def _checked(rows: Rows, n: int, degree: int, threads: int, slots: NDArray[np.integer] | None) -> NDArray[np.int64]:
@@ -95,97 +100,130 @@ def _checked(rows: Rows, n: int, degree: int, threads: int, slots: NDArray[np.in
     return names
 
 
-class _Space(NamedTuple):
-    """Distinct rows as codes: `own` names for each linked row the first equal one, `keep` lists those.
+class _Job(NamedTuple):
+    """What stays the same for the whole build and for the groups linked again inside it."""
 
-    `around` are codes whose distances are distances, for cells: under the dot product those of directions.
+    vectors: NDArray[np.float32]
+    metric: Metric
+    seed: int
+    fill: bool
+    pieces: Pieces
+    tell: Callable[[float], None]
+
+
+class _Space(NamedTuple):
+    """Rows as codes: `whole` of all, `codes` of those with distinct codes.
+
+    `own` names for each row the first with equal codes, `keep` lists those. `around` are codes whose distances are
+    distances, for cells: under the dot product those of directions. `scale` is codes per unit of the vectors.
     """
 
+    whole: Codes
     codes: Codes
     around: Codes
+    scale: float
     own: NDArray[np.int32]
     keep: NDArray[np.int32]
 
 
-def _encode(rows: Rows, names: NDArray[np.int64], metric: Metric, pieces: Pieces) -> _Space:
-    """Encode the rows to link and set copies aside."""
-    codes = encode_rows(rows.vectors, names, metric, pieces)
-    own = _owners(codes.rows, len(names), pieces)
+def _encode(job: _Job, names: NDArray[np.int64]) -> _Space:
+    """Encode the named vectors and set rows with equal codes aside."""
+    scale, whole = encode_rows(job.vectors, names, job.metric, job.pieces)
+    own = _owners(whole.rows, len(names), job.pieces)
     keep = np.flatnonzero(own == np.arange(len(own))).astype(np.int32)
+    codes = whole
     if len(keep) < len(own):
-        codes = _distinct(codes, keep, pieces)
+        codes = new_codes(len(keep), whole.rows.shape[1])
+        job.pieces.run(len(keep), 8192, lambda a, b: rows8.gather(whole, keep, codes, a, b))
     around = codes
-    if metric is Metric.DOT:
-        around = encode_rows(rows.vectors, names[keep], Metric.COSINE, pieces)
-    return _Space(codes, around, own, keep)
+    if job.metric is Metric.DOT:
+        _, around = encode_rows(job.vectors, names[keep], Metric.COSINE, job.pieces)
+    return _Space(whole, codes, around, scale, own, keep)
 
 
-def _build(
-    rows: Rows,
-    n: int,
-    names: NDArray[np.int64],
-    metric: Metric,
-    seed: int,
-    pieces: Pieces,
-    tell: Callable[[float], None],
-    *,
-    fill: bool,
-) -> Links:
-    """Encode, find candidates, link the distinct rows, hang the copies."""
+def _build(job: _Job, names: NDArray[np.int64], coarser: float) -> Links | None:
+    """Link the vectors called `names`, numbered 0, 1, ...; None when their codes are hardly finer than `coarser`."""
     if len(names) == 0:
-        return _nothing(n)
-    space = _encode(rows, names, metric, pieces)
+        return _nothing(0)
+    space = _encode(job, names)
+    if space.scale < _FINER * coarser:
+        return None
+    inner = coarser > 0
+    tell = job.tell if not inner else lambda _: None
     tell(0.05)
     m = len(space.keep)
-    cells = find_cells(space.around, m, seed, pieces)
+    cells = find_cells(space.around, m, job.seed, job.pieces)
     tell(0.2)
-    copied = np.bincount(space.own, minlength=len(space.own))[space.keep][cells.order] > 1
-    places = np.where(copied, DEGREE - _ARITY, DEGREE).astype(np.int32)
-    found = find_candidates(space.codes, cells, _CANDIDATES, pieces, fine=True)
+    copies = np.bincount(space.own, minlength=len(space.own))[space.keep][cells.order]
+    places = np.where(copies > 1, DEGREE - _ARITY, DEGREE).astype(np.int32)
+    found = find_candidates(space.codes, cells, _CANDIDATES, job.pieces, fine=True)
     tell(0.5)
-    levels = build_levels(space.codes, space.around, m, found, seed, pieces)
+    levels = build_levels(space.codes, space.around, m, found, job.seed, job.pieces)
     tell(0.6)
-    if metric is Metric.DOT:
-        beside = find_candidates(space.around, cells, _CANDIDATES, pieces, fine=True)
-        graph = link_both(found, link(beside, places, DEGREE, pieces), places, DEGREE, pieces)
-    else:
-        graph = link(found, places, DEGREE, pieces)
+    graph = _level0(job, space, found, places)
     entry = int(np.flatnonzero(cells.order == levels.entry)[0])
-    finish(found, graph, entry, places, pieces, fill=fill)
-    tell(0.95)
-    out = _named(n, names, space, graph, levels, cells, pieces)
+    finish(found, graph, entry, places, job.pieces, fill=job.fill and not inner)
+    tell(0.9)
+    out = _named(space, graph, levels, cells, job.pieces)
+    if job.metric is not Metric.DOT:
+        _resolve(job, names, space, tight_groups(found, copies, job.vectors.shape[1]), out)
     tell(1.0)
     return out
 
 
-def _named(
-    n: int,
-    names: NDArray[np.int64],
-    space: _Space,
-    graph: Graph,
-    levels: Levels,
-    cells: Cells,
-    pieces: Pieces,
-) -> Links:
-    """Name rows by slot and hang the copies."""
-    m, slot_of = len(space.keep), names[space.keep]
+def _level0(job: _Job, space: _Space, found: Found, places: NDArray[np.int32]) -> Graph:
+    """Link the distinct rows by their candidates."""
+    if job.metric is not Metric.DOT:
+        return link(found, places, DEGREE, job.pieces)
+    beside = find_candidates(space.around, found.cells, _CANDIDATES, job.pieces, fine=True)
+    return link_both(found, link(beside, places, DEGREE, job.pieces), places, DEGREE, job.pieces)
+
+
+def _resolve(job: _Job, names: NDArray[np.int64], space: _Space, groups: list[NDArray[np.int64]], out: Links) -> None:
+    """Link groups that the codes cannot resolve by codes of their own, in place; `groups` hold places in out.order."""
+    label = np.full(len(names), -1, np.int64)
+    for number, group in enumerate(groups):
+        label[out.order[group]] = number
+    label = label[space.own]  # copies with their first row
+    members = np.flatnonzero(label >= 0)
+    members = members[np.argsort(label[members], kind="stable")]
+    links, changed = out.links.view(np.int32), False
+    for rows in np.split(members, np.flatnonzero(np.diff(label[members])) + 1):
+        again = _build(job, names[rows], space.scale) if len(rows) else None
+        if again is not None:
+            changed = True
+            mix_links(links, out.degree, rows, again.links, job.pieces)
+    if changed:
+        places = np.full(len(names), DEGREE, np.int32)
+        repair(space.whole, links, out.degree, places, links.copy(), out.entry)
+
+
+def _named(space: _Space, graph: Graph, levels: Levels, cells: Cells, pieces: Pieces) -> Links:
+    """Give rows their numbers back and hang the copies."""
+    m, n = len(space.keep), len(space.own)
     links, counts = np.full((n, DEGREE), SENTINEL, np.uint32), np.zeros(n, np.int32)
-    by_cell = slot_of[cells.order]
+    name_of = space.keep.astype(np.int64)
+    by_cell = name_of[cells.order]
     pieces.run(m, 8192, lambda a, b: rename(graph.links, graph.degree, by_cell, links, counts, a, b))
-    if m < len(space.own):
-        owner = np.full(n, -1, np.int64)
-        owner[names] = names[space.own]
-        hang_copies(links, counts, owner, _ARITY)
-    level, upper_row, upper = _upper(n, slot_of, levels.top, levels.rows, levels.links)
-    entry = int(slot_of[levels.entry])
+    if m < n:
+        hang_copies(links, counts, space.own.astype(np.int64), _ARITY)
+    level, upper_row, upper = _upper(n, name_of, levels.top, levels.rows, levels.links)
+    entry = int(name_of[levels.entry])
     return Links(links, counts, level, upper_row, upper, entry, by_cell, cells.starts)
 
 
-def _distinct(codes: Codes, keep: NDArray[np.int32], pieces: Pieces) -> Codes:
-    """Give the codes of the rows to keep."""
-    out = new_codes(len(keep), codes.rows.shape[1])
-    pieces.run(len(keep), 8192, lambda a, b: rows8.gather(codes, keep, out, a, b))
-    return out
+def _expanded(built: Links, names: NDArray[np.int64], n: int) -> Links:
+    """Spread a graph of rows 0, 1, ... over the slots called `names`."""
+    out = _nothing(n)
+    wide = np.append(names, SENTINEL)  # the last for unused places
+    if len(names) == 0:
+        return out
+    out.links[names] = wide[np.minimum(built.links, len(names))]
+    out.degree[names] = built.degree
+    out.level[names] = built.level
+    out.upper_row[names] = built.upper_row
+    upper = wide[np.minimum(built.upper, len(names))].astype(np.uint32)
+    return out._replace(upper=upper, entry=int(names[built.entry]), order=names[built.order], cells=built.cells)
 
 
 def _nothing(n: int) -> Links:
@@ -204,13 +242,13 @@ def _nothing(n: int) -> Links:
 
 def _owners(codes: NDArray[np.int8], n: int, pieces: Pieces) -> NDArray[np.int32]:
     """Give for each row the first row with the same codes."""
-    words = codes.view(np.uint64)
+    words, rows = codes.view(np.uint64), np.arange(n, dtype=np.int64)
     hashes = np.empty(n, np.uint64)
-    pieces.run(n, 8192, lambda a, b: rows8.hash_rows(words, hashes, a, b))
+    pieces.run(n, 8192, lambda a, b: rows8.hash_rows(words, rows, hashes, a, b))
     order = np.argsort(hashes, kind="stable")
     if (np.diff(hashes[order]) != 0).all():
         return np.arange(n, dtype=np.int32)
-    found: NDArray[np.int32] = rows8.owners(words, hashes, order)
+    found: NDArray[np.int32] = rows8.owners(words, rows, hashes, order)
     return found
 
 

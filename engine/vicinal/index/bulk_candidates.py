@@ -54,7 +54,10 @@ def _pilot(codes: Codes, panel: Panel, cells: Cells, pieces: Pieces) -> int:
     blocks = np.array([(a, a + 24, 0) for a in range(0, _PILOT_ROWS, 24)], np.int64)
     top = _empty(_PILOT_ROWS, _PILOT_TOP + 1)
     used = np.array([count], np.int64)
-    pieces.run(len(blocks), 1, lambda a, b: build.block_candidates(some, panel, blocks, everything, used, top, a, b))
+    starts = cells.starts
+    pieces.run(
+        len(blocks), 1, lambda a, b: build.block_candidates(some, panel, starts, blocks, everything, used, top, a, b)
+    )
     cell_of = np.repeat(np.arange(count), np.diff(cells.starts))
     sizes = np.append(np.diff(panel.starts), 0)
     needed = []
@@ -93,7 +96,7 @@ def find_candidates(codes: Codes, cells: Cells, length: int, pieces: Pieces, *, 
     pieces.run(
         len(blocks),
         16,
-        lambda a, b: build.block_candidates(ordered, panel, blocks, cells.near, used, out, a, b),
+        lambda a, b: build.block_candidates(ordered, panel, cells.starts, blocks, cells.near, used, out, a, b),
     )
     if fine and not whole:
         out = _refined(ordered, cells, used, blocks, out, pieces)

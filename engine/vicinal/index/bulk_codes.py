@@ -71,9 +71,11 @@ def write_codes(
         codes.half[:n] = 0
 
 
-def encode_rows(vectors: NDArray[np.float32], slots: NDArray[np.int64], metric: Metric, pieces: Pieces) -> Codes:
-    """Fit an encoding to vectors[slots] and encode them."""
+def encode_rows(
+    vectors: NDArray[np.float32], slots: NDArray[np.int64], metric: Metric, pieces: Pieces
+) -> tuple[float, Codes]:
+    """Fit an encoding to vectors[slots] and encode them; give its scale and the codes."""
     encoding = fit_encoding(vectors, slots, metric)
     codes = new_codes(len(slots), encoding.width)
     write_codes(encoding, vectors, slots, codes, pieces)
-    return codes
+    return float(encoding.scale), codes

@@ -59,6 +59,6 @@ class KnownRows:
 
 def _hashes(codes: Codes, start: int, stop: int) -> NDArray[np.uint64]:
     """Hash rows start .. stop."""
-    out = np.empty(stop, np.uint64)
-    rows8.hash_rows(codes.rows.view(np.uint64), out, start, stop)
-    return out[start:]
+    out = np.empty(stop - start, np.uint64)
+    rows8.hash_rows(codes.rows.view(np.uint64), np.arange(start, stop), out, 0, stop - start)
+    return out

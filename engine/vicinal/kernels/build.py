@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vicinal.kernels import njit
 from vicinal.kernels.gemm import LOW, ROWS_PER_TILE, tile6x4
-from vicinal.kernels.operands import lesser
+from vicinal.kernels.operands import greater, lesser
 from vicinal.kernels.threshold import SLACK, above64, keep_above, rank_sort, shrink
 
 __all__ = [
@@ -30,6 +30,7 @@ BUFFER = np.int64(
 )  # a row's buffer is cut back when it holds more than _FULL; a tile may add 64, stores spill 16
 FAR = np.int32(1 << 30)  # half distance in an unused place
 _FULL = 224
+_CELL_MOST = 512  # groups of a cell that a block is compared with
 _TILE = np.int64(ROWS_PER_TILE * 64)
 _NOTHING = np.int32(LOW // 2)  # every real score is above, every padding lane below
 
@@ -109,8 +110,11 @@ def set_down(scores, ids, n, row, offset, best_ids, best_dist, sorted_scores, so
 
 
 @njit
-def block_candidates(codes, panel, blocks, near, used, out, start, stop):
-    """Compare each block (first row, end, cell) with the members of its used[cell] nearest cells."""
+def block_candidates(codes, panel, cell_starts, blocks, near, used, out, start, stop):
+    """Compare each block (first row, end, cell) with the members of its used[cell] nearest cells.
+
+    cell_starts: first row of each cell. Of a cell with more than some thousands of rows only a part is compared.
+    """
     L = out.ids.shape[1]
     scores = np.empty((BLOCK_ROWS, BUFFER), np.int32)
     ids = np.empty((BLOCK_ROWS, BUFFER), np.int32)
@@ -127,7 +131,13 @@ def block_candidates(codes, panel, blocks, near, used, out, start, stop):
         count = 0
         for t in range(used[cell]):
             c = near[cell, t]
-            for g in range(panel.starts[c], panel.starts[c + 1]):
+            low = panel.starts[c]
+            high = panel.starts[c + 1]
+            if high - low > _CELL_MOST:  # rows that codes cannot tell apart: a window around the block's own place
+                middle = low + (first - cell_starts[c]) // 16 if c == cell else low
+                low = greater(low, lesser(middle - _CELL_MOST // 2, high - _CELL_MOST))
+                high = low + _CELL_MOST
+            for g in range(low, high):
                 groups[count] = g
                 count += 1
         while count % 4:

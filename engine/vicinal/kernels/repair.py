@@ -9,7 +9,7 @@ from vicinal.kernels.gemm import dot8
 from vicinal.kernels.operands import greater, lesser
 from vicinal.kernels.simd import SENTINEL
 
-__all__ = ["attach", "hang_copies", "reach", "rename", "repair"]
+__all__ = ["attach", "components", "hang_copies", "reach", "rename", "repair"]
 
 _ROUNDS = 8
 _FULL_SCANS = 64  # islands joined by a scan of all rows; later ones scan a sample
@@ -177,3 +177,33 @@ def hang_copies(links, degree, own, arity):
             degree[p] = m
             for j in range(m, width):
                 links[p, j] = _NONE
+
+
+@njit
+def _root_of(root, p):
+    """Find the root of a row's tree, halving the path."""
+    while root[p] != p:
+        root[p] = root[root[p]]
+        p = root[p]
+    return p
+
+
+@njit
+def components(ids, member):
+    """Give the least row of each member's component; members are joined by their candidates `ids`, -1 for none."""
+    n = ids.shape[0]
+    root = np.empty(n, np.int32)
+    for p in range(n):
+        root[p] = p
+    for p in range(n):
+        if not member[p]:
+            continue
+        for j in range(ids.shape[1]):
+            q = ids[p, j]
+            if q >= 0 and member[q]:
+                a = np.int64(_root_of(root, np.int64(p)))
+                b = np.int64(_root_of(root, np.int64(q)))
+                root[greater(a, b)] = lesser(a, b)
+    for p in range(n):
+        root[p] = _root_of(root, np.int64(p))
+    return root

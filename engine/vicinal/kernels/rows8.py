@@ -128,21 +128,21 @@ def fill_groups(codes, members, lanes, bias, start, stop):
 
 
 @njit
-def hash_rows(words, out, start, stop):
-    """Hash the code rows, given as (n, width / 8) uint64 words."""
+def hash_rows(words, rows, out, start, stop):
+    """Hash words[rows[i]] to out[i], i in start .. stop; words (any, width) of any unsigned integers."""
     for i in range(start, stop):
         x = np.uint64(0x9E3779B97F4A7C15)
         for j in range(words.shape[1]):
-            x = (x ^ words[i, j]) * np.uint64(0xBF58476D1CE4E5B9)
+            x = (x ^ np.uint64(words[rows[i], j])) * np.uint64(0xBF58476D1CE4E5B9)
             x ^= x >> np.uint64(29)
         out[i] = x
 
 
 @njit
-def owners(words, hashes, order):
-    """Give for each row the first row with the same codes, itself when there is none before it.
+def owners(words, rows, hashes, order):
+    """Give for each i the first j with words[rows[j]] equal to words[rows[i]], itself when there is none before it.
 
-    `words` as for `hash_rows`; `order` sorts the hashes stably.
+    `order` sorts the hashes stably.
     """
     n = order.shape[0]
     own = numbers(n)
@@ -157,7 +157,7 @@ def owners(words, hashes, order):
                     continue
                 same = True
                 for e in range(words.shape[1]):
-                    if words[order[i], e] != words[order[j], e]:
+                    if words[rows[order[i]], e] != words[rows[order[j]], e]:
                         same = False
                         break
                 if same:

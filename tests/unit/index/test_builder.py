@@ -142,6 +142,21 @@ def test_islands_are_joined():
     assert recall(graph.links, graph.entry, vectors, queries, 10, 96) > 0.9
 
 
+@pytest.mark.parametrize(("count", "spread"), [(60, 0.001), (500, 0.001), (500, 0.01), (9000, 1e-5)])
+def test_groups_closer_than_the_codes_can_tell_are_resolved(count, spread):
+    """Clusters a thousandth as wide as they are apart: the common codes make each of them a few points."""
+    draw = np.random.default_rng(17)
+    middle = 4 * draw.standard_normal((9000 // count, 24))
+    labels = draw.permutation(np.repeat(np.arange(len(middle)), count))
+    vectors = (middle[labels] + 4 * spread * draw.standard_normal((len(labels), 24))).astype(np.float32)
+    graph = build(vectors, threads=2)
+    check_shape(graph, len(vectors))
+    queries = middle[draw.integers(0, len(middle), 60)] + 4 * spread * draw.standard_normal((60, 24))
+    found = recall(graph.links, graph.entry, vectors.astype(np.float64), queries, 10, 96)
+    assert found > 0.93
+    assert same(graph, build(vectors, threads=1))
+
+
 def test_inner_products_are_found_where_vectors_are_long_and_where_they_are_short():
     """Links by distance alone do not suffice here."""
     draw = np.random.default_rng(16)

@@ -25,7 +25,7 @@ def compare(codes, starts, near, budget, length):
     used = np.zeros(len(near), np.int64)
     cluster.count_used(near, panel.starts, budget, used)
     out, blocks = empty(int(starts[-1]), length), blocks_of(starts)
-    build.block_candidates(codes, panel, blocks, near, used, out, 0, len(blocks))
+    build.block_candidates(codes, panel, starts, blocks, near, used, out, 0, len(blocks))
     return out, blocks, used
 
 

@@ -76,3 +76,9 @@ def test_copies_hang_below_their_owner_and_lead_out_again(copies):
     for p in range(3, n):
         assert 0 in links[p] and 1 in links[p]
     assert links[1:3, 0].tolist() == [0, 1]
+
+
+def test_components_are_joined_by_members_alone():
+    ids = np.array([[1, -1], [2, -1], [-1, -1], [2, 4], [-1, 3], [0, -1], [-1, 6]], np.int32)
+    member = np.array([True, True, False, True, True, True, True])
+    assert kernels.components(ids, member).tolist() == [0, 0, 2, 3, 3, 0, 6]

@@ -46,9 +46,10 @@ def test_the_first_of_equal_rows_owns_the_others_even_under_equal_hashes():
     values = draw.integers(-2, 2, (200, 3)).astype(np.int8)
     words = make_codes(values).rows.view(np.uint64)
     hashes = np.empty(200, np.uint64)
-    rows8.hash_rows(words, hashes, 0, 200)
+    every = np.arange(200)
+    rows8.hash_rows(words, every, hashes, 0, 200)
     first: dict[tuple[int, ...], int] = {}
     want = [first.setdefault(tuple(v), i) for i, v in enumerate(values.tolist())]
     for given in (hashes, hashes & np.uint64(3), np.zeros(200, np.uint64)):
-        assert (rows8.owners(words, given, np.argsort(given, kind="stable")) == want).all()
+        assert (rows8.owners(words, every, given, np.argsort(given, kind="stable")) == want).all()
     assert len(np.unique(hashes)) == len(first)
