@@ -30,7 +30,8 @@ def unreachable(picture: GraphPicture) -> NDArray[np.uint32]:
     n = picture.n
     marks = np.zeros(n, np.uint8)
     if picture.entry >= 0:
-        flood(picture.arrays.graph()._replace(capacity=n), picture.entry, marks, np.empty(n, np.uint32))
+        parents, queue = np.empty((2, n), np.uint32)
+        flood(picture.arrays.graph()._replace(capacity=n), picture.entry, marks, parents, queue)
     return np.flatnonzero(marks == 0).astype(np.uint32)
 
 

@@ -88,10 +88,11 @@ class HnswIndex:
         if self.n == 0:
             return 0
         graph = self._graph(self.n)
-        marks, queue = np.empty(self.n, np.uint8), np.empty(self.n, np.uint32)
+        marks = np.empty(self.n, np.uint8)
+        parents, queue = np.empty((2, self.n), np.uint32)
         space = space_of(self.metric, rows)
         self._mended = self.n
-        return int(mend(space, graph, self._work(graph.capacity), self._builder(), marks, queue))
+        return int(mend(space, graph, self._work(graph.capacity), self._builder(), marks, parents, queue))
 
     def _make_room(self, end: int, stop: int) -> None:
         """Draw the levels of slots n .. end - 1 and see that every array holds them."""

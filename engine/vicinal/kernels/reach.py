@@ -30,16 +30,18 @@ _SLOT = 0x7FFFFFFF
 
 
 @njit
-def flood(graph, entry, marks, queue):
+def flood(graph, entry, marks, parents, queue):
     """Set marks[slot] = 1 for every slot that level-0 links lead to from the entry; returns how many are new.
 
-    marks: (n,) uint8, queue: (n,) uint32 scratch; links to slots beyond them are left aside.
+    marks: (n,) uint8; parents: (n,) uint32, the slot each was reached from; queue: (n,) uint32 scratch. Links to slots
+    beyond n are left aside.
     """
     marks[entry] = 1
     queue[0] = entry
     done, count = 0, 1
     while done < count:
-        row = graph.links + np.int64(queue[done]) * graph.links_stride
+        source = np.int64(queue[done])
+        row = graph.links + source * graph.links_stride
         done += 1
         for t in range(graph.M0):
             link = get_u32(row + t * 4)
@@ -48,81 +50,89 @@ def flood(graph, entry, marks, queue):
             slot = link & _SLOT
             if slot < marks.shape[0] and marks[slot] == 0:
                 marks[slot] = 1
+                parents[slot] = source
                 queue[count] = slot
                 count += 1
     return count
 
 
 @njit
-def _replaceable(graph, builder, row):
-    """Position of the last link of a full row that leads to a slot others link to as well, or -1."""
-    for t in range(graph.M0 - 1, -1, -1):
-        link = get_u32(row + t * 4)
-        if link & COPY == 0 and get_u32(builder.in_degrees + link * 4) > 1:
-            return t
+def _place(graph, source, parents, room_only):
+    """Position in a row for one more link: its end, or else the furthest link nothing was reached by; -1 for none."""
+    row = row_of(graph, source, 0)
+    if get_u32(row + (graph.M0 - 1) * 4) == SENTINEL:
+        t = 0
+        while get_u32(row + t * 4) != SENTINEL:
+            t += 1
+        return t
+    if not room_only:
+        for t in range(graph.M0 - 1, -1, -1):
+            link = get_u32(row + t * 4)
+            if link & COPY == 0 and parents[link] != source:
+                return t
     return -1
 
 
 @njit
-def _link_from(graph, work, builder, slot, marks):
-    """Link the slot from the nearest reached slot of the pool with room, else in place of a link others have."""
-    for i in range(builder.ef_vectors * 8):
-        source = key_slot(get_i64(work.pool + i * 8))
-        if source == _SLOT:
-            break
-        if marks[source] == 0:
-            continue
-        row = row_of(graph, source, 0)
-        if get_u32(row + (graph.M0 - 1) * 4) == SENTINEL:
-            t = 0
-            while get_u32(row + t * 4) != SENTINEL:
-                t += 1
-            publish_u32(row + t * 4, slot)
-            return True
-    for i in range(builder.ef_vectors * 8):
-        source = key_slot(get_i64(work.pool + i * 8))
-        if source == _SLOT:
-            break
-        if marks[source] == 0:
-            continue
-        row = row_of(graph, source, 0)
-        t = _replaceable(graph, builder, row)
-        if t >= 0:
-            at = builder.in_degrees + get_u32(row + t * 4) * 4
-            set_u32(at, get_u32(at) - 1)
-            publish_u32(row + t * 4, slot)
-            return True
-    return False
+def _source(graph, work, vectors, marks, parents):
+    """The slot to link from and the position there: the nearest in the pool, with room if any has; else any slot."""
+    for room_only in (True, False):
+        for i in range(vectors * 8):
+            source = key_slot(get_i64(work.pool + i * 8))
+            if source == _SLOT:
+                break
+            if marks[source] != 0:
+                t = _place(graph, source, parents, room_only)
+                if t >= 0:
+                    return source, t
+    for source in range(marks.shape[0]):
+        if marks[source] != 0:
+            t = _place(graph, source, parents, False)
+            if t >= 0 and get_u32(row_of(graph, source, 0)) & COPY == 0:
+                return source, t
+    return -1, -1
 
 
 @njit
-def mend(space, graph, work, builder, marks, queue):
+def mend(space, graph, work, builder, marks, parents, queue):
     """Make every slot below len(marks) reachable; returns how many had to be linked.
 
-    marks: (n,) uint8, queue: (n,) uint32, both scratch.
+    marks: (n,) uint8, parents, queue: (n,) uint32, all scratch. A link by which a slot was reached is never given up,
+    so what is reached stays so.
     """
     entry, top = get_i64(builder.state + ENTRY * 8), get_i64(builder.state + TOP * 8)
-    mended = 0
-    for _ in range(4):  # a replaced link may strand another slot, so look again
-        marks[:] = 0
-        reached = flood(graph, entry, marks, queue)
-        if reached == marks.shape[0]:
-            break
-        for slot in range(marks.shape[0]):
-            if marks[slot] != 0:
-                continue
-            query = space.vectors + slot * space.dim * 4
-            scale = row_scale(space, slot)
-            start = descend(space, graph, query, scale, entry, top, 0)
-            epoch = next_epoch(builder.state, work.visited, graph.capacity)
-            pool_clear(work.pool, builder.ef_vectors)
-            set_u8(work.visited + start, epoch)
-            pool_insert(work.pool, builder.ef_vectors, make_key(distance(space, query, scale, start), start))
-            vectors = builder.ef_vectors
-            walk(space, graph, work, epoch, 0, query, scale, vectors, work.pool, vectors * 8, Filter(_SLOT, 0, 0))
-            if _link_from(graph, work, builder, slot, marks):
-                at = builder.in_degrees + slot * 4
-                set_u32(at, get_u32(at) + 1)
-                flood(graph, slot, marks, queue)
-                mended += 1
+    every, vectors, mended = Filter(_SLOT, 0, 0), builder.ef_vectors, 0
+    marks[:] = 0
+    parents[entry] = SENTINEL
+    flood(graph, entry, marks, parents, queue)
+    for slot in range(marks.shape[0]):
+        if marks[slot] != 0:
+            continue
+        query = space.vectors + slot * space.dim * 4
+        scale = row_scale(space, slot)
+        start = descend(space, graph, query, scale, entry, top, 0)
+        epoch = next_epoch(builder.state, work.visited, graph.capacity)
+        pool_clear(work.pool, vectors)
+        set_u8(work.visited + start, epoch)
+        pool_insert(work.pool, vectors, make_key(distance(space, query, scale, start), start))
+        walk(space, graph, work, epoch, 0, query, scale, vectors, work.pool, vectors * 8, every)
+        source, t = _source(graph, work, vectors, marks, parents)
+        if source >= 0:
+            _relink(graph, builder, source, t, slot)
+            parents[slot] = source
+            flood(graph, slot, marks, parents, queue)
+            mended += 1
     return mended
+
+
+@njit
+def _relink(graph, builder, source, t, slot):
+    """Write a link, and count the one it replaces and the new one."""
+    at = row_of(graph, source, 0) + t * 4
+    old = get_u32(at)
+    if old != SENTINEL:
+        degree = builder.in_degrees + old * 4
+        set_u32(degree, get_u32(degree) - 1)
+    degree = builder.in_degrees + slot * 4
+    set_u32(degree, get_u32(degree) + 1)
+    publish_u32(at, slot)

@@ -124,10 +124,11 @@ def _insert(bench: _Bench) -> None:
 
 
 def _mend(bench: _Bench) -> None:
-    marks, queue = np.zeros(_N, np.uint8), np.empty(_N, np.uint32)
-    mend(bench.space, bench.graph, bench.work, bench.builder, marks, queue)
+    marks = np.zeros(_N, np.uint8)
+    parents, queue = np.empty((2, _N), np.uint32)
+    mend(bench.space, bench.graph, bench.work, bench.builder, marks, parents, queue)
     marks[:] = 0
-    if flood(bench.graph, int(bench.state[0]), marks, queue) != _N:
+    if flood(bench.graph, int(bench.state[0]), marks, parents, queue) != _N:
         raise KernelMismatch("insert leaves slots that no path reaches")
 
 
