@@ -8,6 +8,7 @@ A failure of ours is shown without its cause; the log has it under the same requ
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import orjson
@@ -16,6 +17,7 @@ from starlette.responses import Response
 from vicinal.errors import (
     AlreadyExists,
     Closed,
+    FormatTooNew,
     InvalidArgument,
     LimitExceeded,
     NotFound,
@@ -155,9 +157,12 @@ def _described(error: BaseException, status: int) -> dict[str, Any]:
         return _shape("storage_full", "the request needs more memory than there is: send less at once")
     if not isinstance(error, VicinalError):
         return _shape("internal", "the service failed; its log has this request id")
-    if status == 500:
+    if status == 500 and not isinstance(error, FormatTooNew):
         return _shape(error.code, "the service failed; its log has this request id")
-    return _shape(error.code, _printable(error.message), error.field, error.value, error.limit)
+    message, field = error.message, error.field
+    if field is not None and Path(field).is_absolute():  # the engine names files in full; clients need not know
+        message, field = message.replace(field, "a file of the data directory"), None
+    return _shape(error.code, _printable(message), field, error.value, error.limit)
 
 
 def _printable(text: str) -> str:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgpack
 import numpy as np
 import pytest
-from tests.support.served import Served
+from tests.support.served import Served, serve
 
+import vicinal
 from vicinal.limits import EF_MAX, K_MAX
+from vicinal.storage import sqlite
+from vicinal.storage.files import Files
+from vicinal_server.app import create_app
+from vicinal_server.settings import load_settings
 
 DENSE, TOKENS = "/v1/collections/dense", "/v1/collections/tokens"
 NAN, INF = float("nan"), float("inf")
@@ -290,6 +296,20 @@ def test_the_deepest_payload_comes_back(served: Served, levels: int) -> None:
 
 def test_a_payload_too_deep_is_refused(filled: Served) -> None:
     check(filled.post(DENSE + "/insert", {**one([1, 2, 3]), "payloads": [deep(200)]}), "invalid_payload")
+
+
+def test_a_collection_of_a_newer_format(tmp_path: Path) -> None:
+    with vicinal.connect(tmp_path / "data") as database:
+        database.create_collection("dense", dim=3)
+    catalog = next((tmp_path / "data" / "collections").iterdir()) / "catalog.db"
+    connection = sqlite.connect(Files(), catalog)
+    connection.pragma("user_version", 99)
+    connection.close()
+    with serve(create_app(load_settings(dir=tmp_path / "data"))) as served:
+        assert served.get("/v1/collections").json() == {"collections": ["dense"]}
+        refused = served.post(DENSE + "/query", {"vector": [1, 2, 3]})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (500, "format_too_new")
+        assert str(tmp_path) not in refused.text
 
 
 def test_k_beyond_n_is_no_error(filled: Served) -> None:

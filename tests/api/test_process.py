@@ -16,6 +16,8 @@ import pytest
 from tests.support.server_process import ServerProcess, environment
 
 import vicinal
+from vicinal.storage import sqlite
+from vicinal.storage.files import Files
 
 KEY = "k" * 32
 ONE = "/v1/collections/papers"
@@ -120,6 +122,16 @@ def test_wrong_settings_name_the_variable(tmp_path: Path) -> None:
 def test_a_directory_already_open_is_refused(tmp_path: Path) -> None:
     with vicinal.connect(tmp_path / "data"):
         assert "vicinal_server: " in refused(tmp_path / "data", port="0")
+
+
+def test_a_directory_of_a_newer_format_is_refused(tmp_path: Path) -> None:
+    vicinal.connect(tmp_path / "data").close()
+    connection = sqlite.connect(Files(), tmp_path / "data" / "database.db")
+    connection.pragma("user_version", 99)
+    connection.close()
+    said = refused(tmp_path / "data", port="0")
+    assert "format 99" in said
+    assert "upgrade" in said
 
 
 def test_a_port_already_taken_is_refused(tmp_path: Path) -> None:

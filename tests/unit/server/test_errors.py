@@ -64,6 +64,20 @@ def test_our_own_failures_show_no_cause(error: BaseException) -> None:
     assert b"secret" not in bytes(response.body)
 
 
+def test_files_of_ours_are_not_named() -> None:
+    full = errors.StorageFull("/secret/catalog.db cannot grow, free some", field="/secret/catalog.db")
+    assert body(full)["message"] == "a file of the data directory cannot grow, free some"
+    assert body(full)["field"] is None
+
+
+def test_a_newer_format_says_how_to_mend_it() -> None:
+    newer = errors.FormatTooNew("/secret/a.db has format 9; upgrade the engine", field="/secret/a.db", limit=1)
+    shown = body(newer)
+    assert (shown["code"], shown["limit"]) == ("format_too_new", 1)
+    assert "upgrade" in str(shown["message"])
+    assert "secret" not in str(shown)
+
+
 def test_lone_surrogates_do_not_break_the_answer() -> None:
     shown = body(errors.InvalidId("bad \ud800", field="ids", value="\udfff"))
     assert shown["code"] == "invalid_id"
