@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.filter.cache import BitmapCache
 from vicinal.filter.columns import Columns
-from vicinal.filter.evaluate import evaluate
 from vicinal.filter.model import Filter
 from vicinal.filter.parse import parse_filter
 from vicinal.storage.catalog import Catalog
@@ -28,12 +28,13 @@ class Matcher:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._columns = Columns()
+        self._bitmaps = BitmapCache(self._columns)
         self._catching_up = threading.Lock()
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of the columns."""
-        return self._columns.memory_bytes
+        """Bytes of the columns and of remembered bitmaps."""
+        return self._columns.memory_bytes + self._bitmaps.memory_bytes
 
     def bits(self, filter: Mapping[str, Any] | str | Filter | None, view: View) -> Bits | None:
         """Bitmap of the slots below view.n that match, dead ones included; None when there is no filter."""
@@ -41,7 +42,7 @@ class Matcher:
         if tree is None:
             return None
         self._extend(view)
-        return evaluate(tree, self._columns, lambda ids: self._slots_of(ids, view), view.n)
+        return self._bitmaps.evaluate(tree, lambda ids: self._slots_of(ids, view), view.n)
 
     def _extend(self, view: View) -> None:
         if self._columns.n >= view.n:
