@@ -119,7 +119,7 @@ def fit_centroids(rows: TokenRows, tokens: int, dim: int, seed: int) -> Centroid
     """Centroids of the first `tokens` stored tokens: spherical k-means over a seeded sample."""
     from vicinal.kernels.centroids import add_members, assign
 
-    wanted = 2 ** math.ceil(math.log2(4 * math.sqrt(tokens)))
+    wanted = 2 ** math.ceil(math.log2(16 * math.sqrt(tokens)))
     count = min(max(wanted, CENTROIDS_MIN), CENTROIDS_MAX)
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(tokens, min(tokens, _PER_CENTROID * count), replace=False))

@@ -70,13 +70,13 @@ def test_approximate_scores_put_centroids_in_the_place_of_tokens() -> None:
 
 
 def test_candidates_hold_the_exact_best() -> None:
-    rows = _families(3, np.full(3_000, 20))
+    rows = _families(3, np.full(1_500, 12))
     picture = _built(rows)
     found = 0
     for seed in range(10):
         query = unit_rows(np.random.default_rng(seed), 8, 32)
-        slots, _ = search_centroids(picture, query, 300, range(3_000))
-        best = exact_maxsim(query, rows, 10, range(3_000))[0]
+        slots, _ = search_centroids(picture, query, 150, range(1_500))
+        best = exact_maxsim(query, rows, 10, range(1_500))[0]
         found += len(set(rerank(query, rows, slots, 10)[0].tolist()) & set(best.tolist()))
     assert found >= 90
 
