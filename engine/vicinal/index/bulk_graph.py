@@ -24,6 +24,7 @@ _ANGULAR = 10  # places of a row kept for the angular graph's links, for inner p
 _UPPER_CANDIDATES = 48
 _LONG = 16  # candidates of an upper-level row that are its neighbours there
 _TARGETS = 256  # bridge targets looked at together
+_MANY, _TARGETS_OF_MANY = 1 << 19, 64  # rows whose distances to so many targets, twice 2 bytes each, fit memory
 _TARGETS_LEAST, _TARGETS_MOST = 512, 2048
 _STUCK = 1 / 16  # share of rows stuck for the first targets from which all targets are used
 _DENSE = 6  # stuck rows of 64 that make a region dense
@@ -77,17 +78,18 @@ def _add_bridges(codes: Codes, n: int, graph: Graph, places: NDArray[np.int32], 
     """Link rows where walks towards far targets end early; more targets where many rows are so."""
     out = np.empty((n, _BRIDGES), np.int32)
     count, stuck = np.zeros(n, np.int32), np.zeros(n, np.int32)
-    distances, least = np.empty((n, _TARGETS), np.uint16), np.empty((n, _TARGETS), np.uint16)
+    targets = _TARGETS if n <= _MANY else _TARGETS_OF_MANY
+    distances, least = np.empty((n, targets), np.uint16), np.empty((n, targets), np.uint16)
     regions = np.zeros(n // bridges.REGION + 1, np.uint8)
     shift = max(0, int(4 * int(codes.half[:n].max())).bit_length() - 16)
     share = 0.0
-    for turn, part in enumerate(_SPREAD[: _TARGETS_MOST // _TARGETS]):
-        if turn * _TARGETS >= _TARGETS_LEAST and share < _STUCK:
+    for turn, part in enumerate(_SPREAD[: _TARGETS_MOST // targets]):
+        if turn * targets >= _TARGETS_LEAST and share < _STUCK:
             break
-        goals = ((np.arange(_TARGETS) * 16 + part) * n // (16 * _TARGETS)).astype(np.int32)
-        lanes = np.empty((_TARGETS // 16, codes.rows.shape[1] * 16), np.uint8)
-        bias = np.empty((_TARGETS // 16, 16), np.int32)
-        rows8.fill_groups(codes, goals.reshape(-1, 16), lanes, bias, 0, _TARGETS // 16)
+        goals = ((np.arange(targets) * 16 + part) * n // (16 * targets)).astype(np.int32)
+        lanes = np.empty((targets // 16, codes.rows.shape[1] * 16), np.uint8)
+        bias = np.empty((targets // 16, 16), np.int32)
+        rows8.fill_groups(codes, goals.reshape(-1, 16), lanes, bias, 0, targets // 16)
 
         def far(a: int, b: int, lanes: NDArray[np.uint8] = lanes, bias: NDArray[np.int32] = bias) -> None:
             bridges.to_targets(codes, lanes, bias, shift, distances, a, b)

@@ -129,8 +129,10 @@ def test_filled_rows_are_full_but_for_copies_and_their_owners(many):
     assert (full.degree[single] == 32).mean() > 0.99 > (graph.degree[single] == 32).mean()
 
 
-def test_islands_are_joined():
+@pytest.mark.parametrize("many", [1 << 19, 1000])
+def test_islands_are_joined(many, monkeypatch):
     """Forty islands of 250 rows: queries half-way between two need links that no nearest neighbour gives."""
+    monkeypatch.setattr("vicinal.index.bulk_graph._MANY", many)  # above it, targets come in smaller lots
     draw = np.random.default_rng(11)
     middle = 4 * draw.standard_normal((40, 16))
     vectors = (np.repeat(middle, 250, 0) + draw.standard_normal((10000, 16)))[draw.permutation(10000)]
