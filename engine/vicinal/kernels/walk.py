@@ -22,7 +22,7 @@ import numpy as np
 
 from vicinal.kernels import njit
 from vicinal.kernels.bitset import has_bit
-from vicinal.kernels.heap import pool_clear, pool_insert
+from vicinal.kernels.heap import pool_clear
 from vicinal.kernels.lines import estimate
 from vicinal.kernels.simd import (
     INF_KEY,
@@ -41,6 +41,7 @@ from vicinal.kernels.simd import (
 from vicinal.kernels.walk_fields import EFFORT_BITS, VECTOR_AT, Effort, IndexFields, Sieve, Work
 from vicinal.kernels.walk_ir import LINE, read_fields
 from vicinal.kernels.walk_links import clear_seen, mark_seen, unseen_links
+from vicinal.kernels.walk_pool import insert
 from vicinal.kernels.walk_query import byte_query, enter, frame_query, nibble_query, sign_query
 from vicinal.kernels.walk_rows import answer, fetch_last, row_query, row_score, settle
 
@@ -95,7 +96,7 @@ def _admit(work, slots, mask, head, room):
         lane = lowest_bit(mask)
         mask &= mask - 1
         key = make_key(get_f32(work.estimates + lane * 4), get_u32(slots + lane * 4))
-        pool_insert(work.pool + first * 64, (room >> 3) - first, key)
+        insert(work.pool + first * 64, (room >> 3) - first, key)
 
 
 @njit
@@ -136,7 +137,7 @@ def _walk(code, rows, index, work, effort, sieve, entry, results_room):
             if index.exact_walk != 0:
                 node_key = make_key(row_score(rows, index.rows + node * index.row_bytes), node)
             if _passes(sieve, node):
-                pool_insert(work.results, results_room >> 3, node_key)
+                insert(work.results, results_room >> 3, node_key)
         elif count == 0 and chosen < 0:
             break
         if count > 0:
@@ -166,7 +167,7 @@ def _rescore_rows(rows, index, work, effort, sieve, head, results_room):
     for i in range(count):
         slot = get_u32(work.chosen + i * 4)
         score = row_score(rows, index.rows + slot * index.row_bytes)
-        pool_insert(work.results, results_room >> 3, make_key(score, slot))
+        insert(work.results, results_room >> 3, make_key(score, slot))
 
 
 @njit
@@ -178,7 +179,7 @@ def _merge_estimates(work, effort, sieve, head, results_room):
         if key >= get_i64(worst):
             break
         if _passes(sieve, key_slot(key)):
-            pool_insert(work.results, results_room >> 3, key)
+            insert(work.results, results_room >> 3, key)
 
 
 @njit

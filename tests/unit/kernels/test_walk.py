@@ -107,7 +107,7 @@ def test_row_scores_are_near_exact(kind, dim, metric, whole):
 
 
 @pytest.mark.parametrize(("kind", "dim", "metric", "whole"), KINDS)
-@pytest.mark.parametrize("effort", [Effort(32, 5, 12, 12), Effort(64, 26, 24, 24), Effort(200, 130, 40, 48)])
+@pytest.mark.parametrize("effort", [Effort(32, 5, 12, 12), Effort(64, 26, 24, 24), Effort(320, 290, 40, 48)])
 def test_the_walk_takes_the_steps_of_a_plain_walk(kind, dim, metric, whole, effort):
     index, rows, links = make_index(kind, dim, metric, whole)
     arrays = index._arrays
