@@ -1,0 +1,126 @@
+"""Every kind of filter gives the same points as numpy does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vicinal.flat.inputs import Refused
+from vicinal.flat_api import BFIndex, Bitmap, Index
+
+RNG = np.random.default_rng(3)
+X = RNG.standard_normal((2500, 6)).astype(np.float32)
+PLAIN, SPARSE = np.arange(2500), np.arange(2500) * 5 + 11
+QUERIES = RNG.standard_normal((6, 6)).astype(np.float32)
+
+
+def nearest(labels, allowed, query, k):
+    rows = np.flatnonzero(np.isin(labels, list(allowed)))
+    order = np.argsort(((X[rows] - query) ** 2).sum(1), kind="stable")[:k]
+    return labels[rows[order]].tolist()
+
+
+def made(kind, labels):
+    index = kind("l2", 6)
+    index.add_items(X, labels)
+    if kind is Index:
+        index.set_ef(300)
+    return index
+
+
+INDEXES = {
+    (kind.__name__, name): made(kind, labels)
+    for kind in (Index, BFIndex)
+    for name, labels in (("plain", PLAIN), ("sparse", SPARSE))
+}
+
+
+@pytest.mark.parametrize("share", [0, 1, 3, 300, 2400])
+@pytest.mark.parametrize(("kind", "name"), INDEXES)
+def test_forms_of_one_set(kind, name, share):
+    index, labels = INDEXES[kind, name], PLAIN if name == "plain" else SPARSE
+    allowed = set(RNG.choice(labels, share, replace=False).tolist())
+    mask = np.isin(np.arange(int(labels.max()) + 9), list(allowed))
+    listed = sorted(allowed)
+    forms = {
+        "function": lambda label: label in allowed,
+        "list": [*listed, 10**6],
+        "array": np.array(listed, np.int32),
+        "unsigned": np.array(listed, np.uint64),
+        "set": allowed,
+        "mask": mask,
+        "mask list": mask.tolist(),
+        "bitmap": Bitmap.from_labels(listed),
+        "bitmap of a mask": Bitmap.from_mask(mask),
+    }
+    expected = [nearest(labels, allowed, query, 10) for query in QUERIES]
+    for form, one_form in forms.items():
+        found, distances = index.knn_query(QUERIES, 10, filter=one_form)
+        one = np.concatenate([index.knn_query(query, 10, filter=one_form)[0] for query in QUERIES])
+        for row, truth in enumerate(expected):
+            assert found[row, : len(truth)].tolist() == truth, form
+            assert one[row, : len(truth)].tolist() == truth, form
+            assert (found[row, len(truth) :] == 2**64 - 1).all()
+            assert np.isinf(distances[row, len(truth) :]).all()
+
+
+def test_one_filter_per_query():
+    index = INDEXES["Index", "plain"]
+    filters = [None, [5, 6], {7}, lambda label: label < 50, np.arange(100) == 9, Bitmap.from_labels([1, 2, 3])]
+    found, _ = index.knn_query(QUERIES, 3, filter=filters)
+    allowed = [set(range(2500)), {5, 6}, {7}, set(range(50)), {9}, {1, 2, 3}]
+    for row, one in enumerate(allowed):
+        truth = nearest(PLAIN, one, QUERIES[row], 3)
+        assert found[row, : len(truth)].tolist() == truth
+    masks = np.zeros((6, 2500), bool)
+    masks[np.arange(6), np.arange(6) * 3] = True
+    assert index.knn_query(QUERIES, 1, filter=masks)[0].ravel().tolist() == [0, 3, 6, 9, 12, 15]
+    with pytest.raises(Refused, match="2 filters for 6 queries"):
+        index.knn_query(QUERIES, 1, filter=[None, [5]])
+
+
+def test_filters_leave_deleted_points_out_and_follow_updates():
+    index = made(Index, PLAIN)
+    index.mark_deleted(5)
+    for same in ([5, 6], {5, 6}, lambda label: label in {5, 6}, Bitmap.from_labels([5, 6])):
+        assert index.knn_query(X[5], 2, filter=same)[0].tolist() == [[6, 2**64 - 1]]
+    index.add_items(X[:1] + 9, [6])  # labels are no longer the slots
+    for same in ([6], lambda label: label == 6, Bitmap.from_labels([6]), np.arange(7) == 6):
+        labels, distances = index.knn_query(X[0] + 9, 2, filter=same)
+        assert labels.tolist() == [[6, 2**64 - 1]]
+        assert distances[0, 0] == 0
+
+
+def test_a_function_is_asked_about_the_nearest_points_first():
+    asked = []
+
+    def passes(label):
+        asked.append(label)
+        return label % 2 == 1
+
+    index = INDEXES["Index", "plain"]
+    assert index.knn_query(QUERIES[:1], 4, filter=passes)[0].tolist() == [
+        nearest(PLAIN, set(range(1, 2500, 2)), QUERIES[0], 4)
+    ]
+    assert len(asked) < 300
+
+
+def test_an_error_of_a_function_comes_through():
+    def fails(label):
+        raise KeyError(label)
+
+    with pytest.raises(KeyError):
+        INDEXES["Index", "plain"].knn_query(QUERIES, filter=fails)
+
+
+def test_a_bitmap_knows_its_labels():
+    bitmap = Bitmap.from_labels([0, 63, 64, 200])
+    assert [label for label in range(-70, 400) if label in bitmap] == [0, 63, 64, 200]
+    assert 10**30 not in bitmap
+    for wrong in (np.zeros(3, np.int64), [1, 2], np.zeros((2, 2), np.uint64)):
+        with pytest.raises(Refused, match="uint64"):
+            Bitmap(wrong)  # type: ignore[arg-type]
+    with pytest.raises(Refused, match="by the labels themselves"):
+        Bitmap.from_labels([2**63])
+    with pytest.raises(Refused, match="whole numbers"):
+        INDEXES["Index", "plain"].knn_query(QUERIES, filter="year > 2000")
