@@ -51,11 +51,11 @@ def _nearest_tile(typingctx, centroids, bias, label, first, last, dim, best):
 
 
 @njit
-def assign(tokens, start, stop, centroids, bias, count, out):
+def assign(tokens, start, stop, centroids, bias, out):
     """Number of the centroid with the largest product, the smallest of equal ones, of tokens start..stop into out.
 
-    `tokens` (t, dim >= 4) int8; `centroids` and `bias` from `pack_codes`, an even number of vectors, of which
-    `count` centroids count; `out` (stop - start,) uint16.
+    `tokens` (t, dim >= 4) int8; `centroids` and `bias` from `pack_codes`, a multiple of 32 centroids; `out`
+    (stop - start,) uint16.
     """
     dim = tokens.shape[1]
     best = np.empty((_CHUNK + CODE_ROWS, 2, LANES), np.int32)
@@ -73,7 +73,7 @@ def assign(tokens, start, stop, centroids, bias, count, out):
             largest, number = np.int64(_LOWEST) - 1, np.int64(0)
             for lane in range(LANES):
                 value, label = np.int64(best[t, 0, lane]), np.int64(best[t, 1, lane]) * LANES + lane
-                if label < count and (value > largest or (value == largest and label < number)):
+                if value > largest or (value == largest and label < number):
                     largest, number = value, label
             out[low - start + t] = number
 

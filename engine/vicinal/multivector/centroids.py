@@ -128,12 +128,12 @@ def fit_centroids(rows: TokenRows, tokens: int, dim: int, seed: int) -> Centroid
     directions = _unit(sample[start].astype(np.float64))
     numbers = np.empty(len(sample), np.uint16)
     for _ in range(_ROUNDS):
-        assign(sample, 0, len(sample), *_pack(directions), count, numbers)
+        assign(sample, 0, len(sample), *_pack(directions), numbers)
         sums, members = np.zeros((count, dim)), np.zeros(count, np.int64)
         add_members(sample, numbers, sums, members)
         directions = np.where(members[:, None] > 0, _unit(sums), directions)
     lengths = _lengths(rows, chosen)
-    assign(sample, 0, len(sample), *_pack(directions), count, numbers)
+    assign(sample, 0, len(sample), *_pack(directions), numbers)
     members = np.bincount(numbers, minlength=count)
     mean = np.bincount(numbers, lengths, count) / np.maximum(members, 1)
     mean[members == 0] = lengths.mean()
@@ -193,7 +193,7 @@ def _number(picture: CentroidPicture, rows: TokenRows, stop: int) -> CentroidPic
     tokens = _directions(rows.tokens[start : start + int(counts.sum())])
     numbers = np.empty(len(tokens), np.uint16)
     centroids = picture.centroids
-    assign(tokens, 0, len(tokens), centroids.lanes, centroids.bias, len(centroids.vectors), numbers)
+    assign(tokens, 0, len(tokens), centroids.lanes, centroids.bias, numbers)
     used = int(picture.ends[first - 1]) if first else 0
     codes, ends = _room(picture.codes, used, used + len(tokens)), _room(picture.ends, first, stop)
     unique_codes(numbers, counts, codes, ends[first:stop], used)
@@ -233,10 +233,8 @@ def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _pack(directions: NDArray[np.float64]) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
-    """Directions in int8 with one scale for all, as `pack_codes` packs them; an even number of vectors."""
-    from vicinal.kernels.maxsim import LANES, pack_codes
+    """Directions (K, dim) in int8 with one scale for all, as `pack_codes` packs them; K is a multiple of 32."""
+    from vicinal.kernels.maxsim import pack_codes
 
     most = max(float(np.abs(directions).max()), 1e-30)
-    codes = np.zeros((-(-len(directions) // (2 * LANES)) * 2 * LANES, directions.shape[1]), np.int8)
-    codes[: len(directions)] = np.rint(directions * (127 / most))
-    return pack_codes(codes)
+    return pack_codes(np.rint(directions * (127 / most)).astype(np.int8))
