@@ -47,14 +47,15 @@ def fit_encoding(vectors: NDArray[np.float32], slots: NDArray[np.int64], metric:
     """
     sample = vectors[slots[:: max(1, len(slots) // _SAMPLE)]].astype(np.float32)
     if metric is Metric.COSINE:
-        sample /= np.maximum(np.linalg.norm(sample, axis=1, keepdims=True), np.float32(1e-30))
+        norms = np.sqrt(np.einsum("ij,ij->i", sample, sample, dtype=np.float64))
+        sample /= np.maximum(norms, 1e-37).astype(np.float32)[:, None]
     inside = int(_CLIPPED * (len(sample) - 1))
     mean = np.zeros(sample.shape[1], np.float32)
     if metric is not Metric.DOT:
-        away = ((sample - sample.mean(0)) ** 2).sum(1)
+        away = ((sample - sample.mean(0, dtype=np.float64)) ** 2).sum(1)
         mean = sample[away <= np.sort(away)[inside]].mean(0, dtype=np.float64).astype(np.float32)
     widest = np.sort(np.abs(sample - mean).max(1))[inside]
-    scale = np.float32(127 / max(float(widest), 1e-30))
+    scale = np.float32(127 / max(float(widest), 1e-35))
     return Encoding(mean, scale, unit=metric is Metric.COSINE, inner=metric is Metric.DOT)
 
 

@@ -65,10 +65,10 @@ def _square(vectors, row, sums):
         sums[lane] = 0
     for j in range(0, d - 15, 16):
         for lane in range(16):
-            sums[lane] += vectors[row, j + lane] * vectors[row, j + lane]
-    total = np.float32(0)
+            sums[lane] += np.float64(vectors[row, j + lane]) * np.float64(vectors[row, j + lane])
+    total = np.float64(0)
     for j in range(d - d % 16, d):
-        total += vectors[row, j] * vectors[row, j]
+        total += np.float64(vectors[row, j]) * np.float64(vectors[row, j])
     for lane in range(16):
         total += sums[lane]
     return total
@@ -78,13 +78,13 @@ def _square(vectors, row, sums):
 def encode(vectors, slots, mean, scale, mode, codes, start, stop):
     """Encode vectors[slots[i]], i in start .. stop, as they are or (UNIT) at unit length; a zero vector stays zero."""
     d = vectors.shape[1]
-    sums = np.zeros(_LANES, np.float32)
+    sums = np.zeros(_LANES, np.float64)
     for i in range(start, stop):
         slot = slots[i]
         factor = np.float32(1)
         if mode == UNIT:
             square = _square(vectors, slot, sums)
-            factor = np.float32(1) / np.sqrt(square) if square > 0 else np.float32(0)
+            factor = np.float32(1 / np.sqrt(square)) if square > 0 else np.float32(0)
         for j in range(d):
             v = (vectors[slot, j] * factor - mean[j]) * scale
             v = v if v < np.float32(127) else np.float32(127)  # noqa: FURB136 - min() would not vectorise

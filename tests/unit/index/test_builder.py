@@ -80,9 +80,10 @@ def test_one_row_far_out_costs_the_others_no_resolution():
     assert recall(graph.links, graph.entry, vectors, some, 5, 48) > 0.97
 
 
-@pytest.mark.parametrize("scale", [1e-20, 1e18])
-def test_extreme_magnitudes(scale):
-    graph = build(clouds(300, 10, 5, 8) * np.float32(scale))
+@pytest.mark.parametrize("scale", [1e-30, 1e-18, 1e18, 1e36])
+@pytest.mark.parametrize("metric", list(Metric))
+def test_extreme_magnitudes(scale, metric):
+    graph = build(clouds(300, 10, 5, 8) * np.float32(scale), metric)
     check_shape(graph, 300)
     assert len(graph.order) > 290
 
