@@ -25,6 +25,7 @@ from vicinal.types import Metric
 
 __all__ = ["BFIndex", "Bitmap", "Index"]
 
+_ARRAY: Final = np.ndarray
 _FLOAT32: Final = np.dtype(np.float32)
 _INFINITY: Final = float("inf")
 _ONE: Final = np.float32(1)
@@ -118,7 +119,7 @@ class Index(FlatIndex):
         or a list of those, one per query. Every row has min(k, matches) results; the rest is label 2**64 - 1 at
         infinite distance, or raises Refused (a RuntimeError) when `strict`.
         """
-        if filter is None and type(data) is np.ndarray and data.dtype is _FLOAT32:
+        if filter is None and type(data) is _ARRAY and data.dtype is _FLOAT32:
             picture = self._points.picture
             walk = picture.walk
             if walk is not None and 0 < k <= K_MAX and data.shape in self._single:

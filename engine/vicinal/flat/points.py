@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.flat.arrays import all_bits, clear_bits, last_of_each, longer
 from vicinal.flat.inputs import LabelNotFound, Refused
 from vicinal.flat.labels import MISSING, LabelMap
 from vicinal.flat.picture import Picture, walks
@@ -27,36 +28,7 @@ ALIVE, DELETED, GONE = 0, 1, 2
 Tell = Callable[[float], None]
 _COMPACT_SLOTS: Final = 4096  # gone slots that are never worth a rebuild
 _FIRST_ROWS: Final = 64
-_ALL: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 _LABELS_END: Final = 1 << 64
-Scalar = TypeVar("Scalar", bound=np.generic)
-
-
-def _longer(array: NDArray[Scalar], rows: int, used: int) -> NDArray[Scalar]:
-    """The array if it holds so many rows, else a copy of its used part that does; readers keep the old one."""
-    if rows <= len(array):
-        return array
-    wider = np.empty((rows, *array.shape[1:]), array.dtype)
-    wider[:used] = array[:used]
-    return wider
-
-
-def _last_of_each(
-    vectors: NDArray[np.float32], inv_norms: NDArray[np.float32], labels: NDArray[np.uint64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint64]]:
-    """The rows with the last row of each label only, in their order."""
-    if (labels[1:] > labels[:-1]).all():
-        return vectors, inv_norms, labels
-    _, from_end = np.unique(labels[::-1], return_index=True)
-    if len(from_end) == len(labels):
-        return vectors, inv_norms, labels
-    kept = np.sort(len(labels) - 1 - from_end)
-    return vectors[kept], inv_norms[kept] if len(inv_norms) else inv_norms, labels[kept]
-
-
-def _clear(bits: Bits, slots: NDArray[np.int64]) -> None:
-    """Take slots out of a set."""
-    np.bitwise_and.at(bits, slots >> 6, ~(np.uint64(1) << (slots & 63).astype(np.uint64)))
 
 
 def _unknown(label: int) -> LabelNotFound:
@@ -112,7 +84,7 @@ class Points:
             if labels is None:
                 labels = self._free_labels(given)
             elif given > 1:
-                vectors, inv_norms, labels = _last_of_each(vectors, inv_norms, labels)
+                vectors, inv_norms, labels = last_of_each(vectors, inv_norms, labels)
             start, stop = self._taken, self._taken + len(vectors)
             self._make_room(stop)
             self._rows.vectors[start:stop] = vectors
@@ -144,12 +116,12 @@ class Points:
         if rows <= len(self._labels) and rows <= len(self._rows.vectors):
             return
         rows = max(rows, used + used // 2, _FIRST_ROWS)
-        self._labels = _longer(self._labels, rows, used)
-        self._states = _longer(self._states, rows, used)
+        self._labels = longer(self._labels, rows, used)
+        self._states = longer(self._states, rows, used)
         norms = self._rows.inv_norms
         if self.metric is Metric.COSINE:
-            norms = _longer(norms, rows, used)
-        self._rows = Rows(_longer(self._rows.vectors, rows, used), norms)
+            norms = longer(norms, rows, used)
+        self._rows = Rows(longer(self._rows.vectors, rows, used), norms)
 
     def reserve(self, rows: int) -> None:
         """Make room for so many rows now."""
@@ -200,12 +172,12 @@ class Points:
         words = word_count(self._taken)
         bits = was.alive
         if bits is None or len(bits) < words or len(ended) or len(skipped):
-            longer = np.full(max(words, word_count(len(self._labels))), _ALL, np.uint64)
+            longer = all_bits(max(self._taken, len(self._labels)))
             if bits is not None:
                 longer[: len(bits)] = bits
             bits = longer
-        _clear(bits, ended)
-        _clear(bits, skipped)
+        clear_bits(bits, ended)
+        clear_bits(bits, skipped)
         return bits
 
     def _show(self, alive: Bits | None, *, plain: bool) -> None:
@@ -235,7 +207,7 @@ class Points:
             was = self.picture
             bits = was.alive
             if bits is None:
-                bits = np.full(word_count(len(self._labels)), _ALL, np.uint64)
+                bits = all_bits(len(self._labels))
             bits[slot >> 6] ^= np.uint64(1 << (slot & 63))
             self._alive += 1 if after == ALIVE else -1
             walk = walks(was.graph, was.n, self._alive)
@@ -373,7 +345,7 @@ class Points:
         dead = np.flatnonzero(states != ALIVE)
         bits = None
         if len(dead):
-            bits = np.full(word_count(len(states)), _ALL, np.uint64)
-            _clear(bits, dead)
+            bits = all_bits(len(states))
+            clear_bits(bits, dead)
         plain = bool((self._labels[: self._taken] == np.arange(self._taken)).all())
         self._show(bits, plain=plain)

@@ -1,0 +1,48 @@
+"""Arrays that grow while readers hold the old ones, and sets of slots as bits."""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.types import Bits
+from vicinal.view import word_count
+
+__all__ = ["all_bits", "clear_bits", "last_of_each", "longer"]
+
+_ALL: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+def all_bits(slots: int) -> Bits:
+    """A set of at least so many slots, all in it."""
+    return np.full(word_count(slots), _ALL, np.uint64)
+
+
+def longer(array: NDArray[Scalar], rows: int, used: int) -> NDArray[Scalar]:
+    """The array if it holds so many rows, else a copy of its used part that does; readers keep the old one."""
+    if rows <= len(array):
+        return array
+    wider = np.empty((rows, *array.shape[1:]), array.dtype)
+    wider[:used] = array[:used]
+    return wider
+
+
+def last_of_each(
+    vectors: NDArray[np.float32], inv_norms: NDArray[np.float32], labels: NDArray[np.uint64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint64]]:
+    """The rows with the last row of each label only, in their order."""
+    if (labels[1:] > labels[:-1]).all():
+        return vectors, inv_norms, labels
+    _, from_end = np.unique(labels[::-1], return_index=True)
+    if len(from_end) == len(labels):
+        return vectors, inv_norms, labels
+    kept = np.sort(len(labels) - 1 - from_end)
+    return vectors[kept], inv_norms[kept] if len(inv_norms) else inv_norms, labels[kept]
+
+
+def clear_bits(bits: Bits, slots: NDArray[np.int64]) -> None:
+    """Take slots out of a set."""
+    np.bitwise_and.at(bits, slots >> 6, ~(np.uint64(1) << (slots & 63).astype(np.uint64)))
