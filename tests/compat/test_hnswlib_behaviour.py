@@ -279,6 +279,8 @@ def test_a_file_can_be_loaded_into_another_space(tmp_path):
     make("l2").save_index(tmp_path / "a")
     other = Index("ip", DIM)
     other.load_index(tmp_path / "a")
+    assert other.space == "ip"
+    assert other._points.content()[3] == make("ip")._points.content()[3]  # a graph for its own distances
     expected = np.sort(distances_of("ip", QUERIES, X), axis=1)[:, :3]
     assert np.mean(np.abs(other.knn_query(QUERIES, 3)[1] - expected) > 1e-5) < 0.02
 

@@ -61,6 +61,7 @@ def test_rows_that_come_out_short_are_answered_again(coded, monkeypatch):
 
 def test_a_walk_that_finds_too_few_is_followed_by_a_scan(coded, monkeypatch):
     monkeypatch.setattr(CodedSearcher, "search", lambda *_, **__: (np.empty(0, np.uint32), np.empty(0, np.float32)))
+    monkeypatch.setattr("vicinal.flat.picture.search_share", lambda *_, **__: None)
     index = Index.from_bytes(coded.to_bytes())
     labels, _ = index.knn_query(QUERIES[0], 5)
     assert labels.tolist() == np.argsort(-(X @ QUERIES[0]))[None, :5].tolist()

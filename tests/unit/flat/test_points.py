@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vicinal.flat import points as module
+from vicinal.flat.filters import allowed_by
 from vicinal.flat_api import BFIndex, Index
 from vicinal.index.field_index import FieldIndex
+from vicinal.view import slots_from_bits
 
 DIM = 5
 ACTIONS = st.lists(
@@ -149,10 +151,48 @@ def test_an_addition_that_fails_leaves_nothing_behind(monkeypatch):
     assert index.knn_query(rows, 1)[0].ravel().tolist() == list(range(60))
     assert index.get_current_count() == 60
     index.add_items(rows + 20, np.arange(60, 120))
-    found = index.knn_query(rows + 10, 5)[0]
-    assert found.max() < 120
+    assert index.knn_query(rows + 10, 1)[1].min() > 0  # what failed is not found
     np.testing.assert_array_equal(index.get_items(np.arange(60)), rows)
     assert Index.from_bytes(index.to_bytes()).get_current_count() == 120
+
+
+def test_a_picture_keeps_what_an_update_ends():
+    rows = np.random.default_rng(2).standard_normal((100, 4)).astype(np.float32)
+    index = Index("l2", 4)
+    index.add_items(rows)
+    index.mark_deleted(0)
+    before = index._points.picture
+    index.add_items(rows[5:6] + 1, [5])
+    after = index._points.picture
+    assert before.alive is not None
+    assert after.alive is not None
+    assert int(before.alive[0]) >> 5 & 1 == 1
+    assert int(after.alive[0]) >> 5 & 1 == 0
+    # labels as a filter lead to the slots that the picture has
+    for picture, slots in ((before, [5, 6]), (after, [6, 100])):
+        bits = allowed_by([5, 6], picture, index._points)
+        assert bits is not None
+        assert slots_from_bits(bits, picture.n).tolist() == slots
+
+
+def test_a_point_marked_while_the_index_is_compacted_stays_marked(monkeypatch):
+    index = Index("l2", 4)
+    index.add_items(np.random.default_rng(2).standard_normal((100, 4)))
+    index.mark_deleted(3)
+    grow = FieldIndex.extend
+
+    def marks(self, *arguments):
+        grow(self, *arguments)
+        index.mark_deleted(7)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FieldIndex, "extend", marks)
+        index.compact()
+    assert 7 not in index
+    assert index.get_current_count() == 99
+    assert len(index) == 98
+    index.unmark_deleted(7)
+    assert 7 in index
 
 
 def test_progress_is_told_up_to_one():
