@@ -16,7 +16,7 @@ def warmup(as_json: JsonFlag = False) -> None:
     """Compile all kernels into this user's cache; needed once per version and processor."""
     announce_compilation()
     began = time.perf_counter()
-    from vicinal.kernels.warmup import KernelMismatch, warm
+    from vicinal.warmup import KernelMismatch, warm
 
     try:
         timings = warm(None if as_json else _print_line)

@@ -96,24 +96,18 @@ def answering(picture: Picture, k: int, ef: int, allowed: Bits | None, *, narrow
 
     if not isinstance(graph, CodedSearcher):
         return Answer(sweep, slow=True)
+    return Answer(sweep, _sharing(graph, rows, n, ef, allowed))
+
+
+def _sharing(
+    graph: CodedSearcher, rows: Rows, n: int, ef: int, allowed: Bits | None
+) -> Callable[[NDArray[np.float32], Batch, int, int], None]:
+    """How a thread answers its share of a batch on codes."""
 
     def share(queries: NDArray[np.float32], batch: Batch, first: int, last: int) -> None:
-        slots, distances, counts = batch
-        search_share(
-            graph.index,
-            queries,
-            ef,
-            first,
-            last,
-            rows=rows,
-            limit=n,
-            allowed=allowed,
-            slots=slots,
-            distances=distances,
-            counts=counts,
-        )
+        search_share(graph.index, queries, ef, first, last, rows=rows, limit=n, allowed=allowed, **batch._asdict())
 
-    return Answer(sweep, share)
+    return share
 
 
 def answering_lazily(

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from vicinal.errors import InvalidArgument, InvalidVector
 from vicinal.index.coded import CodedIndex
+from vicinal.index.coded_arrays import CodedArrays
+from vicinal.index.coded_scratch import Scratch
 from vicinal.kernels import walk, walk_batch
 from vicinal.types import Bits, Rows
 
@@ -39,8 +41,7 @@ def search_share(
     queries: (n, dim) float32, C-contiguous. Any number of threads may do shares of one batch at once.
     """
     n, k = slots.shape
-    if queries.dtype != np.float32 or queries.shape != (n, index.dim) or not queries.flags.c_contiguous:
-        raise InvalidVector(f"queries are ({n}, {index.dim}) float32", field="queries", value=queries.shape)
+    _check_queries(index, queries, n)
     if distances.shape != (n, k) or counts.shape != (n,) or not 0 <= start <= stop <= n:
         raise InvalidArgument("a share lies inside arrays of one length", field="stop", value=stop, limit=n)
     arrays = index._arrays
@@ -51,12 +52,7 @@ def search_share(
     if not 0 <= limit <= reach:
         raise InvalidArgument(f"rows hold {reach} vectors", field="limit", value=limit, limit=reach)
     words = 0 if allowed is None else index._words(allowed, limit)
-    try:
-        scratch = index._free.pop()  # atomic: two threads never get the same
-    except IndexError:
-        scratch = index._scratch(arrays, pool, results)
-    if scratch.room < arrays.capacity or scratch.pool < pool or scratch.results < results:
-        scratch = index._scratch(arrays, pool, results)
+    scratch = _borrow(index, arrays, pool, results)
     _BATCHES[index._walk](
         queries,
         arrays.at,
@@ -73,3 +69,19 @@ def search_share(
         stop,
     )
     index._free.append(scratch)
+
+
+def _check_queries(index: CodedIndex, queries: NDArray[np.float32], n: int) -> None:
+    if queries.dtype != np.float32 or queries.shape != (n, index.dim) or not queries.flags.c_contiguous:
+        raise InvalidVector(f"queries are ({n}, {index.dim}) float32", field="queries", value=queries.shape)
+
+
+def _borrow(index: CodedIndex, arrays: CodedArrays, pool: int, results: int) -> Scratch:
+    """Scratch of at least this room, for this thread alone until it is given back."""
+    try:
+        scratch = index._free.pop()  # atomic: two threads never get the same
+    except IndexError:
+        return index._scratch(arrays, pool, results)
+    if scratch.room < arrays.capacity or scratch.pool < pool or scratch.results < results:
+        return index._scratch(arrays, pool, results)
+    return scratch

@@ -113,6 +113,7 @@ class FieldIndex:
         self._small = HnswIndex(metric, dim, params)
         self._large: CodedIndex | None = None
         self._growing: GrowingLinks | None = None  # made on the first insertion after a build
+        self._entry = 0  # a slot from which insertion sees that all others are reached
 
     @property
     def n(self) -> int:
@@ -144,12 +145,14 @@ class FieldIndex:
         if links is not None:
             self._large = CodedIndex.build(rows, stop, self._metric, links.links, seed=seed)
             self._small = HnswIndex(self._metric, self._dim, self._params)
-            self._growing = None
+            self._growing, self._entry = None, links.entry
 
     def _insert(self, large: CodedIndex, rows: Rows, stop: int, cancel: Cancel) -> None:
         if self._growing is None:
             links = large._arrays.links[: large.n]  # noqa: SLF001
-            self._growing = GrowingLinks(rows, large.n, self._metric, links, threads=os.cpu_count() or 1)
+            self._growing = GrowingLinks(
+                rows, large.n, self._metric, links, entry=self._entry, threads=os.cpu_count() or 1
+            )
         patch = self._growing.insert_links(rows, stop, cancel=cancel)
         large.append(rows, large.n, self._growing.n)
         large.patch_links(patch.slots, patch.links)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from vicinal import warmup
 from vicinal.cli import kernels
 from vicinal.cli.app import main
-from vicinal.kernels import warmup
 
 Report = Callable[[str, float], None] | None
 

@@ -178,7 +178,7 @@ def test_unseen_links_come_in_order_without_sentinels(degree):
 @pytest.mark.parametrize("many", [True, False])
 def test_marks_are_cleared_either_way(many):
     words = 16
-    seen = np.zeros(words, np.int64)
+    seen = aligned((words,), np.int64)
     slots = np.arange(0, 1024, 3 if many else 700).astype(np.uint32)
 
     @njit(cache=False)
