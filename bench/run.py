@@ -15,11 +15,18 @@ from bench.rivals import OURS, RIVALS
 SUITES = ("recall_qps", "batch", "build", "memory", "scaling", "reach", "cold_start", "ingest", "start")
 
 
+def _dataset(words: str) -> str:
+    name, _, rows = words.partition("@")
+    if name not in DATASETS or not (rows.isdecimal() or words == name):
+        raise argparse.ArgumentTypeError(f"one of {', '.join(sorted(DATASETS))}, perhaps with @rows")
+    return words
+
+
 def main() -> int:
     """Parse the command line, run, save; a missing data set skips with its reason."""
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("suite", choices=SUITES)
-    parser.add_argument("--dataset", default="fashion-mnist-784", choices=sorted(DATASETS))
+    parser.add_argument("--dataset", default="fashion-mnist-784", type=_dataset, help="name, or name@rows")
     parser.add_argument("--ours", nargs="*", default=["vicinal"], choices=OURS)
     parser.add_argument("--rivals", nargs="*", default=["hnswlib"], choices=sorted(set(RIVALS) - set(OURS)))
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds after one that warms up")
