@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from vicinal.collection import Collection
     from vicinal.connection import connect
     from vicinal.database import Database
+    from vicinal.flat_api import BFIndex, Index
     from vicinal.multivector.fde import FixedDimensionalEncoder
     from vicinal.schema import Dense, Multi
     from vicinal.types import CollectionInfo, Hit, Hits, Metric, Point
 
 __all__ = [
+    "BFIndex",
     "Collection",
     "CollectionInfo",
     "Database",
@@ -31,6 +33,7 @@ __all__ = [
     "FixedDimensionalEncoder",
     "Hit",
     "Hits",
+    "Index",
     "Metric",
     "Multi",
     "Point",
@@ -42,6 +45,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BFIndex": "vicinal.flat_api",
     "Collection": "vicinal.collection",
     "CollectionInfo": "vicinal.types",
     "Database": "vicinal.database",
@@ -49,6 +53,7 @@ _HOMES = {
     "FixedDimensionalEncoder": "vicinal.multivector.fde",
     "Hit": "vicinal.types",
     "Hits": "vicinal.types",
+    "Index": "vicinal.flat_api",
     "Metric": "vicinal.types",
     "Multi": "vicinal.schema",
     "Point": "vicinal.types",

@@ -10,8 +10,6 @@ from vicinal.errors import InvalidArgument, InvalidVector
 from vicinal.index.coded import CodedIndex
 from vicinal.index.coded_arrays import CodedArrays
 from vicinal.index.coded_scratch import Scratch
-from vicinal.index.coded_arrays import CodedArrays
-from vicinal.index.coded_scratch import Scratch
 from vicinal.kernels import walk, walk_batch
 from vicinal.types import Bits, Rows
 
@@ -56,64 +54,6 @@ def search_share(
     places = arrays.at, scratch.at, vectors, inv_norms, words
     _BATCHES[index._walk](queries, *places, limit, packed, slots, distances, counts, start, stop)
     index._free.append(scratch)
-
-
-def _check_queries(index: CodedIndex, queries: NDArray[np.float32], n: int) -> None:
-    if queries.dtype != np.float32 or queries.shape != (n, index.dim) or not queries.flags.c_contiguous:
-        raise InvalidVector(f"queries are ({n}, {index.dim}) float32", field="queries", value=queries.shape)
-
-
-def _borrow(index: CodedIndex, arrays: CodedArrays, pool: int, results: int) -> Scratch:
-    """Scratch of at least this room, for this thread alone until it is given back."""
-    scratch = _borrow(index, arrays, pool, results)
-    _BATCHES[index._walk](
-        queries,
-        arrays.at,
-        scratch.at,
-        vectors,
-        inv_norms,
-        words,
-        limit,
-        packed,
-        slots,
-        distances,
-        counts,
-        start,
-        stop,
-    )
-    index._free.append(scratch)
-
-
-def _check_queries(index: CodedIndex, queries: NDArray[np.float32], n: int) -> None:
-    if queries.dtype != np.float32 or queries.shape != (n, index.dim) or not queries.flags.c_contiguous:
-        raise InvalidVector(f"queries are ({n}, {index.dim}) float32", field="queries", value=queries.shape)
-
-
-def _borrow(index: CodedIndex, arrays: CodedArrays, pool: int, results: int) -> Scratch:
-    """Scratch of at least this room, for this thread alone until it is given back."""
-    try:
-        scratch = index._free.pop()  # atomic: two threads never get the same
-    except IndexError:
-        return index._scratch(arrays, pool, results)
-    if scratch.room < arrays.capacity or scratch.pool < pool or scratch.results < results:
-        return index._scratch(arrays, pool, results)
-    return scratch
-
-
-def _check(
-    index: CodedIndex,
-    queries: NDArray[np.float32],
-    start: int,
-    stop: int,
-    slots: NDArray[np.uint32],
-    distances: NDArray[np.float32],
-    counts: NDArray[np.int64],
-) -> None:
-    """Refuse what the kernel would misread."""
-    n, k = slots.shape
-    _check_queries(index, queries, n)
-    if distances.shape != (n, k) or counts.shape != (n,) or not 0 <= start <= stop <= n:
-        raise InvalidArgument("a share lies inside arrays of one length", field="stop", value=stop, limit=n)
 
 
 def _borrow(index: CodedIndex, arrays: CodedArrays, pool: int, results: int) -> Scratch:
