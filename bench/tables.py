@@ -59,13 +59,18 @@ def speed(answer: dict[str, Any]) -> Table:
     return Table(tuple(head), rows, [_best(answer), *_failures(answer["engines"])])
 
 
+def _ours(answer: dict[str, Any]) -> str:
+    """The engine that stands for us: the index itself, or vicinal.Index, which has the batch call."""
+    return "vicinal" if "points" in answer["engines"].get("vicinal", {}) else "vicinal-index"
+
+
 def _best(answer: dict[str, Any]) -> str:
     words = []
     for column in COLUMNS:
         facts = answer["ratios"][column]
-        ours = facts["to_fastest_rival"].get("vicinal")
+        ours = facts["to_fastest_rival"].get(_ours(answer))
         words.append(f"{column}: {_number(ours, 2)} x {facts['fastest_rival']}")
-    return "vicinal in terms of the fastest rival at " + "; ".join(words)
+    return f"{_ours(answer)} in terms of the fastest rival at {'; '.join(words)}"
 
 
 def summary(answers: Sequence[dict[str, Any]]) -> Table:
@@ -74,9 +79,9 @@ def summary(answers: Sequence[dict[str, Any]]) -> Table:
     for answer in answers:
         cells = [answer["dataset"]]
         for column in COLUMNS:
-            facts, qps = answer["ratios"][column], answer["engines"]["vicinal"]["qps_at"][column]
-            to_hnswlib = _number(facts["to_hnswlib"].get("vicinal"), 1)
-            to_best = _number(facts["to_fastest_rival"].get("vicinal"), 2)
+            facts, qps = answer["ratios"][column], answer["engines"][_ours(answer)]["qps_at"][column]
+            to_hnswlib = _number(facts["to_hnswlib"].get(_ours(answer)), 1)
+            to_best = _number(facts["to_fastest_rival"].get(_ours(answer)), 2)
             cells.append(f"{_number(qps)} ({to_hnswlib} x hnswlib, {to_best} x {facts['fastest_rival']})")
         rows.append(tuple(cells))
     return Table(("data set", *(f"recall {column}" for column in COLUMNS)), rows)

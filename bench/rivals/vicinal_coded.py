@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +54,6 @@ class Coded(Rival):
 
     def query(self, vector: Floats, k: int) -> Any:
         return self.index.search(vector, k, self.setting, rows=self.rows)[0]
-
-    def query_batch(self, queries: Floats, k: int, threads: int) -> Any:
-        def part(own: Floats) -> list[Any]:
-            return [self.query(query, k) for query in own]
-
-        with ThreadPoolExecutor(threads) as pool:
-            return [ids for own in pool.map(part, np.array_split(queries, threads)) for ids in own]
 
     def distances(self) -> float:
         """Nodes estimated by the last walk."""

@@ -40,8 +40,9 @@ def search_share(
 
     queries: (n, dim) float32, C-contiguous. Any number of threads may do shares of one batch at once.
     """
-    k = slots.shape[1]
-    _check(index, queries, start, stop, slots, distances, counts)
+    n, k = slots.shape
+    _check_queries(index, queries, n)
+    _check_share(start, stop, n, lengths=(len(counts), *distances.shape) == (n, n, k))
     arrays = index._arrays
     packed, pool, results = index._packed.get((k, ef)) or index._pack(k, ef)
     bound, vectors, inv_norms, reach = index._bound
@@ -51,17 +52,57 @@ def search_share(
         raise InvalidArgument(f"rows hold {reach} vectors", field="limit", value=limit, limit=reach)
     words = 0 if allowed is None else index._words(allowed, limit)
     scratch = _borrow(index, arrays, pool, results)
-    places = arrays.at, scratch.at, vectors, inv_norms, words
-    _BATCHES[index._walk](queries, *places, limit, packed, slots, distances, counts, start, stop)
+    _BATCHES[index._walk](
+        queries,
+        arrays.at,
+        scratch.at,
+        vectors,
+        inv_norms,
+        words,
+        limit,
+        packed,
+        slots,
+        distances,
+        counts,
+        start,
+        stop,
+    )
     index._free.append(scratch)
 
 
+def _check_queries(index: CodedIndex, queries: NDArray[np.float32], n: int) -> None:
+    if queries.dtype != np.float32 or queries.shape != (n, index.dim) or not queries.flags.c_contiguous:
+        raise InvalidVector(f"queries are ({n}, {index.dim}) float32", field="queries", value=queries.shape)
+
+
+def _check_share(start: int, stop: int, n: int, *, lengths: bool) -> None:
+    if not lengths or not 0 <= start <= stop <= n:
+        raise InvalidArgument("a share lies inside arrays of one length", field="stop", value=stop, limit=n)
+
+
 def _borrow(index: CodedIndex, arrays: CodedArrays, pool: int, results: int) -> Scratch:
-    """Take scratch memory that is large enough; list.pop is atomic, so threads never share one."""
+    """Scratch of at least this room, for this thread alone until it is given back."""
     try:
-        scratch = index._free.pop()
+        scratch = index._free.pop()  # atomic: two threads never get the same
     except IndexError:
         return index._scratch(arrays, pool, results)
     if scratch.room < arrays.capacity or scratch.pool < pool or scratch.results < results:
         return index._scratch(arrays, pool, results)
     return scratch
+
+
+def _check(
+    index: CodedIndex,
+    queries: NDArray[np.float32],
+    start: int,
+    stop: int,
+    slots: NDArray[np.uint32],
+    distances: NDArray[np.float32],
+    counts: NDArray[np.int64],
+) -> None:
+    """Refuse what the kernel would misread."""
+    n, k = slots.shape
+    if queries.dtype != np.float32 or queries.shape != (n, index.dim) or not queries.flags.c_contiguous:
+        raise InvalidVector(f"queries are ({n}, {index.dim}) float32", field="queries", value=queries.shape)
+    if distances.shape != (n, k) or counts.shape != (n,) or not 0 <= start <= stop <= n:
+        raise InvalidArgument("a share lies inside arrays of one length", field="stop", value=stop, limit=n)

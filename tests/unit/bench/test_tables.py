@@ -17,6 +17,6 @@ def test_the_summary_reads_the_ratios():
     answer = {
         "dataset": "some",
         "ratios": dict.fromkeys(tables.COLUMNS, facts),
-        "engines": {"vicinal": {"qps_at": dict.fromkeys(tables.COLUMNS, 81234.5)}},
+        "engines": {"vicinal": {"points": [], "qps_at": dict.fromkeys(tables.COLUMNS, 81234.5)}},
     }
     assert tables.summary([answer]).rows == [("some", *["81,234 (6.0 x hnswlib, 2.13 x other)"] * 3)]
