@@ -52,21 +52,8 @@ def search_share(
         raise InvalidArgument(f"rows hold {reach} vectors", field="limit", value=limit, limit=reach)
     words = 0 if allowed is None else index._words(allowed, limit)
     scratch = _borrow(index, arrays, pool, results)
-    _BATCHES[index._walk](
-        queries,
-        arrays.at,
-        scratch.at,
-        vectors,
-        inv_norms,
-        words,
-        limit,
-        packed,
-        slots,
-        distances,
-        counts,
-        start,
-        stop,
-    )
+    places = arrays.at, scratch.at, vectors, inv_norms, words
+    _BATCHES[index._walk](queries, *places, limit, packed, slots, distances, counts, start, stop)
     index._free.append(scratch)
 
 
@@ -89,20 +76,3 @@ def _borrow(index: CodedIndex, arrays: CodedArrays, pool: int, results: int) -> 
     if scratch.room < arrays.capacity or scratch.pool < pool or scratch.results < results:
         return index._scratch(arrays, pool, results)
     return scratch
-
-
-def _check(
-    index: CodedIndex,
-    queries: NDArray[np.float32],
-    start: int,
-    stop: int,
-    slots: NDArray[np.uint32],
-    distances: NDArray[np.float32],
-    counts: NDArray[np.int64],
-) -> None:
-    """Refuse what the kernel would misread."""
-    n, k = slots.shape
-    if queries.dtype != np.float32 or queries.shape != (n, index.dim) or not queries.flags.c_contiguous:
-        raise InvalidVector(f"queries are ({n}, {index.dim}) float32", field="queries", value=queries.shape)
-    if distances.shape != (n, k) or counts.shape != (n,) or not 0 <= start <= stop <= n:
-        raise InvalidArgument("a share lies inside arrays of one length", field="stop", value=stop, limit=n)
