@@ -139,6 +139,7 @@ class Worker:
         self.warm()
         gc.collect()
         _trim()
+        _forget(self.data.base)
         before = _resident()
         self.rival.open(Path(folder), self.data.base, self.data.metric)
         self.rival.set(self.rival.settings[len(self.rival.settings) // 2])

@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     sizes = [size for size in (n >> shift for shift in range(8, -1, -1)) if size >= SMALLEST]
     engines: dict[str, list[dict[str, Any]]] = {name: [] for name in ENGINES}
     for size in sizes:
-        name = f"{options.dataset}@{size}" if size < n else options.dataset
+        name = f"{options.dataset.partition('@')[0]}@{size}" if size < n else options.dataset
         datasets.prepare(name)
         with undisturbed(options.lock):
             for engine in ENGINES:
