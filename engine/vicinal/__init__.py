@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from vicinal.collection import Collection
     from vicinal.connection import connect
     from vicinal.database import Database
-    from vicinal.flat_api import BFIndex, Index
+    from vicinal.flat_api import BFIndex, Bitmap, Index
     from vicinal.multivector.fde import FixedDimensionalEncoder
     from vicinal.schema import Dense, Multi
     from vicinal.types import CollectionInfo, Hit, Hits, Metric, Point
 
 __all__ = [
     "BFIndex",
+    "Bitmap",
     "Collection",
     "CollectionInfo",
     "Database",
@@ -46,6 +47,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BFIndex": "vicinal.flat_api",
+    "Bitmap": "vicinal.flat_api",
     "Collection": "vicinal.collection",
     "CollectionInfo": "vicinal.types",
     "Database": "vicinal.database",
