@@ -32,7 +32,7 @@ full: $(BENCH)
 	$(BIN)/pytest -q -m full --timeout 1500
 
 bench: $(BENCH)
-	$(BIN)/python -m bench.run recall_qps --dataset fashion-mnist-784 --rivals hnswlib faiss usearch
+	$(BIN)/python -m bench.run recall_qps --dataset fashion-mnist-784 --rivals hnswlib faiss-hnsw usearch
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
