@@ -19,6 +19,7 @@ from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded
 from vicinal.index.coded_arrays import DEGREE, SENTINEL, CodedArrays, address
 from vicinal.index.coded_effort import Effort, EffortTable, K
 from vicinal.index.coded_scratch import Scratch
+from vicinal.index.exact import exact_search_list
 from vicinal.limits import EF_MAX, K_MAX
 from vicinal.types import Bits, Metric, Rows
 
@@ -100,7 +101,9 @@ class CodedIndex:
         _, vectors, inv_norms, _ = self._bound
         asked = sample_slots(self.n, queries, seed)
         asked = asked[~np.isin(asked, self._choice.cell_nodes)]
-        nearest = [set(names) for names in nearest_rows(self._frame, rows, self.n, asked, K).tolist()]
+        # by distance, not by id: of many equal rows any is right
+        listed = nearest_rows(self._frame, rows, self.n, asked, K)
+        furthest = [self._furthest(rows, slot, names) for slot, names in zip(asked, listed, strict=True)]
 
         def measure(effort: Effort) -> tuple[float, float]:
             scratch = self._scratch(self._arrays, effort.pool, _results_room(effort, K))
@@ -121,12 +124,18 @@ class CodedIndex:
                     slots,
                     distances,
                 )
-                found += len(nearest[at].intersection(slots[:count].tolist()))
+                found += int((distances[:count] <= furthest[at]).sum())
                 hops += int(scratch.hops[0])
             return found / (K * len(asked)), hops / len(asked)
 
         self.efforts = EffortTable.fit(measure, exact_walk=self._arrays.exact_walk)
         self._packed = {}
+
+    def _furthest(self, rows: Rows, slot: int, names: NDArray[np.uint32]) -> float:
+        """The distance of the last of a row's nearest, with room for another order of adding."""
+        _, distances = exact_search_list(self.metric, rows, rows.vectors[slot], len(names), names.astype(np.uint32))
+        last = float(distances[-1])
+        return last + abs(last) * 1e-5 + 1e-12
 
     def ef_for(self, recall_target: float) -> int:
         """Give the ef that reached a recall of the ten nearest when measured at build; the largest if none did."""

@@ -29,6 +29,7 @@ from vicinal.types import Bits, HnswParams, Metric, Rows
 __all__ = ["CODED_FROM_ROWS", "FieldIndex", "Searcher"]
 
 CODED_FROM_ROWS: Final = 10_000  # below, an insertion costs little and the kernels of a bulk build are not compiled
+TRUSTED_RECALL: Final = 0.95  # that the codes must reach at some ef on rows left out of their own search
 CHUNK_ROWS: Final = 1024  # rows per call of `extend`, so that a View is published steadily
 _HEAD: Final = struct.Struct("<4sIQ")  # kind, degree, rows
 _CODED: Final = b"VCLK"
@@ -142,10 +143,17 @@ class FieldIndex:
         threads = os.cpu_count() or 1
         seed = self._params.seed
         links = build_links(rows, stop, self._metric, threads=threads, cancel=cancel, seed=seed, fill=True)
-        if links is not None:
-            self._large = CodedIndex.build(rows, stop, self._metric, links.links, seed=seed)
-            self._small = HnswIndex(self._metric, self._dim, self._params)
-            self._growing, self._entry = None, links.entry
+        if links is None:
+            return
+        large = CodedIndex.build(rows, stop, self._metric, links.links, seed=seed)
+        if large.efforts.ef_for(TRUSTED_RECALL) is None:
+            # codes cannot tell these rows apart (tight groups far from each other): walk the same links on floats
+            self._large, self._growing, self._coded_from = None, None, None
+            self._small = HnswIndex.from_links(self._metric, self._dim, self._params, links)
+            return
+        self._large = large
+        self._small = HnswIndex(self._metric, self._dim, self._params)
+        self._growing, self._entry = None, links.entry
 
     def _insert(self, large: CodedIndex, rows: Rows, stop: int, cancel: Cancel) -> None:
         if self._growing is None:

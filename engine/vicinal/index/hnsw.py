@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.index import snapshot
+from vicinal.index.builder import Links
 from vicinal.index.exact import Found
 from vicinal.index.graph import GraphArrays, GraphPicture
 from vicinal.index.scratch import Scratch, address, aligned, give_back, take
@@ -147,6 +148,25 @@ class HnswIndex:
         slots: how many slots exist; a snapshot of more is refused, and so is one of another M.
         """
         picture, upper_used = snapshot.decode(buffer, params.M, slots)
+        return cls._of(metric, dim, params, picture, upper_used)
+
+    @classmethod
+    def from_links(cls, metric: Metric, dim: int, params: HnswParams, links: Links) -> HnswIndex:
+        """The index of a graph built in bulk, which has 32 links on level 0 and 16 above: params.M is 16."""
+        n, levels = len(links.level), links.level.astype(np.int64)
+        used = int(levels.sum())
+        arrays = GraphArrays.empty(params.M, n, max(used, 1))
+        offsets = np.cumsum(levels) - levels
+        arrays.links[:, : links.links.shape[1]] = links.links
+        arrays.levels[:], arrays.offsets[:] = links.level, offsets
+        for level in range(len(links.upper)):
+            slots = np.flatnonzero(levels > level)
+            arrays.upper[offsets[slots] + level, : params.M] = links.upper[level, links.upper_row[slots]]
+        picture = GraphPicture(arrays, n, links.entry if n else -1, int(links.level.max(initial=0)))
+        return cls._of(metric, dim, params, picture, used)
+
+    @classmethod
+    def _of(cls, metric: Metric, dim: int, params: HnswParams, picture: GraphPicture, upper_used: int) -> HnswIndex:
         index = cls(metric, dim, params)
         index.n = index._mended = picture.n
         index._arrays, index._upper_used = picture.arrays, upper_used

@@ -1,0 +1,116 @@
+"""Which walk a field gets, and that its graph survives bytes and growth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vicinal.errors import CorruptData
+from vicinal.index import field_index
+from vicinal.index.check import check_graph
+from vicinal.index.exact import exact_search
+from vicinal.index.field_index import FieldIndex, FloatSearcher
+from vicinal.types import HnswParams, Metric, Rows
+
+NONE = np.zeros(0, np.float32)
+
+
+def _grown(vectors, stop=None, **options):
+    rows = Rows(np.ascontiguousarray(vectors, np.float32), NONE)
+    index = FieldIndex(Metric.L2, vectors.shape[1], HnswParams(), **options)
+    while index.n < (stop or len(vectors)):
+        index.extend(rows, stop or len(vectors), lambda: False)
+    return index, rows
+
+
+def _recall(index, rows, queries, ef):
+    found = 0
+    searcher = index.searcher()
+    for q in queries:
+        best = exact_search(Metric.L2, rows, q, 10, start=0, stop=index.n)[1][-1]
+        _, distances = searcher.search(q, 10, ef, rows=rows, limit=index.n, allowed=None)
+        found += (distances <= best * (1 + 1e-5)).sum()
+    return found / (10 * len(queries))
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return np.random.default_rng(1).standard_normal((4000, 32)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def islands():
+    """Tight groups far from each other."""
+    rng = np.random.default_rng(2)
+    centres = rng.standard_normal((200, 64)) * 100
+    return (centres[rng.integers(0, 200, 16_000)] + rng.standard_normal((16_000, 64)) * 0.01).astype(np.float32)
+
+
+def test_small_fields_stay_on_floats_and_large_ones_go_to_codes(plain):
+    index, rows = _grown(plain)
+    assert index.searcher().layout == "float"
+    index, rows = _grown(plain, coded_from=1000)
+    assert index.searcher().layout == "coded"
+    assert _recall(index, rows, plain[:50] + np.float32(0.05), 128) > 0.95
+
+
+def test_other_degrees_stay_on_floats(plain):
+    index = FieldIndex(Metric.L2, 32, HnswParams(M=8), coded_from=1000)
+    index.extend(Rows(plain, NONE), 1500, lambda: False)
+    assert index.searcher().layout == "float"
+
+
+@pytest.fixture
+def distrust(monkeypatch):
+    """No recall is good enough: as when codes cannot tell rows apart (`bench.run reach --dataset islands-64`)."""
+    monkeypatch.setattr(field_index, "TRUSTED_RECALL", 1.01)
+
+
+@pytest.mark.usefixtures("distrust")
+def test_rows_that_codes_cannot_tell_apart_are_walked_on_floats(islands):
+    index, rows = _grown(islands, coded_from=1000)
+    searcher = index.searcher()
+    assert isinstance(searcher, FloatSearcher)
+    assert not check_graph(searcher.picture).problems
+    assert _recall(index, rows, islands[:60], 128) > 0.95
+
+
+@pytest.mark.usefixtures("distrust")
+def test_such_a_graph_grows_on(islands):
+    index, rows = _grown(islands, 15_000, coded_from=1000)
+    while index.n < 16_000:
+        index.extend(rows, 16_000, lambda: False)
+    assert not check_graph(index.searcher().picture).problems
+    assert _recall(index, rows, islands[15_500:15_560], 128) > 0.95
+
+
+@pytest.mark.parametrize("coded_from", [None, 1000])
+def test_bytes_bring_the_graph_back(plain, coded_from):
+    index, rows = _grown(plain, coded_from=coded_from)
+    again = FieldIndex(Metric.L2, 32, HnswParams(), coded_from=coded_from)
+    again.decode(index.encode(), rows, len(plain))
+    assert (again.n, again.searcher().layout) == (index.n, index.searcher().layout)
+    for q in plain[:20]:
+        one, two = (
+            s.search(q, 10, 64, rows=rows, limit=4000, allowed=None) for s in (index.searcher(), again.searcher())
+        )
+        np.testing.assert_array_equal(one[0], two[0])
+
+
+def test_damaged_bytes_are_refused(plain):
+    index, rows = _grown(plain, coded_from=1000)
+    whole = index.encode()
+    wrong = bytearray(whole)
+    wrong[40:44] = (4000).to_bytes(4, "little")
+    for broken in (whole[:10], whole[:-4], whole + b"\0" * 128, bytes(wrong), b"", b"VCLK"):
+        with pytest.raises(CorruptData):
+            FieldIndex(Metric.L2, 32, HnswParams()).decode(broken, rows, len(plain))
+    with pytest.raises(CorruptData):
+        FieldIndex(Metric.L2, 32, HnswParams()).decode(whole, rows, 3999)
+
+
+def test_later_rows_are_inserted(plain):
+    index, rows = _grown(plain, 3900, coded_from=1000)
+    index.extend(rows, 4000, lambda: False)
+    assert index.n == 4000
+    assert _recall(index, rows, plain[3900:3950], 64) > 0.9
