@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ from vicinal.types import HnswParams, Metric, Rows
 NONE = np.zeros(0, np.float32)
 
 
-def _grown(vectors, stop=None, **options):
+def _grown(vectors, stop=None, **options) -> tuple[Any, Rows]:
     rows = Rows(np.ascontiguousarray(vectors, np.float32), NONE)
     index = FieldIndex(Metric.L2, vectors.shape[1], HnswParams(), **options)
     while index.n < (stop or len(vectors)):
@@ -55,7 +57,7 @@ def test_small_fields_stay_on_floats_and_large_ones_go_to_codes(plain):
 
 
 def test_other_degrees_stay_on_floats(plain):
-    index = FieldIndex(Metric.L2, 32, HnswParams(M=8), coded_from=1000)
+    index: Any = FieldIndex(Metric.L2, 32, HnswParams(M=8), coded_from=1000)
     index.extend(Rows(plain, NONE), 1500, lambda: False)
     assert index.searcher().layout == "float"
 
@@ -87,7 +89,7 @@ def test_such_a_graph_grows_on(islands):
 @pytest.mark.parametrize("coded_from", [None, 1000])
 def test_bytes_bring_the_graph_back(plain, coded_from):
     index, rows = _grown(plain, coded_from=coded_from)
-    again = FieldIndex(Metric.L2, 32, HnswParams(), coded_from=coded_from)
+    again: Any = FieldIndex(Metric.L2, 32, HnswParams(), coded_from=coded_from)
     again.decode(index.encode(), rows, len(plain))
     assert (again.n, again.searcher().layout) == (index.n, index.searcher().layout)
     for q in plain[:20]:
