@@ -50,9 +50,10 @@ class Indexer:
         return max(n - field.indexed for field in self._fields.values())
 
     def wait_empty(self, timeout: float | None = None) -> bool:
-        """Wait until the graph has everything committed before this call; False after `timeout` seconds."""
+        """Wait until the published graph has everything committed before this call; False after `timeout` seconds."""
         n = self._writer.view.n
-        return self._wait(lambda: min(f.indexed for f in self._fields.values()) >= n, timeout)
+        # the View's count, not the field's: the graph may have grown a moment before readers can see it
+        return self._wait(lambda: min(f.indexed for f in self._writer.view.fields.values()) >= n, timeout)
 
     def wait_room(self) -> None:
         """Hold a writer back while the tail is at its hard bound."""
