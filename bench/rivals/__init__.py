@@ -23,6 +23,7 @@ RIVALS = {
     "vicinal-hnsw": "vicinal_hnsw:Hnsw",
     "vicinal-collection": "vicinal_collection:InMemory",
     "hnswlib": "hnswlib:Hnswlib",
+    "faiss": "faiss:HnswFlat",  # its plain HNSW under its short name too
     "faiss-hnsw": "faiss:HnswFlat",
     "faiss-hnsw-sq8": "faiss:HnswSq8",
     "faiss-ivfpqfs": "faiss:IvfPqFastScan",
