@@ -15,7 +15,7 @@ from vicinal import limits
 from vicinal.errors import InvalidVector, LimitExceeded
 from vicinal.types import Metric
 
-__all__ = ["as_matrix", "as_query", "as_tokens", "check_finite", "inverse_norms"]
+__all__ = ["as_array", "as_matrix", "as_query", "as_tokens", "check_finite", "inverse_norms"]
 
 # squared lengths between these keep their precision in float32
 _TINY, _HUGE = 1e-30, 1e30
@@ -63,7 +63,7 @@ def check_finite(matrix: NDArray[np.float32], name: str) -> NDArray[np.float32]:
 
 def as_matrix(value: Any, dim: int, name: str = "vectors") -> NDArray[np.float32]:
     """Rows (n, dim) float32, C-contiguous, from any array-like; InvalidVector otherwise."""
-    array = _as_array(value, name)
+    array = as_array(value, name)
     if array.ndim != 2 or array.shape[1] != dim:
         raise InvalidVector(
             f"{name} must have shape (n, {dim}), not {array.shape}", field=name, value=array.shape, limit=dim
@@ -73,7 +73,7 @@ def as_matrix(value: Any, dim: int, name: str = "vectors") -> NDArray[np.float32
 
 def as_query(value: Any, dim: int, metric: Metric, name: str = "vector") -> NDArray[np.float32]:
     """One checked query vector (dim,) float32."""
-    array = _as_array(value, name)
+    array = as_array(value, name)
     if array.shape != (dim,):
         raise InvalidVector(
             f"{name} must have {dim} numbers, not shape {array.shape}",
@@ -100,7 +100,8 @@ def as_tokens(value: Any, dim: int, name: str = "tokens") -> NDArray[np.float32]
     return matrix
 
 
-def _as_array(value: Any, name: str) -> NDArray[Any]:
+def as_array(value: Any, name: str) -> NDArray[Any]:
+    """Whatever holds numbers as an array, without copying where that is possible; InvalidVector otherwise."""
     try:
         if type(value).__module__.partition(".")[0] == "pyarrow":
             return _from_arrow(value)

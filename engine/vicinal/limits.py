@@ -35,13 +35,11 @@ M_MAX: Final = 128
 EF_CONSTRUCTION_MAX: Final = 4_096
 
 # Tail: points committed and not yet in the graph, scanned exactly
-TAIL_SOFT_ROWS: Final = 20_000  # the indexer takes all cores from here
 TAIL_HARD_BYTES: Final = 512 * 1024 * 1024  # writers wait from here
 EXACT_BELOW_ROWS: Final = 2_000  # a scan of so few rows beats walking a graph and is exact
 
 # HTTP
 BODY_JSON_MAX: Final = 32 * 1024 * 1024  # floats grow about eightfold while JSON is decoded
 BODY_BINARY_MAX: Final = 256 * 1024 * 1024
-JSON_DEPTH_MAX: Final = 64
 IN_FLIGHT_MAX: Final = 256  # requests admitted at once, 503 beyond
 BODY_SECONDS_MAX: Final = 30.0  # a slower sender holds a connection, not a worker

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.batch import as_ids
+from vicinal.casting import as_array
 from vicinal.errors import InvalidVector
 from vicinal.types import PointId
 
@@ -49,26 +50,12 @@ def array_of(value: Any, name: str = "vector") -> NDArray[Any]:
     Takes numpy arrays, lists, Arrow lists, anything with `__array__`, and DLPack. Raises InvalidVector
     for the rest.
     """
-    try:
-        made = _made_array(value)
-    except (TypeError, ValueError, BufferError, RuntimeError) as cause:
-        raise InvalidVector(f"{name} is not a rectangle of numbers: {cause}", field=name) from cause
+    made = as_array(value, name)
     if made.dtype.kind not in "fiu":
         raise InvalidVector(
             f"{name} must hold real numbers, not {made.dtype}", field=name, value=made.dtype, limit="float32"
         )
     return made
-
-
-def _made_array(value: Any) -> NDArray[Any]:
-    if type(value).__module__.partition(".")[0] == "pyarrow":
-        chunk = value.combine_chunks() if hasattr(value, "combine_chunks") else value
-        if chunk.null_count:
-            raise ValueError("it holds nulls")
-        return np.asarray(chunk.flatten()).reshape(len(chunk), -1)
-    if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-        return np.from_dlpack(value)
-    return np.asarray(value)
 
 
 def columns_of(vectors: Any) -> VectorColumns:

@@ -1,1 +1,1 @@
-"""codecs."""
+"""How a vector is stored and scored: frames, cells, lines of code, and the choice among them."""
