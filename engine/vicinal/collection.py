@@ -6,7 +6,7 @@ began and never wait for writers. A write that has returned is durable and is se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,15 +22,17 @@ from vicinal.indexer import Indexer
 from vicinal.maintenance import Opened, save_snapshot
 from vicinal.matching import Matcher
 from vicinal.multi_search import MultiRequest, search_multi
+from vicinal.payloads import Change, removing, setting
 from vicinal.planner import Found, Target, default_ef, plan_search, search
 from vicinal.schema import Dense, Multi, Schema
 from vicinal.types import CollectionInfo, Hits, Payload, Point, PointId, Rerank
 from vicinal.view import DenseView, MultiView, View, slots_from_bits
-from vicinal.writer import Delete, Upsert, Writer
+from vicinal.writer import Delete, Rewrite, Upsert, Writer
 
 __all__ = ["Collection"]
 
 FilterLike = Mapping[str, Any] | str | Any | None
+_Resolve = Callable[[View], Sequence[PointId]]
 
 
 def check_count(name: str, value: Any, high: int, low: int = 1) -> int:
@@ -51,7 +53,7 @@ class Collection:
         self._matcher = Matcher(opened.catalog)
         self._writer = Writer(opened.catalog, opened.fields, opened.view, opened.dead, read_only=read_only)
         save = None if read_only or opened.directory is None else self._save
-        self._indexer = Indexer(self._writer, opened.fields, save)
+        self._indexer = Indexer(self._writer, opened.fields, save, self._matcher.keep_up)
 
     def __repr__(self) -> str:
         view = self._view
@@ -87,12 +89,19 @@ class Collection:
 
     def delete(self, ids: Any = None, filter: FilterLike = None) -> int:
         """Delete points by id or by filter; returns how many there were, once durable."""
-        if (ids is None) == (filter is None):
-            raise InvalidArgument("give either ids or a filter", field="ids")
-        if ids is not None:
-            return self._writer.submit(Delete(as_ids(ids))).result()
-        self._matcher.bits(filter, self._view)  # a bad filter fails here, before it is queued
-        return self._writer.submit(Delete(resolve=lambda view: self._matching_ids(view, filter))).result()
+        known, resolve = self._chosen(ids, filter)
+        return self._writer.submit(Delete(known, resolve)).result()
+
+    def set_payload(self, payload: Mapping[str, Any], ids: Any = None, filter: FilterLike = None) -> int:
+        """Set these keys in the payloads of points, keeping their other keys; returns how many points, once durable.
+
+        Vectors stay where they are. Give either ids or a filter.
+        """
+        return self._rewrite(setting(payload), ids, filter)
+
+    def delete_payload(self, keys: Iterable[str], ids: Any = None, filter: FilterLike = None) -> int:
+        """Remove these keys from the payloads of points; returns how many points were chosen, once durable."""
+        return self._rewrite(removing(keys), ids, filter)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until the graphs hold everything committed so far; False after `timeout` seconds."""
@@ -271,6 +280,19 @@ class Collection:
         )
 
     # -- parts ----------------------------------------------------------------------------------------------
+
+    def _rewrite(self, change: Change, ids: Any, filter: FilterLike) -> int:
+        known, resolve = self._chosen(ids, filter)
+        return self._writer.submit(Rewrite(change, known, resolve)).result()
+
+    def _chosen(self, ids: Any, filter: FilterLike) -> tuple[Sequence[PointId], _Resolve | None]:
+        """The points that a write names: their ids, or what picks them from the View it is applied to."""
+        if (ids is None) == (filter is None):
+            raise InvalidArgument("give either ids or a filter", field="ids")
+        if ids is not None:
+            return as_ids(ids), None
+        self._matcher.bits(filter, self._view)  # a bad filter fails here, before it is queued
+        return (), lambda view: self._matching_ids(view, filter)
 
     def _bounds(self, k: Any, ef: Any) -> tuple[int, int]:
         k = check_count("k", k, limits.K_MAX)

@@ -13,6 +13,7 @@ from typing import Final
 from vicinal import limits
 from vicinal.errors import Unavailable
 from vicinal.fields import FieldStore
+from vicinal.view import View
 from vicinal.writer import Writer
 
 __all__ = ["Indexer"]
@@ -24,9 +25,20 @@ SaveSnapshot = Callable[[str, bytes, int], None]
 
 
 class Indexer:
-    """One thread per collection. `save` stores a field's snapshot: (field, bytes, slots covered)."""
+    """One thread per collection.
 
-    def __init__(self, writer: Writer, fields: Mapping[str, FieldStore], save: SaveSnapshot | None) -> None:
+    `save` stores a field's snapshot: (field, bytes, slots covered). `keep_up` derives what else there is from a View
+    when the graphs have everything.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        fields: Mapping[str, FieldStore],
+        save: SaveSnapshot | None,
+        keep_up: Callable[[View, Callable[[], bool]], None],
+    ) -> None:
+        self._keep_up = keep_up
         self._writer, self._fields, self._save = writer, fields, save
         self._saved = {name: field.indexed for name, field in fields.items()}
         self._progress = threading.Condition()
@@ -79,6 +91,7 @@ class Indexer:
             while not self._stop:
                 published.clear()
                 if not self._step():
+                    self._keep_up(self._writer.view, lambda: self._stop)
                     published.wait()
         except BaseException as error:  # noqa: BLE001  answers stay right without a graph; waiters must learn of it
             self.failure = error

@@ -1,9 +1,15 @@
-"""Which slots of a View match a filter: attribute columns kept up to the View, and the tree evaluated over them."""
+"""Which slots of a View match a filter: attribute columns kept up to the View, and the tree evaluated over them.
+
+Columns hold every slot's payload as it was when the slot was taken in. Payloads changed later have columns of their
+own, one row per change, and the newest change that a View knows overrides the slot's row. When there are many, all
+columns are read anew.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -11,47 +17,158 @@ from numpy.typing import NDArray
 
 from vicinal.filter.cache import BitmapCache
 from vicinal.filter.columns import Columns
+from vicinal.filter.evaluate import evaluate
 from vicinal.filter.model import Filter
 from vicinal.filter.parse import parse_filter
 from vicinal.storage.catalog import Catalog
 from vicinal.types import Bits, PointId
-from vicinal.view import View
+from vicinal.view import NO_CHANGES, Changes, View, bits_from_slots
 
 __all__ = ["Matcher"]
 
+Cancel = Callable[[], bool]
+
+
+def never() -> bool:
+    """The cancel of a call that must come to its end."""
+    return False
+
+
 CHUNK_ROWS: Final = 4096  # payloads read at once when columns catch up with the catalogue
+FOLD_FROM: Final = 4096  # changes, and
+FOLD_SHARE: Final = 0.125  # their share of the slots, from which reading all columns anew costs less than keeping them
 
 
 class Matcher:
-    """Columns are derived from the catalogue's payloads on the first filter and extended by later ones."""
+    """Columns are derived from the catalogue's payloads, by `keep_up` in the background or by the first filter."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._columns = Columns()
-        self._bitmaps = BitmapCache(self._columns)
-        self._catching_up = threading.Lock()
+        self._attributes = _Attributes(catalog, NO_CHANGES)
 
     @property
     def memory_bytes(self) -> int:
         """Bytes of the columns and of remembered bitmaps."""
-        return self._columns.memory_bytes + self._bitmaps.memory_bytes
+        return self._attributes.memory_bytes
 
     def bits(self, filter: Mapping[str, Any] | str | Filter | None, view: View) -> Bits | None:
         """Bitmap of the slots below view.n that match, dead ones included; None when there is no filter."""
         tree = parse_filter(filter)
-        if tree is None:
-            return None
-        self._extend(view)
-        return self._bitmaps.evaluate(tree, lambda ids: self._slots_of(ids, view), view.n)
+        return None if tree is None else self._attributes.bits(tree, view)
 
-    def _extend(self, view: View) -> None:
-        if self._columns.n >= view.n:
+    def keep_up(self, view: View, cancel: Cancel) -> None:
+        """Take in what the View has more than the columns, sort what is not sorted; for a background thread."""
+        attributes = self._attributes
+        attributes.extend(view, cancel)
+        if attributes.changed(view) >= max(FOLD_FROM, int(view.n * FOLD_SHARE)):
+            attributes = _Attributes(self._catalog, view.changes)
+            attributes.extend(view, cancel)
+            self._attributes = attributes
+        if not cancel():
+            attributes.seal()
+
+
+class _Attributes:
+    """Columns of all slots, and of the payload changes after the first `skipped.total`, which no column needs."""
+
+    def __init__(self, catalog: Catalog, skipped: Changes) -> None:
+        self._catalog = catalog
+        self._slots = BitmapCache(Columns())
+        self._changes = BitmapCache(Columns())
+        self._skipped = skipped.total
+        self._log = skipped  # the newest seen
+        self._stops: list[int] = []  # slots [stops[i-1], stops[i]) are held as of commit seqs[i]
+        self._seqs: list[int] = []
+        self._catching_up = threading.Lock()
+
+    @property
+    def memory_bytes(self) -> int:
+        parts = (self._slots, self._changes)
+        return sum(cache.memory_bytes + cache.columns.memory_bytes for cache in parts)
+
+    def changed(self, view: View) -> int:
+        return view.changes.total - self._skipped
+
+    def seal(self) -> None:
+        self._slots.columns.seal()
+
+    def extend(self, view: View, cancel: Cancel = never) -> None:
+        """Take in slots and changes up to the View's; a cancelled call stops at a chunk."""
+        if self._slots.columns.n >= view.n and self._changes.columns.n >= self.changed(view):
             return
         with self._catching_up:
-            while (first := self._columns.n) < view.n:
+            if view.changes.total > self._log.total:
+                self._log = view.changes
+            while (first := self._slots.columns.n) < view.n and not cancel():
                 stop = min(first + CHUNK_ROWS, view.n)
-                self._columns.extend(self._catalog.payload_range(first, stop, view.seq))
+                payloads = self._catalog.payload_range(first, stop, view.seq)
+                self._stops.append(stop)
+                self._seqs.append(view.seq)
+                self._slots.columns.extend(payloads)
+            self._extend_changes(view)
+
+    def _extend_changes(self, view: View) -> None:
+        slots, seqs, total = view.changes
+        while (first := self._skipped + self._changes.columns.n) < total:
+            seq = int(seqs[first])
+            stop = first + int(np.searchsorted(seqs[first:total], seq, "right"))
+            self._changes.columns.extend(self._catalog.payloads(slots[first:stop].tolist(), seq))
+
+    def bits(self, tree: Filter, view: View) -> Bits:
+        """As `Matcher.bits`."""
+        self.extend(view)
+        bits = self._slots.evaluate(tree, lambda ids: self._slots_of(ids, view), view.n)
+        known = view.changes
+        if known.total > self._skipped:
+            bits = self._overridden(bits, tree, view)
+        if self._log.total > known.total:
+            bits = self._taken_back(bits, tree, view)
+        return bits
+
+    def _overridden(self, bits: Bits, tree: Filter, view: View) -> Bits:
+        """The bits, with the newest change of each slot in place of what the columns hold."""
+        slots = view.changes.slots[self._skipped : view.changes.total]
+
+        def rows_of(ids: Sequence[PointId]) -> NDArray[np.uint32]:
+            return np.flatnonzero(np.isin(slots, self._slots_of(ids, view))).astype(np.uint32)
+
+        matching = self._changes.evaluate(tree, rows_of, len(slots))
+        last = len(slots) - 1 - np.unique(slots[::-1], return_index=True)[1]
+        return _replaced(bits, slots[last], last, matching, view.n)
+
+    def _taken_back(self, bits: Bits, tree: Filter, view: View) -> Bits:
+        """The bits, for a reader of an older View than some columns were read at."""
+        slots = self._log.slots[view.changes.total : self._log.total]
+        seqs = self._log.seqs[view.changes.total : self._log.total]
+        known = slots < view.n
+        slots, seqs = slots[known], seqs[known]
+        slots = np.unique(slots[seqs <= self._held(slots)])
+        if not slots.size:
+            return bits
+        columns = Columns()
+        columns.extend(self._catalog.payloads(slots.tolist(), view.seq))
+
+        def rows_of(ids: Sequence[PointId]) -> NDArray[np.uint32]:
+            return np.flatnonzero(np.isin(slots, self._slots_of(ids, view))).astype(np.uint32)
+
+        matching = evaluate(tree, columns, rows_of, len(slots))
+        return _replaced(bits, slots, np.arange(len(slots)), matching, view.n)
+
+    def _held(self, slots: NDArray[np.uint32]) -> NDArray[np.int64]:
+        """The commit whose payload the columns hold, for each slot."""
+        return np.array([self._seqs[bisect_right(self._stops, slot)] for slot in slots.tolist()], np.int64)
 
     def _slots_of(self, ids: Sequence[PointId], view: View) -> NDArray[np.uint32]:
         slots = self._catalog.slots_at(list(ids), view.seq)
         return np.array([s for s in slots if s is not None], np.uint32)
+
+
+def _replaced(bits: Bits, slots: NDArray[np.uint32], rows: NDArray[np.integer], matching: Bits, n: int) -> Bits:
+    """A copy of the bits in which slot slots[i] is set as bit rows[i] of `matching` is."""
+    if not slots.size:
+        return bits
+    at = rows.astype(np.uint64)
+    found = (matching[at >> np.uint64(6)] >> (at & np.uint64(63))) & np.uint64(1) == 1
+    cleared: Bits = bits & ~bits_from_slots(slots, n)
+    cleared |= bits_from_slots(slots[found], n)
+    return cleared

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vicinal.multivector.fde import FixedDimensionalEncoder
 
 __all__ = [
+    "Changes",
     "DenseView",
     "IdColumn",
     "MultiView",
@@ -77,6 +78,20 @@ class IdColumn(NamedTuple):
         return [texts.get(s, number) for s, number in zip(slots.tolist(), numbers, strict=True)]
 
 
+class Changes(NamedTuple):
+    """Payloads replaced since the collection was opened: change i gave slot `slots[i]` a new one in commit `seqs[i]`.
+
+    Commits ascend; entries from `total` on belong to later Views.
+    """
+
+    slots: NDArray[np.uint32]
+    seqs: NDArray[np.int64]
+    total: int
+
+
+NO_CHANGES = Changes(np.zeros(0, np.uint32), np.zeros(0, np.int64), 0)
+
+
 @dataclass(frozen=True, slots=True)
 class DenseView:
     """A dense field: its rows, and the graph over slots below `indexed`."""
@@ -109,6 +124,7 @@ class View:
     dead: Bits | None  # None: none is dead
     ids: IdColumn
     fields: Mapping[str, DenseView | MultiView]
+    changes: Changes = NO_CHANGES
 
     def with_field(self, name: str, field: DenseView | MultiView) -> View:
         """The same picture with one field's index moved on."""

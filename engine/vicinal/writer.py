@@ -24,9 +24,9 @@ from vicinal.errors import Closed, InvalidArgument, LimitExceeded, ReadOnly, Sto
 from vicinal.fields import FieldStore, growable
 from vicinal.storage.catalog import Catalog, Commit, NewPoint
 from vicinal.types import PointId
-from vicinal.view import IdColumn, View, bits_from_mask
+from vicinal.view import Changes, IdColumn, View, bits_from_mask
 
-__all__ = ["Delete", "Upsert", "Writer"]
+__all__ = ["Delete", "Rewrite", "Upsert", "Writer"]
 
 GROUP_BYTES: Final = 8 * 1024 * 1024  # a larger group delays its first caller more than it saves syncs
 
@@ -46,7 +46,16 @@ class Delete:
     resolve: Callable[[View], Sequence[PointId]] | None = None
 
 
-Operation = Upsert | Delete
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Replace payloads: `change` gives the new JSON of an old one (None: no payload); vectors stay where they are."""
+
+    change: Callable[[bytes | None], bytes | None]
+    ids: Sequence[PointId] = ()
+    resolve: Callable[[View], Sequence[PointId]] | None = None
+
+
+Operation = Upsert | Delete | Rewrite
 _Pending = tuple[Operation, "Future[int]"]
 
 
@@ -57,6 +66,7 @@ class _Group:
         self._catalog, self._first, self._seq = catalog, first, seq
         self.points: list[NewPoint] = []
         self.dead: list[int] = []
+        self.payloads: list[tuple[int, bytes | None]] = []
         self._here: dict[PointId, int | None] = {}  # slots given in this group; None: deleted in it
 
     def upsert(self, batch: Batch, mask: int) -> int:
@@ -72,6 +82,14 @@ class _Group:
         killed = self._kill(unique)
         self._here.update(dict.fromkeys(unique))
         return killed
+
+    def rewrite(self, ids: Sequence[PointId], change: Callable[[bytes | None], bytes | None]) -> int:
+        slots = [s for s in self._catalog.live_slots(list(dict.fromkeys(ids))) if s is not None]
+        for slot, old in zip(slots, self._catalog.payloads(slots, self._seq), strict=True):
+            new = change(old)
+            if new != old:
+                self.payloads.append((slot, new))
+        return len(slots)
 
     def _kill(self, ids: Sequence[PointId]) -> int:
         before = len(self.dead)
@@ -170,7 +188,8 @@ class Writer:
         size = rows = 0
         while self._queue:
             operation = self._queue[0][0]
-            alone = isinstance(operation, Delete) and operation.resolve is not None
+            # it looks at what is committed, so nothing of its own group may come before it
+            alone = isinstance(operation, Rewrite) or (isinstance(operation, Delete) and operation.resolve is not None)
             if isinstance(operation, Upsert):
                 size += operation.batch.nbytes
                 rows += len(operation.batch.ids)
@@ -201,7 +220,7 @@ class Writer:
         seq = view.seq + 1
         group = _Group(self._catalog, view.n, seq)
         results = [self._apply(group, operation, view) for operation in operations]
-        if not group.points and not group.dead:
+        if not group.points and not group.dead and not group.payloads:
             return results
         n = view.n + len(group.points)
         if n > limits.SLOTS_MAX:
@@ -228,7 +247,7 @@ class Writer:
         if isinstance(operation, Upsert):
             return group.upsert(operation.batch, self._mask(operation.batch))
         ids = operation.ids if operation.resolve is None else operation.resolve(view)
-        return group.delete(ids)
+        return group.rewrite(ids, operation.change) if isinstance(operation, Rewrite) else group.delete(ids)
 
     def _mask(self, batch: Batch) -> int:
         return sum(1 << bit for bit, name in enumerate(self._fields) if name in batch.parts)
@@ -250,7 +269,9 @@ class Writer:
         files = {name: file for field in self._fields.values() for name, file in field.files.items()}
         crcs = {name: file.crcs_since() for name, file in files.items()}
         counts = {name: file.rows for name, file in files.items()}
-        return Commit(seq=seq, rows=n, points=group.points, dead=group.dead, crcs=crcs, counts=counts)
+        return Commit(
+            seq=seq, rows=n, points=group.points, dead=group.dead, payloads=group.payloads, crcs=crcs, counts=counts
+        )
 
     def _publish(self, seq: int, n: int, group: _Group) -> None:
         self._numbers = growable(self._numbers, n)
@@ -270,5 +291,17 @@ class Writer:
         with self._publishing:
             fields = {name: field.view(n) for name, field in self._fields.items()}
             ids = IdColumn(self._numbers, self._texts)
-            self._view = View(seq, n, n - self._dead_count, dead_bits, ids, fields)
+            changes = self._changes(seq, group.payloads)
+            self._view = View(seq, n, n - self._dead_count, dead_bits, ids, fields, changes)
         self.published.set()
+
+    def _changes(self, seq: int, payloads: Sequence[tuple[int, bytes | None]]) -> Changes:
+        """The View's log of changed payloads with these added; readers of older Views keep theirs."""
+        slots, seqs, total = self._view.changes
+        if not payloads:
+            return self._view.changes
+        stop = total + len(payloads)
+        slots, seqs = growable(slots, stop), growable(seqs, stop)
+        slots[total:stop] = [slot for slot, _ in payloads]
+        seqs[total:stop] = seq
+        return Changes(slots, seqs, stop)

@@ -125,3 +125,20 @@ def test_named_and_multi_vector_fields(served: Served) -> None:
     lists = {"title": titles.tolist(), "tokens": [part.tolist() for part in parts]}
     assert served.post(ONE + "/insert", {"ids": ["d", "e", "f"], "vectors": lists}).status_code == 200
     assert len(served.post(ONE + "/query", {"vector": [0, 0, 0, 0], "using": "title"}).json()["hits"]) == 6
+
+
+def test_payloads_change_over_http(served: Served) -> None:
+    served.put(ONE, {"dim": 2})
+    served.post(ONE + "/insert", {"ids": [1, 2], "vectors": [[1, 1], [2, 1]], "payloads": [{"a": 1, "b": 1}, None]})
+    assert served.post(ONE + "/set_payload", {"payload": {"a": 2}, "ids": [1, 2, 3]}).json() == {"changed": 2}
+    assert served.post(ONE + "/delete_payload", {"keys": ["b"], "filter": "a = 2"}).json() == {"changed": 2}
+    points = served.post(ONE + "/get", {"ids": [1, 2]}).json()["points"]
+    assert [p["payload"] for p in points] == [{"a": 2}, {"a": 2}]
+    for action, wrong in [
+        ("set_payload", {"payload": {"a": 1}}),
+        ("set_payload", {"ids": [1]}),
+        ("set_payload", {"payload": [1], "ids": [1]}),
+        ("delete_payload", {"keys": "b", "ids": [1]}),
+        ("delete_payload", {"keys": ["b"], "ids": [1], "filter": "a = 1"}),
+    ]:
+        assert served.post(f"{ONE}/{action}", wrong).status_code == 400

@@ -72,6 +72,26 @@ class CollectionModel(RuleBasedStateMachine):
             self.matching(n)
         )
 
+    @rule(ids=st.lists(IDS, max_size=8), n=st.integers(0, 5))
+    def set_payload(self, ids: list[PointId], n: int) -> None:
+        assert self.real.set_payload({"n": n}, ids) == self.model.rewrite(ids, {"n": n}, [])
+
+    @rule(n=st.integers(0, 5), to=st.integers(0, 5))
+    def set_payload_by_filter(self, n: int, to: int) -> None:
+        changed = self.real.set_payload({"n": to, "t": "x"}, filter=f"n = {n}")
+        assert changed == self.model.rewrite(self.matching(n), {"n": to, "t": "x"}, [])
+
+    @rule(ids=st.lists(IDS, max_size=8))
+    def delete_payload(self, ids: list[PointId]) -> None:
+        assert self.real.delete_payload(["n", "u"], ids) == self.model.rewrite(ids, {}, ["n", "u"])
+
+    @rule(ids=st.lists(IDS, max_size=8), n=st.integers(0, 5))
+    def count_by_filter(self, ids: list[PointId], n: int) -> None:
+        chosen = set(self.matching(n))
+        assert self.real.count(f"n = {n}") == len(chosen)
+        tree = {"must": [{"has_id": ids}, {"key": "n", "match": {"value": n}}]}
+        assert self.real.count(tree) == len(chosen & set(ids))
+
     def matching(self, n: int) -> list[PointId]:
         return [i for i, (_, payload) in self.model.points.items() if payload is not None and payload.get("n") == n]
 

@@ -43,6 +43,14 @@ class ModelCollection:
     def delete(self, ids: list[PointId]) -> int:
         return sum(self.points.pop(i, None) is not None for i in dict.fromkeys(ids))
 
+    def rewrite(self, ids: list[PointId], new: dict[str, Any], gone: list[str]) -> int:
+        known = [i for i in dict.fromkeys(ids) if i in self.points]
+        for i in known:
+            vector, old = self.points[i]
+            if old is not None or new:
+                self.points[i] = (vector, {k: v for k, v in {**(old or {}), **new}.items() if k not in gone})
+        return len(known)
+
     def nearest(self, query: NDArray[np.float32], keep: list[PointId] | None = None) -> dict[PointId, float]:
         """Distance of every point (of `keep`) by id."""
         ids = list(self.points) if keep is None else keep

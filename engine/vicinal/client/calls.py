@@ -95,10 +95,16 @@ class CollectionCalls:
 
     def delete(self, ids: Any = None, filter: Filter = None) -> Call[int]:
         """Delete points by ids or by filter; returns how many existed."""
-        if (ids is None) == (filter is None):
-            raise InvalidArgument("delete takes ids or a filter, exactly one of them", field="ids")
-        body = _present(ids=None if ids is None else pack_ids(ids), filter=filter)
-        return self._post("delete", lambda answer: int(answer["deleted"]), body)
+        return self._post("delete", lambda answer: int(answer["deleted"]), _chosen(ids, filter))
+
+    def set_payload(self, payload: Mapping[str, Any], ids: Any = None, filter: Filter = None) -> Call[int]:
+        """Set these keys in the payloads of points, keeping their other keys; returns how many points."""
+        return self._post("set_payload", _changed, {"payload": payload} | _chosen(ids, filter))
+
+    def delete_payload(self, keys: Iterable[str], ids: Any = None, filter: Filter = None) -> Call[int]:
+        """Remove these keys from the payloads of points; returns how many points were chosen."""
+        names = keys if isinstance(keys, str) else list(keys)  # a lone text is refused by the engine
+        return self._post("delete_payload", _changed, {"keys": names} | _chosen(ids, filter))
 
     def get(self, ids: Any, with_payload: bool = True, with_vectors: bool = False) -> Call[list[Point]]:
         """Fetch points by id, in the order asked; missing ids are left out."""
@@ -199,6 +205,16 @@ def _path(name: str) -> str:
 
 def _present(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _chosen(ids: Any, filter: Filter) -> dict[str, Any]:
+    if (ids is None) == (filter is None):
+        raise InvalidArgument("give ids or a filter, exactly one of them", field="ids")
+    return _present(ids=None if ids is None else pack_ids(ids), filter=filter)
+
+
+def _changed(answer: Mapping[str, Any]) -> int:
+    return int(answer["changed"])
 
 
 def _rows(payloads: Any) -> list[Any]:

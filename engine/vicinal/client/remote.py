@@ -104,6 +104,8 @@ class RemoteCollection:
 
     upsert = _performed(CollectionCalls.upsert)
     delete = _performed(CollectionCalls.delete)
+    set_payload = _performed(CollectionCalls.set_payload)
+    delete_payload = _performed(CollectionCalls.delete_payload)
     get = _performed(CollectionCalls.get)
     scroll = _performed(CollectionCalls.scroll)
     count = _performed(CollectionCalls.count)

@@ -16,12 +16,14 @@ __all__ = [
     "Count",
     "Create",
     "Delete",
+    "DeletePayload",
     "Flush",
     "Get",
     "Insert",
     "Query",
     "QueryMulti",
     "Scroll",
+    "SetPayload",
     "parse",
 ]
 
@@ -103,6 +105,22 @@ class Delete(_Request):
     filter: Filter = None
 
 
+class SetPayload(_Request):
+    """Keys to set in the payloads of the points of `ids` or `filter`, exactly one of them."""
+
+    payload: Annotated[Any, WithJsonSchema({"type": "object"})]
+    ids: Ids = None
+    filter: Filter = None
+
+
+class DeletePayload(_Request):
+    """Keys to remove from the payloads of the points of `ids` or `filter`, exactly one of them."""
+
+    keys: Annotated[Any, WithJsonSchema({"type": "array", "items": {"type": "string"}})]
+    ids: Ids = None
+    filter: Filter = None
+
+
 class Query(_Request):
     """The k points nearest to `vector`, or to each row of `vectors`."""
 
@@ -169,6 +187,7 @@ _ERRORS: Final[dict[str, type[InvalidArgument]]] = {
     "tokens": InvalidVector,
     "ids": InvalidId,
     "offset": InvalidId,
+    "payload": InvalidPayload,
     "payloads": InvalidPayload,
     "filter": InvalidFilter,
 }

@@ -98,11 +98,33 @@ async def insert(request: Request, c: str) -> Response:
 async def delete(request: Request, c: str) -> Response:
     """Delete points by id or by filter."""
     service, body = _service(request), await _parsed(request, models.Delete)
+    chosen = _chosen(body)
+    n = await service.write(lambda: service.database.collection(c).delete(**chosen))
+    return _answer(request, {"deleted": n})
+
+
+def _chosen(body: models.Delete | models.SetPayload | models.DeletePayload) -> dict[str, Any]:
     if (body.ids is None) == (body.filter is None):
         raise InvalidArgument("send ids or filter, exactly one of them", field="ids")
-    ids = None if body.ids is None else _ids(body.ids)
-    n = await service.write(lambda: service.database.collection(c).delete(ids=ids, filter=body.filter))
-    return _answer(request, {"deleted": n})
+    return {"ids": None if body.ids is None else _ids(body.ids), "filter": body.filter}
+
+
+@router.post(_ONE + "/set_payload", **described("set keys of payloads", models.SetPayload, "Changed"))
+async def set_payload(request: Request, c: str) -> Response:
+    """Set keys in the payloads of points, keeping their other keys."""
+    service, body = _service(request), await _parsed(request, models.SetPayload)
+    chosen = _chosen(body)
+    n = await service.write(lambda: service.database.collection(c).set_payload(body.payload, **chosen))
+    return _answer(request, {"changed": n})
+
+
+@router.post(_ONE + "/delete_payload", **described("remove keys of payloads", models.DeletePayload, "Changed"))
+async def delete_payload(request: Request, c: str) -> Response:
+    """Remove keys from the payloads of points."""
+    service, body = _service(request), await _parsed(request, models.DeletePayload)
+    chosen = _chosen(body)
+    n = await service.write(lambda: service.database.collection(c).delete_payload(body.keys, **chosen))
+    return _answer(request, {"changed": n})
 
 
 @router.post(_ONE + "/query", **described("search by vector", models.Query, "QueryAnswer"))

@@ -54,6 +54,7 @@ _ANSWERS: Final[dict[str, dict[str, Any]]] = {
     "Accepted": _object({"accepted": _INT, "seq": _INT}),
     "CollectionList": _object({"collections": _list(_TEXT)}),
     "Counted": _object({"count": _INT}),
+    "Changed": _object({"changed": _INT}),
     "Deleted": _object({"deleted": _INT}),
     "Dropped": _object({"dropped": _TEXT}),
     "Error": _object(
