@@ -19,6 +19,7 @@ from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded
 from vicinal.index.coded_arrays import DEGREE, SENTINEL, CodedArrays, address
 from vicinal.index.coded_effort import Effort, EffortTable, K
 from vicinal.index.coded_scratch import Scratch
+from vicinal.index.coded_snapshot import Fitted
 from vicinal.index.exact import exact_search_list
 from vicinal.limits import EF_MAX, K_MAX
 from vicinal.types import Bits, Metric, Rows
@@ -75,8 +76,27 @@ class CodedIndex:
         second byte a dimension and settle on these 16 bits instead of the stored floats, which searches then do not
         read: faster, and distances are within 1e-5 of the rows' squares. Walks over links alone have no such bytes.
         """
-        _check_rows(rows, n, metric)
         choice = choose(metric, rows, n, codec=codec, seed=seed)
+        index = cls.of_choice(rows, n, metric, choice, links, capacity=capacity, fine=fine)
+        if measure and n >= _MEASURE_FROM:
+            index.measure_efforts(rows, seed=seed)
+        return index
+
+    @classmethod
+    def of_choice(
+        cls,
+        rows: Rows,
+        n: int,
+        metric: Metric,
+        choice: Choice,
+        links: NDArray[np.uint32],
+        *,
+        capacity: int | None = None,
+        fine: bool = False,
+        efforts: EffortTable | None = None,
+    ) -> CodedIndex:
+        """Encode rows [0, n) by what was fitted before and take their links, and the table behind ef if it is known."""
+        _check_rows(rows, n, metric)
         arrays = CodedArrays(
             choice.frame,
             choice.cells,
@@ -90,9 +110,14 @@ class CodedIndex:
         index._encode(rows, 0, n)
         index.n = n
         index.patch_links(np.arange(n, dtype=np.uint32), links)
-        if measure and n >= _MEASURE_FROM:
-            index.measure_efforts(rows, seed=seed)
+        if efforts is not None:
+            index.efforts = efforts
         return index
+
+    def fitted(self, entry: int) -> Fitted:
+        """All that cannot be made again from the rows; `entry`: the slot that insertion starts from."""
+        arrays = self._arrays
+        return Fitted(self._choice, self.efforts, arrays.fine is not None, entry, arrays.links[: self.n])
 
     def measure_efforts(self, rows: Rows, *, queries: int = 150, seed: int = 42) -> None:
         """Fit the table behind ef and recall_target on `queries` rows, each left out of its own search."""

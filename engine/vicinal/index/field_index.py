@@ -8,7 +8,6 @@ because that costs less than inserting them one by one.
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -16,11 +15,11 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.errors import CorruptData
+from vicinal.index import coded_snapshot
 from vicinal.index.builder import build_links
 from vicinal.index.bulk_insert import GrowingLinks, prefers_rebuild
 from vicinal.index.coded import CodedIndex
-from vicinal.index.coded_arrays import DEGREE, SENTINEL
+from vicinal.index.coded_arrays import DEGREE
 from vicinal.index.exact import Found
 from vicinal.index.graph import GraphPicture
 from vicinal.index.hnsw import HnswIndex, search_graph
@@ -31,8 +30,6 @@ __all__ = ["CODED_FROM_ROWS", "FieldIndex", "Searcher"]
 CODED_FROM_ROWS: Final = 10_000  # below, an insertion costs little and the kernels of a bulk build are not compiled
 TRUSTED_RECALL: Final = 0.95  # that the codes must reach at some ef on rows left out of their own search
 CHUNK_ROWS: Final = 1024  # rows per call of `extend`, so that a View is published steadily
-_HEAD: Final = struct.Struct("<4sIQ")  # kind, degree, rows
-_CODED: Final = b"VCLK"
 
 Cancel = Callable[[], bool]
 
@@ -166,25 +163,19 @@ class FieldIndex:
         large.patch_links(patch.slots, patch.links)
 
     def encode(self) -> bytes:
-        """The graph as bytes: links only, codes are made again from the vectors."""
+        """The graph as bytes: links and what was fitted; codes are made again from the vectors."""
         if self._large is None:
             return self._small.encode()
-        n = self._large.n
-        links: bytes = self._large._arrays.links[:n].tobytes()  # noqa: SLF001
-        return _HEAD.pack(_CODED, DEGREE, n) + links
+        return coded_snapshot.encode(self._large.fitted(self._entry))
 
     def decode(self, buffer: memoryview | bytes, rows: Rows, slots: int) -> None:
-        """Take over a graph of at most `slots` slots; CorruptData unless every link is in bounds."""
+        """Take over a graph of at most `slots` slots; CorruptData, or FormatTooNew, unless all of it holds."""
         view = memoryview(buffer)
-        if bytes(view[:4]) != _CODED:
+        if bytes(view[: len(coded_snapshot.MAGIC)]) != coded_snapshot.MAGIC:
             self._small = HnswIndex.decode(view, self._metric, self._dim, self._params, slots)
             return
-        if len(view) < _HEAD.size:
-            raise CorruptData("a graph snapshot is cut short", field="snapshot", value=len(view))
-        _, degree, n = _HEAD.unpack_from(view)
-        if degree != DEGREE or n > slots or len(view) != _HEAD.size + n * DEGREE * 4:
-            raise CorruptData("a graph snapshot has a wrong size", field="snapshot", value=len(view))
-        links = np.frombuffer(view, "<u4", offset=_HEAD.size).reshape(n, DEGREE)
-        if ((links >= n) & (links != SENTINEL)).any():
-            raise CorruptData("a graph snapshot links to a slot that does not exist", field="snapshot")
-        self._large = CodedIndex.build(rows, n, self._metric, links, seed=self._params.seed)
+        known = coded_snapshot.decode(view, self._metric, self._dim, slots)
+        self._large = CodedIndex.of_choice(
+            rows, len(known.links), self._metric, known.choice, known.links, fine=known.fine, efforts=known.efforts
+        )
+        self._entry = known.entry

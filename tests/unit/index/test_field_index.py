@@ -102,9 +102,7 @@ def test_bytes_bring_the_graph_back(plain, coded_from):
 def test_damaged_bytes_are_refused(plain):
     index, rows = _grown(plain, coded_from=1000)
     whole = index.encode()
-    wrong = bytearray(whole)
-    wrong[40:44] = (4000).to_bytes(4, "little")
-    for broken in (whole[:10], whole[:-4], whole + b"\0" * 128, bytes(wrong), b"", b"VCLK"):
+    for broken in (whole[:10], whole[:-4], whole + b"\0" * 128, b"", b"VICCODES", b"VICGRAPH"):
         with pytest.raises(CorruptData):
             FieldIndex(Metric.L2, 32, HnswParams()).decode(broken, rows, len(plain))
     with pytest.raises(CorruptData):

@@ -1,0 +1,71 @@
+"""Shapes that kernels rely on without looking, of a code that was read from a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vicinal.codecs.choice import Choice
+from vicinal.codecs.frame import Frame, lines_of
+from vicinal.codecs.levels import BYTE_DIMS, NIBBLE_DIMS, ByteCodec, NibbleCodec
+from vicinal.codecs.lines import Codec
+from vicinal.codecs.signs import SIGN_BITS, SignCodec
+from vicinal.types import Metric
+
+__all__ = ["require_fitting"]
+
+_GROUP = 64  # outputs of a projection, and cells, that are scored at a time
+_SIGN_STEP = 128
+
+
+def require_fitting(choice: Choice, metric: Metric, dim: int, n: int) -> None:
+    """ValueError unless frame, cells and code fit each other, rows of `dim` dimensions and `n` slots."""
+    frame, cells, nodes = choice.frame, choice.cells, choice.cell_nodes
+    padded, count = lines_of(dim), len(nodes)
+    if (frame.metric, frame.dim, frame.padded) != (metric, dim, padded) or not frame.scale > 0:
+        raise ValueError(f"a frame of {frame.dim} dimensions under {frame.metric}")
+    for array in (frame.shift, frame.query_shift, frame.centre):
+        _require(array, np.float32, (padded,))
+    if not 0 < len(cells.centres) <= count or count % _GROUP or int(nodes.max()) >= n:
+        raise ValueError(f"{len(cells.centres)} cells in {count} places")
+    _require(nodes, np.uint32, (count,))
+    _require(cells.centres, np.float32, (len(cells.centres), dim))
+    _require(cells.squares, np.float32, (len(cells.centres),))
+    _require(cells.norms, np.float32, (count,))
+    _require(cells.sums, np.float32, (count,))
+    _require(cells.table, np.uint8, (count // _GROUP, padded // 4, _GROUP, 4))
+    if not all(np.isfinite((frame.scale, cells.step, cells.zero))):
+        raise ValueError("a scale is not finite")
+    _require_code(choice.codec, frame, len(cells.centres))
+
+
+def _require_code(codec: Codec, frame: Frame, cells: int) -> None:
+    """ValueError unless a code's arrays have the shapes that encoding and walking read."""
+    query = codec.query
+    if query.projection is not None:
+        _require(query.projection, np.uint8, (query.projected // _GROUP, frame.padded // 4, _GROUP, 4))
+        for array in (query.projection_scale, query.projection_shift, query.projection_shift_whole):
+            _require(array, np.float32, (query.projected,))
+    if isinstance(codec, SignCodec):
+        bits = query.projected
+        if bits % _SIGN_STEP or not 0 < bits <= SIGN_BITS or (codec.basis is None) != (query.projection is None):
+            raise ValueError(f"signs of {bits} bits")
+        _require(query.signs, np.float32, (2, bits))
+        _require(codec.centres, np.float32, (cells, bits))
+        if codec.basis is not None:
+            _require(codec.basis, np.float32, (frame.dim, bits))
+        elif frame.padded > bits:
+            raise ValueError(f"{frame.padded} dimensions in {bits} bits")
+    elif isinstance(codec, NibbleCodec):
+        if query.projected != 2 * _GROUP or query.projection is None or codec.basis.shape[1] > NIBBLE_DIMS:
+            raise ValueError(f"nibbles of {query.projected} places")
+        _require(codec.basis, np.float32, (frame.dim, codec.basis.shape[1]))
+    elif not isinstance(codec, ByteCodec) or frame.dim > BYTE_DIMS:
+        raise ValueError(f"{codec.name} of {frame.dim} dimensions")
+
+
+def _require(array: Any, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
+        found = (array.dtype, array.shape) if isinstance(array, np.ndarray) else type(array)
+        raise ValueError(f"an array is {found}, not {np.dtype(dtype)} {shape}")

@@ -1,0 +1,185 @@
+"""A coded index as bytes: what was fitted to the rows, the effort table and the links; little-endian.
+
+    header  magic "VICCODES" | format u32 | byte order mark u32 | n u64 | text bytes u64 | total length u64 |
+            CRC32C u32 of the text | zeros | CRC32C u32 of the bytes before
+    text    JSON: what was fitted as named fields, and for each array its type, shape, place and CRC32C
+    arrays  each on a cache line, the links last
+
+Rows and code lines are not kept: they are encoded again from the vectors, which costs less than reading and checking
+them. Reading compares every size with the bytes there are, and every shape that a kernel relies on, before an index
+is made; the fields' names are those of the classes, so what another version fitted differently is refused, not
+misread.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from crc32c import crc32c
+from numpy.typing import NDArray
+
+from vicinal.codecs.cells import Cells
+from vicinal.codecs.choice import Choice
+from vicinal.codecs.frame import Frame
+from vicinal.codecs.levels import ByteCodec, NibbleCodec
+from vicinal.codecs.lines import QueryArrays
+from vicinal.codecs.signs import SignCodec
+from vicinal.errors import CorruptData, FormatTooNew
+from vicinal.index.coded_arrays import DEGREE, SENTINEL
+from vicinal.index.coded_checks import require_fitting
+from vicinal.index.coded_effort import Effort, EffortTable, Measured
+from vicinal.types import Metric
+
+__all__ = ["MAGIC", "Fitted", "decode", "encode"]
+
+MAGIC: Final = b"VICCODES"
+FORMAT: Final = 1
+_ORDER: Final = 0x01020304
+_HEADER: Final = struct.Struct("<8sIIQQQI16xI")
+_LINE: Final = 64
+_KINDS: Final[Mapping[str, Any]] = {
+    kind.__name__: kind
+    for kind in (Choice, Frame, Cells, SignCodec, NibbleCodec, ByteCodec, QueryArrays, EffortTable, Effort, Measured)
+}
+_DTYPES: Final = ("<f4", "<f8", "<u4", "|u1")
+_EFFORTS_MAX: Final = 256
+
+
+class Fitted(NamedTuple):
+    """All of a coded index that cannot be made again from its rows, and its entry for insertion."""
+
+    choice: Choice
+    efforts: EffortTable
+    fine: bool
+    entry: int
+    links: NDArray[np.uint32]
+
+
+def _corrupt(what: str) -> CorruptData:
+    return CorruptData(f"snapshot of a coded graph: {what}; it will be rebuilt from the vectors", field="snapshot")
+
+
+def _padded(size: int) -> int:
+    return -(-size // _LINE) * _LINE
+
+
+def _plain(value: Any, arrays: list[NDArray[Any]]) -> Any:
+    """A value as JSON holds it, its arrays put aside."""
+    if isinstance(value, np.ndarray):
+        arrays.append(np.ascontiguousarray(value, value.dtype.newbyteorder("<")))
+        return {"array": len(arrays) - 1}
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    elif isinstance(value, tuple) and hasattr(value, "_asdict"):
+        fields = value._asdict()
+    elif isinstance(value, tuple):
+        return [_plain(part, arrays) for part in value]
+    else:
+        return value.item() if isinstance(value, np.generic) else value
+    return {"kind": type(value).__name__, "fields": {name: _plain(part, arrays) for name, part in fields.items()}}
+
+
+def encode(fitted: Fitted) -> bytes:
+    """The snapshot; the same index gives the same bytes."""
+    arrays: list[NDArray[Any]] = []
+    tree = {name: _plain(part, arrays) for name, part in fitted._asdict().items()}
+    contents = [array.tobytes() for array in arrays]
+    places, at = [], 0
+    for array, content in zip(arrays, contents, strict=True):
+        places.append([array.dtype.str, array.shape, at, crc32c(content)])
+        at += _padded(len(content))
+    text = json.dumps({"tree": tree, "arrays": places}).encode()
+    start = _HEADER.size + _padded(len(text))
+    n, total = len(fitted.links), start + at
+    head = _HEADER.pack(MAGIC, FORMAT, _ORDER, n, len(text), total, crc32c(text), 0)[:-4]
+    whole = [head, struct.pack("<I", crc32c(head)), text.ljust(_padded(len(text)), b" ")]
+    return b"".join(whole + [content.ljust(_padded(len(content)), b"\0") for content in contents])
+
+
+def _header(view: memoryview) -> tuple[int, int]:
+    """(n, text bytes) of a header that holds."""
+    if len(view) < _HEADER.size:
+        raise _corrupt(f"{len(view)} bytes are too few for the header")
+    magic, version, order, n, text_bytes, total, text_crc, crc = _HEADER.unpack_from(view)
+    if magic != MAGIC or order != _ORDER or crc != crc32c(view[: _HEADER.size - 4]):
+        raise _corrupt("the header is damaged")
+    if version > FORMAT:
+        raise FormatTooNew(f"coded graph of format {version}; this version reads up to {FORMAT}", value=version)
+    if version != FORMAT or total != len(view) or text_bytes > total - _HEADER.size:
+        raise _corrupt(f"{len(view)} bytes where the header says {total}")
+    if crc32c(view[_HEADER.size : _HEADER.size + text_bytes]) != text_crc:
+        raise _corrupt("the checksum of its text is wrong")
+    return n, text_bytes
+
+
+def _arrays(places: list[Any], body: memoryview) -> list[NDArray[Any]]:
+    """The arrays, whose sizes and checksums must hold: copies, as kernels are compiled for arrays one can write."""
+    found, end = [], 0
+    for number, (kind, shape, at, crc) in enumerate(places):
+        if kind not in _DTYPES or at != end or min(shape, default=0) < 0:
+            raise _corrupt(f"array {number} cannot be so")
+        size = int(np.dtype(kind).itemsize * np.prod(shape, dtype=object))
+        content = body[at : at + size]
+        if len(content) != size or crc32c(content) != crc:
+            raise _corrupt(f"the checksum of array {number} is wrong")
+        found.append(np.frombuffer(content, kind).reshape(shape).copy())
+        end = at + _padded(size)
+    if end != len(body):
+        raise _corrupt("its arrays do not fill it")
+    return found
+
+
+def _value(plain: Any, arrays: list[NDArray[Any]]) -> Any:
+    """The value that `_plain` made JSON of."""
+    if isinstance(plain, list):
+        return tuple(_value(part, arrays) for part in plain)
+    if not isinstance(plain, dict):
+        return plain
+    if "array" in plain:
+        return arrays[plain["array"]]
+    fields = {name: _value(part, arrays) for name, part in plain["fields"].items()}
+    if plain["kind"] == Frame.__name__:
+        fields["metric"] = Metric(fields["metric"])
+    return _KINDS[plain["kind"]](**fields)
+
+
+def decode(buffer: memoryview | bytes, metric: Metric, dim: int, slots: int) -> Fitted:
+    """What a snapshot holds, for rows of `dim` dimensions under `metric`, at most `slots` of them.
+
+    CorruptData, or FormatTooNew, unless all of it fits together.
+    """
+    view = memoryview(buffer).cast("B")
+    n, text_bytes = _header(view)
+    try:
+        told = json.loads(bytes(view[_HEADER.size : _HEADER.size + text_bytes]))
+        arrays = _arrays(told["arrays"], view[_HEADER.size + _padded(text_bytes) :])
+        fitted = Fitted(**{name: _value(part, arrays) for name, part in told["tree"].items()})
+        require_fitting(fitted.choice, metric, dim, n)
+        _check(fitted, n, slots)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise _corrupt(f"what was fitted does not fit: {error}") from error
+    return fitted
+
+
+def _check(fitted: Fitted, n: int, slots: int) -> None:
+    """ValueError unless links and efforts keep a walk inside its arrays."""
+    links, measured = fitted.links, fitted.efforts.measured
+    if n < 1 or n > slots or links.shape != (n, DEGREE) or links.dtype != np.uint32 or not 0 <= fitted.entry < n:
+        raise ValueError(f"{n} slots of {slots}, links {links.shape}, entry {fitted.entry}")
+    if ((links >= n) & (links != SENTINEL)).any():
+        raise ValueError("a link leads to a slot that does not exist")
+    if fitted.efforts.exact_walk != fitted.choice.exact_walk or len(measured) > _EFFORTS_MAX:
+        raise ValueError("the efforts are another walk's")
+    if any(one.effort.pool > two.effort.pool for one, two in pairwise(measured)):
+        raise ValueError("the efforts do not rise")
+    for one in measured:
+        parts = (*one.effort, one.recall, one.cost)
+        whole = all(type(part) is int and 0 <= part < 1 << 15 for part in one.effort)
+        if not whole or one.effort.pool % 8 or not min(one.effort[:2]) or not np.isfinite(parts).all():
+            raise ValueError(f"an effort of {one.effort}")
