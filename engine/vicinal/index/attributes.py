@@ -133,12 +133,11 @@ def matching_mask(attribute: LabelSets | Keys, condition: Condition, n: int) -> 
     codes, ends = attribute
     owner = np.repeat(np.arange(n), np.diff(ends, prepend=0))
     hits = np.bincount(owner[np.isin(codes, condition.labels)], minlength=n)
-    if isinstance(condition, AnyOf):
-        return hits > 0
-    wanted = len(set(condition.labels))
-    if isinstance(condition, AllOf):
-        return hits == wanted
-    return (hits == wanted) & (np.diff(ends, prepend=0) == wanted)
+    wanted = 1 if isinstance(condition, AnyOf) else len(set(condition.labels))
+    mask = np.asarray(hits >= wanted)
+    if isinstance(condition, Exactly):
+        mask &= np.diff(ends, prepend=0) == wanted
+    return mask
 
 
 def matching_bits(attribute: LabelSets | Keys, condition: Condition, n: int) -> Bits:
