@@ -1,60 +1,226 @@
-"""Charts drawn from results."""
+"""Charts drawn from results, one PNG beside each JSON: ours black, hnswlib dark blue, the rest in fixed colours."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from bench import results
-from bench.rivals import OURS
+from bench.rivals import FOREIGN, OURS
 
-__all__ = ["recall_chart", "scaling_chart"]
+__all__ = ["draw"]
+
+SUITES = {
+    "recall_qps": "recall against speed, one query per call, one thread",
+    "batch": "recall against speed, batch calls",
+    "build": "seconds to build on two threads",
+    "memory": "resident memory after all queries",
+    "scaling": "growth with the number of rows",
+    "reach": "recall that is reached",
+    "cold_start": "a fresh process to its first answer",
+    "ingest": "durable upserts",
+    "start": "start-up",
+}
+LEAST_RECALL = 0.85
+TICKS = (0.85, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
+HIGHEST = 0.9995  # where the recall axis ends: everything above is drawn there
+
+
+def draw(answer: dict[str, Any]) -> None:
+    """Draw a result's chart, if its suite has one."""
+    drawers: dict[str, Callable[[dict[str, Any]], None]] = {
+        "recall_qps": _curves,
+        "batch": _curves,
+        "build": _build,
+        "memory": _memory,
+        "scaling": _scaling,
+        "reach": _reach,
+        "cold_start": _cold_start,
+        "ingest": _ingest,
+        "start": _start,
+    }
+    if answer["suite"] in drawers:
+        drawers[answer["suite"]](answer)
 
 
 @contextmanager
-def _axes(answer: dict[str, Any]) -> Iterator[Any]:
+def _figure(answer: dict[str, Any], height: float = 5.0, panels: int = 1) -> Iterator[Any]:
     """Axes of a new figure, saved beside the result's JSON."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 5))
-    yield axes
-    axes.set_title(f"{answer['dataset']} on {answer['machine']['family_model']}", fontsize=9)
-    axes.grid(visible=True, which="both", alpha=0.25)
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure, axes = plt.subplots(1, panels, figsize=(9, height), squeeze=False)
+    yield axes[0] if panels > 1 else axes[0, 0]
+    where = " · ".join(part for part in (answer.get("dataset"), answer["machine"]["family_model"]) if part)
+    figure.suptitle(f"{SUITES[answer['suite']]}\n{where}", fontsize=10)
+    for one in axes[0]:
+        one.grid(visible=True, which="major", alpha=0.3)
+        one.set_axisbelow(True)
+        one.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(results.path(answer, "png"), dpi=130)
     plt.close(figure)
 
 
-def recall_chart(answer: dict[str, Any]) -> None:
-    """Recall against QPS on a log axis, one line per engine; ours black."""
-    with _axes(answer) as axes:
-        for name, result in answer["engines"].items():
-            points = sorted((p["recall"], p["qps"]) for p in result.get("points", []))
-            if not points:
-                continue
-            style = {"linewidth": 2.6, "color": "black", "zorder": 9} if name == "vicinal" else {"linewidth": 1.2}
-            if name in OURS[1:]:
-                style = {"linewidth": 1.6, "color": "grey"}
-            axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name, **style)
+def _style(name: str) -> dict[str, Any]:
+    """Line of an engine, the same in every chart."""
+    import matplotlib as mpl
+
+    if name in OURS:
+        shade = ("black", "dimgrey", "grey", "darkgrey", "silver")[OURS.index(name)]
+        line = "solid" if name == OURS[0] else "dashed"
+        return {"color": shade, "linewidth": 2.6, "zorder": 9, "marker": "o", "linestyle": line}
+    if name == "hnswlib":
+        return {"color": "navy", "linewidth": 2.2, "zorder": 8, "marker": "s"}
+    others = [other for other in FOREIGN if other != "hnswlib"]
+    at = others.index(name) if name in others else 0
+    shades = [mpl.colormaps["tab20"](i) for i in (*range(14), *range(16, 20))]  # its greys look like ours
+    shades += [mpl.colormaps["Dark2"](i) for i in range(7)]
+    return {"color": shades[at % len(shades)], "linewidth": 1.2, "marker": "osv^D*Xp<>"[at % 10]}
+
+
+def _curves(answer: dict[str, Any]) -> None:
+    """Recall on an axis that stretches towards 1, QPS on a logarithmic one; the legend in order of speed at .95."""
+    curves = {name: result for name, result in answer["engines"].items() if result.get("points")}
+    names = sorted(curves, key=lambda name: -(curves[name]["qps_at"]["0.95"] or 0))
+    with _figure(answer, height=6) as axes:
+        for name in names:
+            points = sorted((min(p["recall"], HIGHEST), p["qps"]) for p in curves[name]["points"])
+            axes.plot(*zip(*points, strict=True), markersize=4, label=name, **_style(name))
+        _recall_axis(axes)
         axes.set_yscale("log")
-        axes.set_xlim(left=0.85, right=1.001)
-        axes.set_xlabel(f"recall@{answer['k']}")
-        calls = "one query per call" if answer["threads"] == 1 else "batch call"
-        axes.set_ylabel(f"queries per second, threads: {answer['threads']}, {calls}")
+        _plain_numbers(axes.yaxis, minor=True)
+        axes.set_xlabel(f"recall@{answer['k']} (axis stretched towards 1)")
+        threads = "one thread" if answer["threads"] == 1 else f"{answer['threads']} threads"
+        axes.set_ylabel(f"queries per second, {threads}")
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def scaling_chart(answer: dict[str, Any]) -> None:
-    """Distances per query against n, one line per engine."""
-    with _axes(answer) as axes:
+def _recall_axis(axes: Any) -> None:
+    """Equal steps for equal factors of the share that is missed."""
+    import numpy as np
+
+    axes.set_xscale(
+        "function",
+        functions=(lambda x: -np.log10(np.maximum(1.0005 - x, 1e-6)), lambda y: 1.0005 - 10.0 ** (-y)),
+    )
+    axes.set_xlim(LEAST_RECALL, HIGHEST + 0.0001)
+    axes.set_xticks(TICKS, [f"{tick:g}".lstrip("0") for tick in TICKS])
+
+
+def _plain_numbers(axis: Any, *, minor: bool = False) -> None:
+    """10k instead of a power of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    def words(value: float, _: int) -> str:
+        return f"{value / 1e6:g}M" if value >= 1e6 else f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}"
+
+    axis.set_major_formatter(FuncFormatter(words))
+    if minor:
+        axis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axis.set_minor_formatter(FuncFormatter(words))
+
+
+def _bars(axes: Any, values: dict[str, float], unit: str, *, log: bool = False, digits: int = 1) -> None:
+    """Horizontal bars, least on top, each with its figure."""
+    names = sorted(values, key=lambda name: -values[name])
+    colours = ["black" if name in OURS else "navy" if name == "hnswlib" else "lightsteelblue" for name in names]
+    bars = axes.barh(names, [values[name] for name in names], color=colours, height=0.7)
+    axes.bar_label(bars, labels=[f"{values[name]:,.{digits}f}" for name in names], padding=3, fontsize=8)
+    axes.set_xlabel(unit)
+    if log:
+        axes.set_xscale("log")
+        _plain_numbers(axes.xaxis)
+    axes.margins(x=0.12)
+    axes.grid(visible=False, axis="y")
+
+
+def _ran(answer: dict[str, Any], key: Sequence[Any]) -> dict[str, float]:
+    """One figure of each engine that did not fail, found under a path of keys."""
+    values = {}
+    for name, result in answer["engines"].items():
+        if "failed" not in result:
+            value: Any = result
+            for part in key:
+                value = value[part]
+            values[name] = float(value)
+    return values
+
+
+def _height(values: dict[str, float]) -> float:
+    return 1.6 + 0.3 * len(values)
+
+
+def _build(answer: dict[str, Any]) -> None:
+    values = _ran(answer, ("threads_2", "seconds"))
+    with _figure(answer, _height(values)) as axes:
+        _bars(axes, values, "seconds (logarithmic)", log=True, digits=2)
+
+
+def _memory(answer: dict[str, Any]) -> None:
+    values = _ran(answer, ("all",))
+    with _figure(answer, _height(values)) as axes:
+        _bars(axes, values, "MB", digits=0)
+        alone = f"the vectors alone: {answer['vectors_mb']:,.0f} MB"
+        axes.axvline(answer["vectors_mb"], color="crimson", linestyle="--", linewidth=1, label=alone)
+        axes.legend(frameon=False, fontsize=8, loc="upper right")
+
+
+def _cold_start(answer: dict[str, Any]) -> None:
+    values = _ran(answer, ("seconds", 1))
+    with _figure(answer, _height(values)) as axes:
+        _bars(axes, values, "seconds, median", digits=2)
+
+
+def _scaling(answer: dict[str, Any]) -> None:
+    """Distances per query on the left, build time per row on the right, both against n."""
+    with _figure(answer, panels=2) as (left, right):
         for name, points in answer["engines"].items():
             known = [(p["n"], p["distances"]) for p in points if p["distances"]]
-            axes.plot(*zip(*known, strict=True), marker="o", label=name)
-        axes.set_xscale("log", base=2)
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel("rows")
-        axes.set_ylabel(f"rows compared per query at recall {answer['recall']}")
+            if known:
+                left.plot(*zip(*known, strict=True), label=name, **_style(name))
+            times = [(p["n"], 1e6 * p["build_seconds"] / p["n"]) for p in points]
+            right.plot(*zip(*times, strict=True), label=name, **_style(name))
+        for axes in (left, right):
+            axes.set_xscale("log", base=2)
+            sizes = [point["n"] for point in answer["engines"]["vicinal"]]
+            axes.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45, ha="right")
+            axes.minorticks_off()
+            axes.set_xlabel("rows")
+            axes.set_ylim(bottom=0)
+            axes.legend(frameon=False, fontsize=8)
+        left.set_ylabel(f"rows compared per query at recall {answer['recall']}")
+        right.set_ylabel("build time, µs a row")
+
+
+def _reach(answer: dict[str, Any]) -> None:
+    with _figure(answer) as axes:
+        for name, result in answer["engines"].items():
+            points = [(p["distances"], p["recall"]) for p in result["points"]]
+            label = f"{name}: at most {result['highest_recall']:.4f}"
+            axes.plot(*zip(*points, strict=True), label=label, **_style(name))
+        axes.set_xscale("log")
+        _plain_numbers(axes.xaxis, minor=True)
+        axes.set_xlabel("rows compared per query")
+        axes.set_ylabel("recall@10, equally near rows count")
+        axes.set_ylim(top=1.005)
+        axes.legend(frameon=False, fontsize=8, loc="lower right")
+
+
+def _ingest(answer: dict[str, Any]) -> None:
+    rates = {f"callers: {count}": answer[f"callers_{count}"]["points_per_second"] for count in (1, 2)}
+    with _figure(answer, 2.4) as axes:
+        _bars(axes, rates, "points per second, acknowledged", digits=0)
+
+
+def _start(answer: dict[str, Any]) -> None:
+    names = {
+        "import_seconds": "import",
+        "first_answer_cached_seconds": "first answer, kernels cached",
+        "first_answer_empty_cache_seconds": "first answer, empty cache",
+    }
+    with _figure(answer, 2.6) as axes:
+        _bars(axes, {words: answer[key][1] for key, words in names.items()}, "seconds, median", log=True, digits=2)

@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,13 +106,15 @@ def _patches() -> made.Parts:
     return made.patches(arrays["base"], arrays["queries"])
 
 
-DATASETS = {
+DATASETS: dict[str, Callable[[], made.Parts]] = {
     "fashion-mnist-784": _fashion,
     "arxiv-minilm-384": _arxiv,
     "glove-6b-50": _glove,
     "patches-128": _patches,
     "islands-64": made.islands,
     "copies-32": made.copies,
+    "sample-192": partial(made.sample, "cosine", 192),
+    "sample-50": partial(made.sample, "l2", 50),
 }
 
 

@@ -1,4 +1,4 @@
-"""Seeded data sets made here: descriptors of image patches that nothing was tuned on, and two that break graphs."""
+"""Seeded data sets made here: image patches that nothing was tuned on, two that break graphs, two for tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Parts", "copies", "islands", "patches"]
+__all__ = ["Parts", "copies", "islands", "patches", "sample"]
 
 PATCH_ROWS = 200_000
 PATCH = 16  # pixels on a side: 4 x 4 fields of 8 directions make 128 dimensions
@@ -82,3 +82,12 @@ def copies(distinct: int = 1000, times: int = 50, dim: int = 32, seed: int = 3) 
     rng = np.random.default_rng(seed)
     rows = rng.standard_normal((distinct, dim))
     return Parts("l2", np.repeat(rows, times, axis=0), rows + rng.standard_normal((distinct, dim)) * 0.2)
+
+
+def sample(metric: str, dim: int, rows: int = 2000, seed: int = 4) -> Parts:
+    """A small set in 20 wide clusters, to see that an engine is called rightly."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((20, dim))
+    near = rng.integers(0, 20, rows + 200)
+    made = (centres[near] + 0.5 * rng.standard_normal((rows + 200, dim))).astype(np.float32)
+    return Parts(metric, made[:rows], made[rows:])

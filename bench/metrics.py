@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RECALLS", "at_recall", "at_recalls", "machine", "quartiles", "ratios", "recall"]
+__all__ = ["RECALLS", "at_recall", "at_recalls", "front", "machine", "quartiles", "ratios", "recall"]
 
 RECALLS = (0.90, 0.95, 0.99)
 
@@ -27,22 +27,34 @@ def recall(found: Sequence[Any], truth: NDArray[np.int64], k: int) -> float:
     return hits / (k * len(truth))
 
 
+def front(tried: Sequence[dict[str, Any]], between: tuple[float, float]) -> list[Any]:
+    """Settings that no other one beats in recall and time, from the last below `between` to the first above it."""
+    kept: list[dict[str, Any]] = []
+    for point in sorted(tried, key=lambda point: (point["seconds"], -point["recall"])):
+        if not kept or point["recall"] > kept[-1]["recall"]:
+            kept.append(point)
+    shares = [point["recall"] for point in kept]
+    first = max((i for i, share in enumerate(shares) if share < between[0]), default=0)
+    last = min((i for i, share in enumerate(shares) if share >= between[1]), default=len(kept) - 1)
+    return [point["setting"] for point in kept[first : last + 1]]
+
+
 def at_recall(points: Sequence[tuple[float, float]], wanted: float) -> float | None:
     """QPS at exactly `wanted` recall on the Pareto front of (recall, qps) points, log-interpolated.
 
     None when no setting reaches it; the fastest setting when all exceed it.
     """
-    front: list[tuple[float, float]] = []
+    best: list[tuple[float, float]] = []
     for share, qps in sorted(points, reverse=True):  # a slower setting of lower recall says nothing
-        if not front or qps > front[-1][1]:
-            front.append((share, qps))
-    front.reverse()
-    for (low, fast), (high, slow) in pairwise(front):
+        if not best or qps > best[-1][1]:
+            best.append((share, qps))
+    best.reverse()
+    for (low, fast), (high, slow) in pairwise(best):
         if low <= wanted <= high:
             t = (wanted - low) / (high - low)
             return float(np.exp(np.log(fast) * (1 - t) + np.log(slow) * t))
-    if front and wanted < front[0][0]:
-        return front[0][1]
+    if best and wanted <= best[0][0]:
+        return best[0][1]
     return None
 
 
@@ -53,19 +65,35 @@ def at_recalls(points: Sequence[dict[str, Any]]) -> dict[str, float | None]:
 
 
 def ratios(engines: dict[str, Any], ours: Sequence[str]) -> dict[str, Any]:
-    """Per recall: every engine's QPS in hnswlib's, and ours in that of the fastest engine that is not ours."""
+    """Per recall: every engine's QPS in hnswlib's, and ours in that of the fastest engine that is not ours.
+
+    Ratios are of medians; the quartiles are those of the ratio within each round, whose engines ran side by side.
+    """
     answer: dict[str, Any] = {}
     for wanted in map(str, RECALLS):
         qps = {name: result["qps_at"][wanted] for name, result in engines.items() if "qps_at" in result}
         qps = {name: value for name, value in qps.items() if value}
         rivals = {name: value for name, value in qps.items() if name not in ours}
         best = max(rivals, key=lambda name: rivals[name], default=None)
-        answer[wanted] = {
-            "to_hnswlib": {name: round(v / qps["hnswlib"], 3) for name, v in qps.items() if "hnswlib" in qps},
-            "fastest_rival": best,
-            "to_fastest_rival": {name: round(qps[name] / rivals[best], 3) for name in qps if best and name in ours},
-        }
+        facts: dict[str, Any] = {"to_hnswlib": {}, "fastest_rival": best, "to_fastest_rival": {}}
+        for key, base, named in (("to_hnswlib", "hnswlib", qps), ("to_fastest_rival", best, set(qps) & set(ours))):
+            for name in (name for name in qps if name in named and base in qps):
+                facts[key][name] = round(qps[name] / qps[str(base)], 3)
+                spread = _spread(engines[name], engines[str(base)], wanted)
+                if spread:
+                    facts.setdefault(f"{key}_quartiles", {})[name] = spread
+        answer[wanted] = facts
     return answer
+
+
+def _spread(engine: dict[str, Any], base: dict[str, Any], wanted: str) -> list[float]:
+    """First and third quartile of the ratio within rounds; empty where single rounds were not kept."""
+    rounds = [result.get("qps_at_rounds", {}).get(wanted, []) for result in (engine, base)]
+    within = [a / b for a, b in zip(*rounds, strict=False) if a and b]
+    if not within:
+        return []
+    low, _, high = quartiles(within)
+    return [round(low, 3), round(high, 3)]
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:

@@ -8,11 +8,14 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from bench import results
+from bench import charts, results
 from bench.datasets import DATASETS, DatasetMissing
-from bench.rivals import OURS, RIVALS
+from bench.engine import forget_ours
+from bench.kept import Unfinished
+from bench.rivals import FOREIGN, OURS
 
 SUITES = ("recall_qps", "batch", "build", "memory", "scaling", "reach", "cold_start", "ingest", "start")
+UNFINISHED = 3  # exit status: run the same command again
 
 
 def _dataset(words: str) -> str:
@@ -22,25 +25,34 @@ def _dataset(words: str) -> str:
     return words
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     """Parse the command line, run, save; a missing data set skips with its reason."""
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("suite", choices=SUITES)
     parser.add_argument("--dataset", default="fashion-mnist-784", type=_dataset, help="name, or name@rows")
     parser.add_argument("--ours", nargs="*", default=["vicinal"], choices=OURS)
-    parser.add_argument("--rivals", nargs="*", default=["hnswlib"], choices=sorted(set(RIVALS) - set(OURS)))
+    parser.add_argument("--rivals", nargs="*", default=["hnswlib"], choices=["all", "faiss", *FOREIGN])
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds after one that warms up")
     parser.add_argument("--queries", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=2, help="threads for building and for batches")
     parser.add_argument("--k", type=int, default=10)
-    parser.add_argument("--lock", type=Path, help="lock file held exclusively while something is timed")
-    options = parser.parse_args()
+    parser.add_argument("--lock", nargs="+", type=Path, default=[], help="lock files, see bench.locks")
+    parser.add_argument("--seconds", type=float, help="stop after so long; the same command goes on")
+    parser.add_argument("--fresh", action="store_true", help="begin anew instead of going on")
+    options = parser.parse_args(words)
+    options.rivals = list(FOREIGN) if options.rivals == ["all"] else options.rivals
     try:
         answer = import_module(f"bench.suites.{options.suite}").run(options)
     except DatasetMissing as reason:
         print(f"skipped: {reason}")
         return 0
+    except Unfinished as reason:
+        print(f"unfinished, {reason}")
+        return UNFINISHED
+    finally:
+        forget_ours()
     print(f"wrote {results.save(answer)}")
+    charts.draw(answer)
     for key in ("ratios", "ratio_to_hnswlib", "slope"):
         if key in answer:
             print(json.dumps(answer[key], indent=1))

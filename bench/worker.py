@@ -1,7 +1,8 @@
 """One engine in its own process: reads one JSON command per line, answers with one JSON line each.
 
 {"do": "build", "threads": 2, "save": folder or null}    {"do": "open", "folder": folder}
-{"do": "round", "threads": 1 or more: the batch call}    {"do": "count"}    {"do": "memory", "folder": folder}
+{"do": "scout", "threads": 1, or more for the batch call}    {"do": "round", "threads": 1, "settings": [...]}
+{"do": "count"}    {"do": "memory", "folder": folder}
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from bench.rivals import make
 from bench.rivals.base import Floats, Unsupported
 
 SWEEP = 0.85, 0.997  # recalls between which speed is measured
-SLOWEST = 0.005  # seconds a query: slower settings are left out
+SCOUTED = 500  # queries by which settings are chosen
+SLOWEST = 0.002  # seconds a query: settings that take more work are left out
 PAGE, MADV_DONTNEED = 4096, 4  # of Linux
 WARM_ROWS = 4096  # built and searched first, so that compiling kernels is not counted
 
 
 class Worker:
-    """The engine, its data, and what the first round found out."""
+    """The engine and its data."""
 
     def __init__(self, name: str, dataset: str, queries: int, k: int) -> None:
         self.name, self.k = name, k
@@ -37,7 +39,6 @@ class Worker:
         self.rival = make(name)
         self.queries = self.rival.prepare(np.array(self.data.queries[:queries]))
         self.truth = self.data.truth[:queries]
-        self.points: list[dict[str, Any]] = []
 
     def warm(self) -> None:
         """Compile an engine's numba kernels on a few rows."""
@@ -78,25 +79,32 @@ class Worker:
         version = importlib.metadata.version(self.rival.package)
         return {"open": opened - started, "first_query": perf_counter() - opened, "version": version}
 
-    def round(self, threads: int) -> list[dict[str, Any]]:
-        """Every setting once over all queries; the first round finds recalls and the settings worth timing."""
-        if self.points:
-            return [{"setting": p["setting"], "seconds": self._timed(p["setting"], threads)[0]} for p in self.points]
+    def scout(self, threads: int) -> list[dict[str, Any]]:
+        """Find the settings worth timing, and their recall over all queries."""
+        tried: list[dict[str, Any]] = []
+        ends: list[Any] = []
         for setting in self.rival.settings:
-            seconds, found = self._timed(setting, threads)
-            share = metrics.recall(found, self.truth, self.k)
-            if self.points and share <= self.points[-1]["recall"]:
-                continue  # nothing gained: timing it would only give the faster of two equal draws
-            self.points.append({"setting": setting, "seconds": seconds, "recall": share})
+            if any(_covers(setting, end) for end in ends):
+                continue  # more work than a setting that is good, or slow, enough
+            seconds, found = self._timed(setting, threads, SCOUTED)
+            share = metrics.recall(found, self.truth[: len(found)], self.k)
+            tried.append({"setting": setting, "seconds": seconds, "recall": share})
             if share >= SWEEP[1] or seconds > SLOWEST:
-                break
-        below = [i for i, point in enumerate(self.points) if point["recall"] < SWEEP[0]]
-        self.points = self.points[max(below, default=0) :]
-        return self.points
+                ends.append(setting)
+        points = []
+        for setting in metrics.front(tried, SWEEP):
+            _, found = self._timed(setting, threads)
+            points.append({"setting": setting, "recall": metrics.recall(found, self.truth, self.k)})
+        return points
 
-    def _timed(self, setting: Any, threads: int) -> tuple[float, Any]:
+    def round(self, threads: int, settings: list[Any]) -> dict[str, list[float]]:
+        """Seconds a query of each setting, over all queries."""
+        return {"seconds": [self._timed(setting, threads)[0] for setting in settings]}
+
+    def _timed(self, setting: Any, threads: int, limit: int | None = None) -> tuple[float, Any]:
         self.rival.set(setting)
-        queries, k, query = list(self.queries), self.k, self.rival.query
+        asked = self.queries[:limit]
+        queries, k, query = list(asked), self.k, self.rival.query
         if threads == 1:
             for vector in queries[:100]:
                 query(vector, k)
@@ -105,7 +113,7 @@ class Worker:
         else:
             self.rival.query_batch(self.queries[:200], k, threads)
             started = perf_counter()
-            found = self.rival.query_batch(self.queries, k, threads)
+            found = self.rival.query_batch(asked, k, threads)
         return (perf_counter() - started) / len(queries), found
 
     def count(self) -> list[dict[str, Any]]:
@@ -152,6 +160,11 @@ class Worker:
         return {part: (after[part] - before[part]) / 1024 for part in before}
 
 
+def _covers(setting: Any, end: Any) -> bool:
+    """Whether a setting asks for at least the work of another in each of its parameters."""
+    return bool(np.all(np.asarray(setting) >= np.asarray(end)))
+
+
 def _resident() -> dict[str, int]:
     """Resident kilobytes: all, anonymous, and of mapped files."""
     names = {"VmRSS:": "all", "RssAnon:": "anonymous", "RssFile:": "files"}
@@ -174,13 +187,21 @@ def _trim() -> None:
 
 def main() -> None:
     """Answer commands until the parent closes the pipe; what an engine cannot do is an answer too."""
-    worker = Worker(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    name, dataset, queries, k = sys.argv[1:]
+    worker = None
     for line in sys.stdin:
         words = json.loads(line)
         try:
+            worker = worker or Worker(name, dataset, int(queries), int(k))
             answer: Any = getattr(worker, words.pop("do"))(**words)
         except Unsupported as reason:
             answer = {"unsupported": str(reason)}
+        except ImportError as error:
+            answer = {"unsupported": f"not installed: {error}"}
+        except Exception as error:
+            if name.startswith("vicinal"):
+                raise  # a defect of ours is none of an engine's limits
+            answer = {"unsupported": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=sys.__stdout__, flush=True)
 
 

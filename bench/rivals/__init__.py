@@ -12,7 +12,7 @@ from importlib import import_module
 
 from bench.rivals.base import Rival
 
-__all__ = ["OURS", "RIVALS", "interpreter", "make"]
+__all__ = ["FOREIGN", "OURS", "RIVALS", "interpreter", "make"]
 
 OURS = ("vicinal", "vicinal-mapped", "vicinal-index", "vicinal-hnsw", "vicinal-collection")
 
@@ -44,6 +44,8 @@ RIVALS = {
     "pynndescent": "pynndescent:PyNNDescent",
     "qdrant-edge": "qdrant_edge:QdrantEdge",
 }
+
+FOREIGN = tuple(name for name in RIVALS if name not in (*OURS, "faiss"))
 
 
 def interpreter(name: str) -> str:

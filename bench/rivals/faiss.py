@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -55,24 +56,23 @@ class _Faiss(Rival):
 class HnswFlat(_Faiss):
     """IndexHNSWFlat, M = 16, efConstruction = 200; it counts its distances."""
 
+    _counted = 0
+
     def _make(self, n: int, dim: int, metric: int) -> Any:
         del n
         index = faiss.IndexHNSWFlat(dim, 16, metric)
         index.hnsw.efConstruction = 200
         return index
 
-    def query(self, vector: Floats, k: int) -> Any:
-        faiss.cvar.hnsw_stats.reset()
-        return super().query(vector, k)
-
     def distances(self) -> float:
-        return float(faiss.cvar.hnsw_stats.ndis)
+        before, self._counted = self._counted, faiss.cvar.hnsw_stats.ndis
+        return float(self._counted - before)
 
 
 class HnswSq8(_Faiss):
     """IndexHNSWSQ on 8 bits under IndexRefineFlat; ef and how many times k are re-ranked."""
 
-    settings = tuple(zip(EF, (2, 2, 2, 3, 3, 4, 4, 6, 8, 10, 16, 20, 20, 20), strict=True))
+    settings = tuple((ef, factor) for ef in EF for factor in (1, 2, 3, 5, 8, 12, 20) if factor * 10 <= max(20, ef))
 
     def _make(self, n: int, dim: int, metric: int) -> Any:
         del n
@@ -88,19 +88,7 @@ class HnswSq8(_Faiss):
 class IvfPqFastScan(_Faiss):
     """IVF, PQ with 4-bit codes in registers, RFlat; nprobe and how many times k are re-ranked."""
 
-    settings = (
-        (2, 5),
-        (4, 6),
-        (6, 8),
-        (8, 10),
-        (12, 10),
-        (16, 12),
-        (24, 15),
-        (32, 20),
-        (48, 30),
-        (64, 40),
-        (128, 60),
-    )
+    settings = tuple(product((1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192), (2, 4, 6, 10, 15, 20, 30, 50)))
 
     def _make(self, n: int, dim: int, metric: int) -> Any:
         parts = dim // 4 if dim >= 128 else dim // 2

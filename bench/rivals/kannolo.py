@@ -46,7 +46,7 @@ class Kannolo(Rival):
 class KannoloRabitq(Kannolo):
     """DenseRerankHNSW, M = 32, 4-bit RaBitQ; it wants a multiple of 64 dimensions."""
 
-    settings = tuple((ef, max(20, ef)) for ef in EF)
+    settings = tuple((ef, n) for ef in EF for n in (10, 15, 20, 40, 80, 160, 320, 640, 900) if n <= max(20, ef))
 
     def build(self, base: Floats, metric: str, threads: int) -> None:
         if base.shape[1] % 64:

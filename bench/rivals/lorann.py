@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,8 @@ class Lorann(Rival):
     """lorann.LorannIndex; a setting is (clusters searched, points re-ranked)."""
 
     package = "lorann"
-    settings = (
-        (2, 50),
-        (4, 50),
-        (6, 60),
-        (8, 80),
-        (12, 80),
-        (12, 120),
-        (16, 100),
-        (16, 160),
-        (24, 160),
-        (32, 200),
-        (48, 300),
-        (64, 400),
-        (96, 600),
-        (128, 800),
-        (192, 1200),
+    settings = tuple(
+        product((1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192), (20, 40, 80, 120, 200, 400, 800, 1200))
     )
 
     def build(self, base: Floats, metric: str, threads: int) -> None:

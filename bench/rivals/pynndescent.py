@@ -17,7 +17,7 @@ class PyNNDescent(Rival):
     """pynndescent.NNDescent; a setting is epsilon."""
 
     package = "pynndescent"
-    settings = (0.0, 0.02, 0.05, 0.08, 0.12, 0.16, 0.22, 0.3, 0.4)
+    settings = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4)
 
     def build(self, base: Floats, metric: str, threads: int) -> None:
         rows, space = unit(base, metric)

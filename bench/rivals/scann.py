@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,8 @@ class Scann(Rival):
     """A setting is (leaves searched, rows re-ordered); the anisotropic loss serves inner products only."""
 
     package = "scann"
-    settings = (
-        (4, 40),
-        (6, 60),
-        (9, 78),
-        (13, 100),
-        (20, 140),
-        (30, 180),
-        (45, 250),
-        (70, 350),
-        (100, 500),
-        (150, 800),
-        (220, 1200),
+    settings = tuple(
+        product((2, 4, 6, 9, 13, 20, 30, 45, 70, 100, 150, 220), (20, 40, 60, 100, 150, 250, 400, 800, 1200))
     )
 
     def build(self, base: Floats, metric: str, threads: int) -> None:

@@ -1,4 +1,7 @@
-"""Time to build, on two threads and on one; a fast builder is timed up to five times, the median counts."""
+"""Time to build on two threads, in interleaved rounds; ours and hnswlib on one thread too.
+
+An engine that has built for `ENOUGH` seconds in all is left out of further rounds; the median of its runs counts.
+"""
 
 from __future__ import annotations
 
@@ -6,43 +9,72 @@ import argparse
 from typing import Any
 
 from bench import datasets, metrics
-from bench.engine import Engine, EngineFailed, names, undisturbed
+from bench.engine import Engine, EngineFailed, names
+from bench.kept import Kept
+from bench.locks import undisturbed
+from bench.rivals import OURS
 
 __all__ = ["run"]
 
-ENOUGH_SECONDS = 10.0
+ENOUGH = 45.0
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Each build in a fresh process."""
     datasets.prepare(options.dataset)
-    engines: dict[str, Any] = {}
-    with undisturbed(options.lock):
-        for name in names(options):
-            try:
-                engines[name] = {f"threads_{threads}": _build(name, options, threads) for threads in (2, 1)}
-            except EngineFailed as reason:
-                engines[name] = {"failed": str(reason)}
-            print(name, engines[name], flush=True)
+    kept = Kept(options)
+    runs: dict[str, dict[str, list[dict[str, Any]]]] = {name: {} for name in names(options)}
+    failed: dict[str, str] = {}
+    for number in range(options.rounds):
+        for name, mine in runs.items():
+            for threads in (2, 1) if name in (*OURS, "hnswlib") else (2,):
+                done = mine.setdefault(f"threads_{threads}", [])
+                if name in failed or sum(one["seconds"] for one in done) > ENOUGH:
+                    continue
+                built = kept.get(f"{name} {threads} {number}", _build, name, options, threads)
+                if "failed" in built:
+                    failed[name] = built["failed"]
+                    continue
+                done.append(built)
+                print(f"{name}, threads: {threads}, {built['seconds']:.2f} s", flush=True)
+    engines: dict[str, Any] = {
+        name: {"failed": failed[name]} if name in failed else _facts(done) for name, done in runs.items()
+    }
     base = engines.get("hnswlib", {})
     ratios = {
         name: {key: round(value["seconds"] / base[key]["seconds"], 4) for key, value in result.items()}
         for name, result in engines.items()
         if "failed" not in result and base
     }
-    return {
-        "suite": "build",
+    answer = {
+        "suite": options.suite,
         "dataset": options.dataset,
         "engines": engines,
         "ratio_to_hnswlib": ratios,
-        "machine": metrics.machine(),
+        "machine": kept.machine,
     }
+    kept.done()
+    return answer
 
 
 def _build(name: str, options: argparse.Namespace, threads: int) -> dict[str, Any]:
-    runs: list[dict[str, Any]] = []
-    while not runs or (sum(run["seconds"] for run in runs) < ENOUGH_SECONDS and len(runs) < 5):
-        with Engine(name, options.dataset, options.queries, options.k) as engine:
-            runs.append(engine.ask("build", threads=threads, save=None))
-    middle = metrics.quartiles([run["seconds"] for run in runs])[1]
-    return {"seconds": middle, "peak_growth_mb": runs[0]["peak_growth_mb"], "runs": [r["seconds"] for r in runs]}
+    try:
+        with undisturbed(options.lock), Engine(name, options.dataset, options.queries, options.k) as engine:
+            built: dict[str, Any] = engine.ask("build", threads=threads, save=None)
+            return built
+    except EngineFailed as reason:
+        return {"failed": str(reason)}
+
+
+def _facts(done: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    facts = {}
+    for key, runs in done.items():
+        low, middle, high = metrics.quartiles([run["seconds"] for run in runs])
+        facts[key] = {
+            "seconds": middle,
+            "quartiles": [low, high],
+            "peak_growth_mb": runs[0]["peak_growth_mb"],
+            "version": runs[0]["version"],
+            "runs": [run["seconds"] for run in runs],
+        }
+    return facts

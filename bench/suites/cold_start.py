@@ -7,26 +7,33 @@ from time import perf_counter
 from typing import Any
 
 from bench import datasets, metrics
-from bench.engine import Engine, EngineFailed, names, saved, undisturbed
+from bench.engine import Engine, EngineFailed, names, saved
+from bench.kept import Kept
+from bench.locks import undisturbed
 
 __all__ = ["run"]
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Quartiles over rounds, kernels cached; the data set is mapped, its rows come from the page cache."""
+    """Quartiles over rounds after one that warms up; the data set is mapped, its rows come from the page cache."""
     datasets.prepare(options.dataset)
+    kept = Kept(options)
     engines: dict[str, Any] = {}
     for name in names(options):
-        try:
-            folder, _ = saved(name, options)
-            with undisturbed(options.lock):
-                runs = [_start(name, options, str(folder)) for _ in range(options.rounds + 1)][1:]
-            parts = {part: metrics.quartiles([run[part] for run in runs]) for part in runs[0]}
-            engines[name] = parts
-        except EngineFailed as reason:
-            engines[name] = {"failed": str(reason)}
+        engines[name] = kept.get(name, _rounds, name, options)
         print(name, engines[name], flush=True)
-    return {"suite": "cold_start", "dataset": options.dataset, "engines": engines, "machine": metrics.machine()}
+    kept.done()
+    return {"suite": options.suite, "dataset": options.dataset, "engines": engines, "machine": kept.machine}
+
+
+def _rounds(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    try:
+        folder, _ = saved(name, options)
+        with undisturbed(options.lock):
+            runs = [_start(name, options, str(folder)) for _ in range(options.rounds + 1)][1:]
+    except EngineFailed as reason:
+        return {"failed": str(reason)}
+    return {part: metrics.quartiles([run[part] for run in runs]) for part in runs[0]}
 
 
 def _start(name: str, options: argparse.Namespace, folder: str) -> dict[str, float]:

@@ -16,6 +16,8 @@ import numpy as np
 
 import vicinal
 from bench import datasets, metrics
+from bench.kept import Kept
+from bench.locks import undisturbed
 
 __all__ = ["run"]
 
@@ -25,9 +27,10 @@ BATCH = 1000
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Median of several rounds, each into a fresh directory; one caller, then two at once."""
     data = datasets.prepare(options.dataset)
-    answer: dict[str, Any] = {"suite": "ingest", "dataset": options.dataset, "points": len(data.base)}
+    kept = Kept(options)
+    answer: dict[str, Any] = {"suite": options.suite, "dataset": options.dataset, "points": len(data.base)}
     for callers in (1, 2):
-        rates = [_round(data, callers) for _ in range(options.rounds)]
+        rates = [kept.get(f"{callers} {number}", _round, data, callers, options) for number in range(options.rounds)]
         low, middle, high = metrics.quartiles([r["points_per_second"] for r in rates])
         answer[f"callers_{callers}"] = {
             "points_per_second": middle,
@@ -36,10 +39,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             "rounds": rates,
         }
         print(f"{callers} caller(s): {middle:,.0f} points/s", flush=True)
-    return {**answer, "machine": metrics.machine()}
+    kept.done()
+    return {**answer, "machine": kept.machine}
 
 
-def _round(data: datasets.Dataset, callers: int) -> dict[str, Any]:
+def _round(data: datasets.Dataset, callers: int, options: argparse.Namespace) -> dict[str, Any]:
     n = len(data.base)
     payloads = [{"number": i, "parity": "even" if i % 2 == 0 else "odd", "title": f"row {i}"} for i in range(n)]
     with tempfile.TemporaryDirectory() as folder, vicinal.Database(Path(folder) / "db") as db:
@@ -49,7 +53,7 @@ def _round(data: datasets.Dataset, callers: int) -> dict[str, Any]:
             stop = min(first + BATCH, n)
             made.upsert(range(first, stop), data.base[first:stop], payloads[first:stop])
 
-        with ThreadPoolExecutor(callers) as pool:
+        with undisturbed(options.lock), ThreadPoolExecutor(callers) as pool:
             started = perf_counter()
             list(pool.map(send, range(0, n, BATCH)))
             seconds = perf_counter() - started

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from bench import datasets, metrics
-from bench.engine import Engine, EngineFailed, busy, names, saved
+from bench import datasets
+from bench.engine import Engine, EngineFailed, names, saved
+from bench.kept import Kept
+from bench.locks import busy
 
 __all__ = ["run"]
 
@@ -14,21 +16,28 @@ __all__ = ["run"]
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """MB in all, anonymous and of mapped files; imports, compiled kernels and queries are in the baseline."""
     data = datasets.prepare(options.dataset)
+    kept = Kept(options)
     engines: dict[str, Any] = {}
     for name in names(options):
-        try:
-            folder, _ = saved(name, options)
-            with busy(options.lock), Engine(name, options.dataset, options.queries, options.k) as engine:
-                engines[name] = engine.ask("memory", folder=str(folder))
-        except EngineFailed as reason:
-            engines[name] = {"failed": str(reason)}
+        engines[name] = kept.get(name, _memory, name, options)
         print(name, engines[name], flush=True)
     base = engines.get("hnswlib", {}).get("all")
+    kept.done()
     return {
-        "suite": "memory",
+        "suite": options.suite,
         "dataset": options.dataset,
         "vectors_mb": data.base.nbytes / 2**20,
         "engines": engines,
         "ratio_to_hnswlib": {n: round(e["all"] / base, 3) for n, e in engines.items() if "all" in e and base},
-        "machine": metrics.machine(),
+        "machine": kept.machine,
     }
+
+
+def _memory(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    try:
+        folder, _ = saved(name, options)
+        with busy(options.lock), Engine(name, options.dataset, options.queries, options.k) as engine:
+            grown: dict[str, Any] = engine.ask("memory", folder=str(folder))
+            return grown
+    except EngineFailed as reason:
+        return {"failed": str(reason)}

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,10 +19,13 @@ import numpy as np
 
 import vicinal
 from bench import metrics
+from bench.kept import Kept
+from bench.locks import undisturbed
 
 __all__ = ["run"]
 
 IMPORT = "import time, numpy; t = time.perf_counter(); import vicinal; vicinal.connect; print(time.perf_counter() - t)"
+EMPTY_ROUNDS = 3
 ANSWER = """
 import sys, numpy, vicinal
 with vicinal.connect(sys.argv[1], read_only=True) as db:
@@ -31,7 +35,8 @@ with vicinal.connect(sys.argv[1], read_only=True) as db:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Medians over rounds; the empty cache is measured once per round up to three times, it takes seconds."""
+    """Medians over rounds; three of them with an empty cache, which take seconds."""
+    kept = Kept(options)
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "db"
         rng = np.random.default_rng(1)
@@ -39,19 +44,31 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             papers = db.create_collection("papers", dim=384)
             papers.upsert(range(5000), rng.standard_normal((5000, 384), np.float32))
             papers.flush()
-        imports = [float(_python(["-c", IMPORT]).stdout) for _ in range(options.rounds)]
-        cached = [_timed(directory, {}) for _ in range(options.rounds + 1)][1:]
-        empty = [
-            _timed(directory, {"VICINAL_CACHE_DIR": str(Path(folder) / f"cache{i}")})
-            for i in range(min(options.rounds, 3))
-        ]
-    return {
-        "suite": "start",
+        imports = kept.get("import", _alone, options, options.rounds, _import)
+        cached = kept.get("cached", _alone, options, options.rounds + 1, lambda _: _timed(directory, {}))[1:]
+        empty = kept.get("empty", _alone, options, EMPTY_ROUNDS, lambda i: _empty(directory, folder, i))
+    answer = {
+        "suite": options.suite,
         "import_seconds": metrics.quartiles(imports),
         "first_answer_cached_seconds": metrics.quartiles(cached),
         "first_answer_empty_cache_seconds": metrics.quartiles(empty),
-        "machine": metrics.machine(),
+        "machine": kept.machine,
     }
+    kept.done()
+    return answer
+
+
+def _alone(options: argparse.Namespace, rounds: int, once: Callable[[int], float]) -> list[float]:
+    with undisturbed(options.lock):
+        return [once(number) for number in range(rounds)]
+
+
+def _import(_: int) -> float:
+    return float(_python(["-c", IMPORT]).stdout)
+
+
+def _empty(directory: Path, folder: str, number: int) -> float:
+    return _timed(directory, {"VICINAL_CACHE_DIR": str(Path(folder) / f"cache{number}")})
 
 
 def _python(words: list[str], extra: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

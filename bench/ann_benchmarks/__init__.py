@@ -1,0 +1,1 @@
+"""vicinal in ann-benchmarks."""

@@ -1,0 +1,117 @@
+"""Interleaved rounds over several engines, and the curves that come of them.
+
+First every engine scouts: its whole grid on a part of the queries, the front of which goes on (a grid of two
+parameters has many settings that another one beats in both speed and recall), and the recall of those on all queries.
+Then in each round every engine answers all queries at each of its settings; a busy moment hits all alike, and so does
+the order, which is drawn anew for each round. The lock is let go of between rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bench import metrics
+from bench.engine import Engine, EngineFailed, names, started
+from bench.kept import Kept
+from bench.locks import undisturbed
+from bench.rivals import OURS
+
+__all__ = ["SEED", "measured"]
+
+SEED = 11  # of the order of engines in each round
+
+
+def measured(options: argparse.Namespace, threads: int) -> dict[str, Any]:
+    """The result of a suite of curves: facts, points and quartiles per engine, and ratios."""
+    kept = Kept(options)
+    with contextlib.ExitStack() as stack:
+        engines = _scouted(options, kept, stack, threads)
+        for number in range(options.rounds):
+            _round(number, engines, options, kept, threads)
+    ran = [name for name in names(options) if f"round {options.rounds - 1} of {name}" in kept.parts]
+    result = {name: _curve(name, options.rounds, kept) for name in ran}
+    failed = {name: kept.parts[f"{name} failed"] for name in names(options) if f"{name} failed" in kept.parts}
+    answer = {
+        "suite": options.suite,
+        "dataset": options.dataset,
+        "k": options.k,
+        "queries": options.queries,
+        "rounds": options.rounds,
+        "threads": threads,
+        "seed": SEED,
+        "engines": {**result, **{name: {"failed": reason} for name, reason in failed.items()}},
+        "ratios": metrics.ratios(result, OURS),
+        "machine": kept.machine,
+    }
+    kept.done()
+    return answer
+
+
+def _scouted(options: argparse.Namespace, kept: Kept, stack: contextlib.ExitStack, threads: int) -> list[Engine]:
+    """Running engines; those that fail are kept with their reason."""
+    engines = []
+    for name in names(options):
+        if f"{name} failed" in kept.parts:
+            continue
+        kept.check()
+        try:
+            engine, facts = started(name, options)
+            stack.enter_context(engine)
+            if f"{name} points" not in kept.parts:
+                with undisturbed(options.lock):
+                    points = engine.ask("scout", threads=threads)
+                kept.put(f"{name} facts", facts)
+                kept.put(f"{name} points", points)
+            engines.append(engine)
+            print(f"{name}: {len(kept.parts[f'{name} points'])} settings, {facts}", flush=True)
+        except EngineFailed as reason:
+            kept.put(f"{name} failed", str(reason))
+            print(f"{name}: left out, {reason}", flush=True)
+    return engines
+
+
+def _round(number: int, engines: list[Engine], options: argparse.Namespace, kept: Kept, threads: int) -> None:
+    """Time every engine that this round still lacks."""
+    order = np.random.default_rng((SEED, number)).permutation(len(engines))
+    missing = [engines[i] for i in order if f"round {number} of {engines[i].name}" not in kept.parts]
+    if not missing:
+        return
+    kept.check()
+    with undisturbed(options.lock):
+        for engine in missing:
+            settings = [point["setting"] for point in kept.parts[f"{engine.name} points"]]
+            try:
+                seconds = engine.ask("round", threads=threads, settings=settings)["seconds"]
+                kept.put(f"round {number} of {engine.name}", seconds)
+            except EngineFailed as reason:
+                kept.put(f"{engine.name} failed", str(reason))
+                engines.remove(engine)
+    print(f"round {number + 1} of {options.rounds}", flush=True)
+
+
+def _curve(name: str, rounds: int, kept: Kept) -> dict[str, Any]:
+    """Medians and quartiles over rounds."""
+    seconds = [kept.parts[f"round {number} of {name}"] for number in range(rounds)]
+    points = []
+    for i, point in enumerate(kept.parts[f"{name} points"]):
+        low, middle, high = metrics.quartiles([one[i] for one in seconds])
+        points.append({**point, "qps": 1 / middle, "qps_quartiles": [1 / high, 1 / low]})
+    return {
+        **kept.parts[f"{name} facts"],
+        "points": points,
+        "qps_at": metrics.at_recalls(points),
+        "qps_at_rounds": _each_round(points, seconds),
+    }
+
+
+def _each_round(points: Sequence[dict[str, Any]], seconds: Sequence[Sequence[float]]) -> dict[str, list[Any]]:
+    """QPS at each recall in every single round: the ratios' quartiles are read from these."""
+    curves = [
+        metrics.at_recalls([{**point, "qps": 1 / s} for point, s in zip(points, one, strict=True)]) for one in seconds
+    ]
+    return {wanted: [curve[wanted] for curve in curves] for wanted in curves[0]}
