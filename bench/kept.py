@@ -1,6 +1,6 @@
 """What a run has measured so far, so that a run that was broken off goes on where it stopped.
 
-Kept under `bench/.cache/runs` for one suite, data set, list of engines, settings, commit and processor; a run with
+Kept under `bench/.cache/runs` for one suite, data set, list of engines, settings, code and processor; a run with
 anything else begins anew, because one result must come from one state of the code and one machine.
 """
 
@@ -31,7 +31,8 @@ class Kept:
     def __init__(self, options: argparse.Namespace) -> None:
         self.machine = metrics.machine()
         words = {key: value for key, value in vars(options).items() if key not in ASIDE}
-        self.meant = json.loads(json.dumps({**words, "machine": self.machine}, default=str))
+        machine = {key: value for key, value in self.machine.items() if key != "commit"}  # its code is in it
+        self.meant = json.loads(json.dumps({**words, "machine": machine}, default=str))
         self.path = RUNS / f"{options.suite}-{options.dataset}.json"
         self.end = None if options.seconds is None else monotonic() + options.seconds
         self.parts: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RECALLS", "at_recall", "at_recalls", "front", "machine", "quartiles", "ratios", "recall"]
+__all__ = ["RECALLS", "at_recall", "at_recalls", "code", "front", "machine", "quartiles", "ratios", "recall"]
 
 RECALLS = (0.90, 0.95, 0.99)
 
@@ -118,7 +119,17 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions,
         "commit": commit,
+        "code": code(),
     }
+
+
+def code() -> str:
+    """SHA-256 of what is measured and of what measures: commits do not tell changes that are not committed."""
+    root = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for path in sorted([*(root / "engine").rglob("*.py"), *(root / "bench").rglob("*.py")]):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _family_model() -> str:

@@ -26,7 +26,7 @@ def _dataset(words: str) -> str:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Parse the command line, run, save; a missing data set skips with its reason."""
+    """Parse the command line and measure."""
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("suite", choices=SUITES)
     parser.add_argument("--dataset", default="fashion-mnist-784", type=_dataset, help="name, or name@rows")
@@ -41,6 +41,11 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--fresh", action="store_true", help="begin anew instead of going on")
     options = parser.parse_args(words)
     options.rivals = list(FOREIGN) if options.rivals == ["all"] else options.rivals
+    return measure(options)
+
+
+def measure(options: argparse.Namespace) -> int:
+    """Run a suite, save its result and draw it; a missing data set skips with its reason."""
     try:
         answer = import_module(f"bench.suites.{options.suite}").run(options)
     except DatasetMissing as reason:

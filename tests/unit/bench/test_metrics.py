@@ -50,3 +50,17 @@ def test_patches_are_128_whole_numbers_and_seeded():
     assert first.base.dtype == np.uint8
     assert np.array_equal(first.base, again.base)
     assert not np.array_equal(first.base, made.patches(pixels, pixels[:10], seed=2).base)
+
+
+def test_the_front_has_what_no_other_setting_beats():
+    tried = [
+        {"setting": (1, 1), "seconds": 1.0, "recall": 0.5},
+        {"setting": (1, 2), "seconds": 2.0, "recall": 0.8},
+        {"setting": (2, 1), "seconds": 2.1, "recall": 0.79},
+        {"setting": (2, 2), "seconds": 3.0, "recall": 0.95},
+        {"setting": (2, 3), "seconds": 4.0, "recall": 0.998},
+        {"setting": (3, 3), "seconds": 5.0, "recall": 1.0},
+    ]
+    assert metrics.front(tried, (0.85, 0.997)) == [(1, 2), (2, 2), (2, 3)]
+    assert metrics.front(tried[:1], (0.85, 0.997)) == [(1, 1)]
+    assert metrics.front([], (0.85, 0.997)) == []

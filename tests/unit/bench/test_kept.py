@@ -1,0 +1,112 @@
+import argparse
+import fcntl
+
+import pytest
+from bench import figures, kept, locks, metrics, run
+from bench.rounds import measured
+
+
+@pytest.fixture
+def options(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "RUNS", tmp_path)
+    return argparse.Namespace(suite="some", dataset="set", lock=[], fresh=False, seconds=None, rounds=2)
+
+
+def test_what_is_measured_is_not_measured_again(options):
+    first = kept.Kept(options)
+    assert first.get("part", lambda a: [a], 3) == [3]
+    again = kept.Kept(options)
+    assert again.get("part", lambda: pytest.fail("measured twice")) == [3]
+    again.done()
+    assert kept.Kept(options).parts == {}
+
+
+def test_other_settings_other_code_or_fresh_begin_anew(options, monkeypatch):
+    kept.Kept(options).put("part", 1)
+    assert kept.Kept(argparse.Namespace(**{**vars(options), "rounds": 3})).parts == {}
+    assert kept.Kept(argparse.Namespace(**{**vars(options), "fresh": True})).parts == {}
+    assert kept.Kept(argparse.Namespace(**{**vars(options), "seconds": 5.0})).parts == {"part": 1}
+    monkeypatch.setattr(metrics, "code", lambda: "other")
+    assert kept.Kept(options).parts == {}
+
+
+def test_it_stops_when_its_time_is_over_but_gives_what_it_has(options):
+    options.seconds = -1.0
+    over = kept.Kept(options)
+    over.put("part", 1)
+    assert over.get("part", lambda: 2) == 1
+    with pytest.raises(kept.Unfinished, match="again"):
+        over.get("other", lambda: 2)
+
+
+def test_a_timing_keeps_others_out_and_builds_let_each_other_in(tmp_path):
+    queue, lock = tmp_path / "queue", tmp_path / "lock"
+
+    def free(path, mode):
+        with path.open("a") as file:
+            try:
+                fcntl.flock(file, mode | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+    with locks.undisturbed([queue, lock]):
+        assert not free(lock, fcntl.LOCK_SH)
+        assert free(queue, fcntl.LOCK_EX), "the next in the queue may wait already"
+    with locks.busy([queue, lock]):
+        assert free(lock, fcntl.LOCK_SH)
+        assert not free(lock, fcntl.LOCK_EX)
+    assert free(lock, fcntl.LOCK_EX)
+    with locks.undisturbed([]):
+        pass
+
+
+class FakeEngine:
+    """Two settings; the first round's second engine breaks."""
+
+    def __init__(self, name, asked):
+        self.name, self.asked = name, asked
+
+    def ask(self, do, **words):
+        self.asked.append((self.name, do))
+        if do == "scout":
+            return [{"setting": 10, "recall": 0.9}, {"setting": 20, "recall": 1.0}]
+        return {"seconds": [1e-4, 2e-4] if self.name == "vicinal" else [2e-4, 4e-4]}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def test_rounds_go_on_after_a_break_and_make_curves(options, monkeypatch):
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr("bench.rounds.started", lambda name, _: (FakeEngine(name, asked), {"build": {}}))
+    vars(options).update(ours=["vicinal"], rivals=["hnswlib"], k=10, queries=5)
+    part = kept.Kept(options)
+    part.put("vicinal facts", {"build": {}})
+    part.put("vicinal points", [{"setting": 10, "recall": 0.9}, {"setting": 20, "recall": 1.0}])
+    part.put("round 0 of vicinal", [1e-4, 2e-4])
+    answer = measured(options, threads=1)
+    assert sorted(asked) == [("hnswlib", "round")] * 2 + [("hnswlib", "scout"), ("vicinal", "round")]
+    ratio = answer["ratios"]["0.95"]
+    assert ratio["to_hnswlib"]["vicinal"] == pytest.approx(2)
+    assert ratio["to_fastest_rival"] == {"vicinal": pytest.approx(2)}
+    assert ratio["to_fastest_rival_quartiles"]["vicinal"] == pytest.approx([2, 2])
+    assert answer["seed"] >= 0
+    assert answer["machine"]["code"] == metrics.code()
+    assert kept.Kept(options).parts == {}, "forgotten once it is a result"
+
+
+def test_every_figure_is_a_command_that_is_understood(monkeypatch):
+    seen: list[argparse.Namespace] = []
+    monkeypatch.setattr(run, "measure", seen.append)
+    for command in figures.FIGURES.values():
+        run.main(command.split())
+    assert [f"{o.suite} {o.dataset}" for o in seen][:2] == [
+        "recall_qps fashion-mnist-784",
+        "recall_qps arxiv-minilm-384",
+    ]
+    assert all(o.rounds >= 7 for o in seen)
+    assert figures.main(["--list"]) == 0
