@@ -12,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from vicinal import limits
-from vicinal.casting import as_matrix, as_tokens, check_finite, inverse_norms
+from vicinal.casting import as_matrix, as_rows, as_tokens, check_finite, inverse_norms, inverse_norms_of
 from vicinal.errors import InvalidArgument, InvalidId, InvalidPayload, InvalidVector, LimitExceeded
 from vicinal.schema import Dense, Multi, Schema
 from vicinal.types import Metric, PointId
@@ -21,9 +21,9 @@ __all__ = ["Batch", "DensePart", "MultiPart", "as_ids", "encode_payload", "make_
 
 
 class DensePart(NamedTuple):
-    """One dense field of a batch: vectors (n, dim) float32, inv_norms (n,) float32 (empty unless cosine)."""
+    """One dense field of a batch: vectors (n, columns) as stored, inv_norms (n,) float32 (empty unless cosine)."""
 
-    vectors: NDArray[np.float32]
+    vectors: NDArray[Any]
     inv_norms: NDArray[np.float32]
 
 
@@ -92,6 +92,10 @@ def _part(spec: Dense | Multi, name: str, value: Any, n: int) -> DensePart | Mul
 
 
 def _dense(spec: Dense, name: str, value: Any) -> DensePart:
+    if spec.dtype != "float32":
+        rows = as_rows(value, spec.dim, spec.dtype, name)
+        unit = spec.metric is Metric.COSINE
+        return DensePart(rows, inverse_norms_of(rows, name) if unit else np.empty(0, np.float32))
     matrix = as_matrix(value, spec.dim, name)
     squares = check_finite(matrix, name)
     if spec.metric is not Metric.COSINE:

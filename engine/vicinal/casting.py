@@ -1,12 +1,13 @@
-"""From any array-like to finite float32 rows: the one place where vectors are cast and checked.
+"""From any array-like to finite rows of a field's dtype: the one place where vectors are cast and checked.
 
 Vectors may be numpy arrays, nested lists, Arrow fixed-size lists, or anything with `__array__` or DLPack.
-They are cast to float32 first and checked after: 1e39 is a finite number in JSON and infinite in float32.
+Floats are cast first and checked after: 1e39 is a finite number in JSON and infinite in float32. Whole numbers and
+bits are checked first: a cast would wrap or round what does not fit.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +16,26 @@ from vicinal import limits
 from vicinal.errors import InvalidVector, LimitExceeded
 from vicinal.types import Metric
 
-__all__ = ["as_array", "as_matrix", "as_query", "as_tokens", "check_finite", "inverse_norms"]
+__all__ = [
+    "as_array",
+    "as_matrix",
+    "as_query",
+    "as_rows",
+    "as_tokens",
+    "check_finite",
+    "inverse_norms",
+    "inverse_norms_of",
+]
 
 # squared lengths between these keep their precision in float32
 _TINY, _HUGE = 1e-30, 1e30
+_BLOCK_ROWS = 8_192  # rows widened at a time
 
 
 def inverse_norms(
-    matrix: NDArray[np.float32], squares: NDArray[np.float32], name: str = "vector"
+    matrix: NDArray[np.float32], squares: NDArray[np.float32], name: str = "vector", first: int = 0
 ) -> NDArray[np.float32]:
-    """1 / |x| per row (n,) float32; InvalidVector when a row has length zero."""
+    """1 / |x| per row (n,) float32; InvalidVector when a row has length zero. first: the number of matrix[0]."""
     inv: NDArray[np.float32]
     if np.all((squares > _TINY) & (squares < _HUGE)):
         inv = (1.0 / np.sqrt(squares)).astype(np.float32)
@@ -32,7 +43,7 @@ def inverse_norms(
     # squares of very short or long rows leave float32's range
     exact = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
     if not exact.all():
-        row = int(np.argmin(exact))
+        row = first + int(np.argmin(exact))
         raise InvalidVector(
             f"row {row} of {name} has length zero, which has no direction under cosine: leave the point out "
             "or use l2 or dot",
@@ -61,19 +72,113 @@ def check_finite(matrix: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     return squares
 
 
-def as_matrix(value: Any, dim: int, name: str = "vectors") -> NDArray[np.float32]:
-    """Rows (n, dim) float32, C-contiguous, from any array-like; InvalidVector otherwise."""
+def inverse_norms_of(matrix: NDArray[Any], name: str = "vectors") -> NDArray[np.float32]:
+    """1 / |x| per row of any real dtype, as `inverse_norms`, without a float32 copy of the whole."""
+    out = np.empty(len(matrix), np.float32)
+    for first in range(0, len(matrix), _BLOCK_ROWS):
+        block = matrix[first : first + _BLOCK_ROWS].astype(np.float32)
+        squares = np.einsum("ij,ij->i", block, block)
+        out[first : first + len(block)] = inverse_norms(block, squares, name, first)
+    return out
+
+
+def as_rows(value: Any, dim: int, dtype: str, name: str = "vectors") -> NDArray[Any]:
+    """Rows as a field of `dim` numbers of `dtype` stores them, C-contiguous; InvalidVector for what does not fit.
+
+    float32 may still hold NaN (`check_finite`); float16 is finite; int8 and uint8 take whole numbers of any type.
+    Bits are (n, dim / 8) packed bytes, or (n, dim) of True and False or 1 and 0.
+    """
+    if dtype == "float32":
+        return as_matrix(value, dim, name)
     array = as_array(value, name)
+    if dtype == "bit":
+        return _as_bits(array, dim, name)
+    _check_shape(array, dim, name)
+    if dtype == "float16":
+        return _as_float16(array, name)
+    return _as_whole(array, np.dtype(dtype), name)
+
+
+def _as_bits(array: NDArray[Any], dim: int, name: str) -> NDArray[np.uint8]:
+    if array.ndim != 2 or array.shape[1] not in (dim // 8, dim):
+        raise InvalidVector(
+            f"{name} must be packed bytes (n, {dim // 8}) or bits (n, {dim}), not {array.shape}",
+            field=name,
+            value=array.shape,
+            limit=dim,
+        )
+    if array.shape[1] == dim // 8:
+        packed: NDArray[np.uint8] = _as_whole(array, np.dtype(np.uint8), name)
+        return packed
+    if array.dtype != np.bool_:
+        _check_real(array, name, "bit")
+        _refuse(array, (array != 0) & (array != 1), name, "0 or 1")
+    return np.packbits(array.astype(np.bool_), axis=1)
+
+
+def _as_float16(array: NDArray[Any], name: str) -> NDArray[np.float16]:
+    _check_real(array, name, "float16")
+    with np.errstate(over="ignore"):
+        rows = np.ascontiguousarray(array, np.float16)
+    if not np.isfinite(rows).all():
+        _refuse(array, ~np.isfinite(rows), name, "finite and within 65504")
+    return rows
+
+
+def _as_whole(array: NDArray[Any], dtype: np.dtype[Any], name: str) -> NDArray[Any]:
+    if array.dtype == dtype:
+        return np.ascontiguousarray(array)
+    _check_real(array, name, dtype.name)
+    least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+    bad = ~((array >= least) & (array <= most))  # NaN compares false
+    if array.dtype.kind == "f":
+        bad |= array != np.rint(array)
+    _refuse(array, bad, name, f"a whole number from {least} to {most}")
+    return np.ascontiguousarray(array, dtype)
+
+
+def _refuse(array: NDArray[Any], bad: NDArray[np.bool_], name: str, limit: str) -> None:
+    """Name the first value that does not fit, if there is one."""
+    if bad.any():
+        row = int(np.argmax(bad.any(axis=1)))
+        value = array[row, int(np.argmax(bad[row]))].item()
+        raise InvalidVector(
+            f"row {row} of {name} holds {value}, and this field's numbers are {limit}",
+            field=name,
+            value=value,
+            limit=limit,
+        )
+
+
+def _check_shape(array: NDArray[Any], dim: int, name: str) -> None:
     if array.ndim != 2 or array.shape[1] != dim:
         raise InvalidVector(
             f"{name} must have shape (n, {dim}), not {array.shape}", field=name, value=array.shape, limit=dim
         )
+
+
+def _check_real(array: NDArray[Any], name: str, wanted: str) -> None:
+    if array.dtype.kind not in "fiu":
+        raise InvalidVector(
+            f"{name} must hold real numbers, not {array.dtype}", field=name, value=array.dtype, limit=wanted
+        )
+
+
+def as_matrix(value: Any, dim: int, name: str = "vectors") -> NDArray[np.float32]:
+    """Rows (n, dim) float32, C-contiguous, from any array-like; InvalidVector otherwise."""
+    array = as_array(value, name)
+    _check_shape(array, dim, name)
     return _as_float32(array, name)
 
 
-def as_query(value: Any, dim: int, metric: Metric, name: str = "vector") -> NDArray[np.float32]:
-    """One checked query vector (dim,) float32."""
+def as_query(value: Any, dim: int, metric: Metric, name: str = "vector", dtype: str = "float32") -> NDArray[Any]:
+    """One checked query vector as a row of `dtype`: (dim,), or (dim / 8,) of bits."""
     array = as_array(value, name)
+    if dtype != "float32":
+        row = as_rows(array[None], dim, dtype, name)
+        if metric is Metric.COSINE:
+            inverse_norms_of(row, name)
+        return cast(NDArray[Any], row[0])
     if array.shape != (dim,):
         raise InvalidVector(
             f"{name} must have {dim} numbers, not shape {array.shape}",
@@ -124,12 +229,6 @@ def _from_arrow(value: Any) -> NDArray[Any]:
 def _as_float32(array: NDArray[Any], name: str) -> NDArray[np.float32]:
     if array.dtype == np.float32 and array.flags.c_contiguous:
         return array
-    if array.dtype.kind not in "fiu":
-        raise InvalidVector(
-            f"{name} must hold real numbers, not {array.dtype}",
-            field=name,
-            value=array.dtype,
-            limit="float32",
-        )
+    _check_real(array, name, "float32")
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(array, dtype=np.float32)

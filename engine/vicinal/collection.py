@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vicinal import limits
 from vicinal.answers import fields_of, scores_of, vectors_of
 from vicinal.batch import as_ids, make_batch
-from vicinal.casting import as_matrix, as_query, as_tokens, check_finite
+from vicinal.casting import as_query, as_rows, as_tokens, check_finite
 from vicinal.errors import InvalidArgument, LimitExceeded
 from vicinal.indexer import Indexer
 from vicinal.maintenance import Opened, save_snapshot
@@ -79,7 +79,8 @@ class Collection:
     def upsert(self, ids: Any, vectors: Any, payloads: Iterable[Mapping[str, Any] | None] | None = None) -> int:
         """Insert points, or replace those whose id exists; returns the commit number once durable.
 
-        ids: n whole numbers below 2**64 or strings. vectors: (n, dim) array-like for the only dense field; for a
+        ids: n whole numbers below 2**64 or strings. vectors: (n, dim) array-like for the only dense field (of the
+        field's dtype, or of numbers that fit it; bits packed as `numpy.packbits` does, or 0 and 1); for a
         multi-vector field a list of (t, dim) matrices or a pair (tokens, ends); for named fields a dict of those.
         payloads: n JSON objects or None. All of the batch is written, or none of it.
         """
@@ -134,13 +135,13 @@ class Collection:
         """The k nearest points to `vector` (dim,), best first: always min(k, matches) of them.
 
         filter: a `must/should/must_not` tree or an expression. ef: beam width of the graph search, larger is more
-        accurate. exact: compare with every matching point. Scores: cosine and dot larger is nearer, l2 (the
-        Euclidean distance) smaller is nearer.
+        accurate. exact: compare with every matching point. Scores: cosine and dot larger is nearer; l2 (the
+        Euclidean distance), hamming and jaccard smaller is nearer.
         """
         name = self.schema.resolve(using, Dense)
         spec = self.schema.fields[name]
         assert isinstance(spec, Dense), "resolve returns a dense field"
-        query = as_query(vector, spec.dim, spec.metric)
+        query = as_query(vector, spec.dim, spec.metric, dtype=spec.dtype)
         k, ef = self._bounds(k, ef)
         view = self._view
         target = self._target(view, name, spec, filter)
@@ -167,9 +168,10 @@ class Collection:
         name = self.schema.resolve(using, Dense)
         spec = self.schema.fields[name]
         assert isinstance(spec, Dense), "resolve returns a dense field"
-        queries = as_matrix(vectors, spec.dim)
+        queries = as_rows(vectors, spec.dim, spec.dtype)
         check_count("the number of queries", len(queries), limits.QUERY_BATCH_MAX)
-        check_finite(queries, "vectors")
+        if spec.dtype == "float32":
+            check_finite(queries, "vectors")
         k, ef = self._bounds(k, ef)
         filters = self._filters(filter, len(queries))
         view = self._view
@@ -181,7 +183,9 @@ class Collection:
         counts = np.zeros(len(queries), np.int64)
         for row, (query, one) in enumerate(zip(queries, filters, strict=True)):
             target = targets.get(id(one)) or targets.setdefault(id(one), self._target(view, name, spec, one))
-            found = search(target, as_query(query, spec.dim, spec.metric), k, plan_search(target, k, ef, exact))
+            found = search(
+                target, as_query(query, spec.dim, spec.metric, dtype=spec.dtype), k, plan_search(target, k, ef, exact)
+            )
             m = counts[row] = len(found.slots)
             ids[row, :m] = view.ids.at(found.slots) if view.ids.texts else view.ids.numbers[found.slots]
             scores[row, :m] = scores_of(spec.metric, found.distances)

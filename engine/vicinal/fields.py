@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.batch import DensePart, MultiPart
-from vicinal.casting import inverse_norms
+from vicinal.casting import inverse_norms_of
 from vicinal.index.field_index import CHUNK_ROWS, FieldIndex
 from vicinal.multivector.fde import FixedDimensionalEncoder
 from vicinal.multivector.tokens import dequantise_tokens, quantise_tokens
@@ -113,10 +113,10 @@ class _Indexed:
 
 
 class DenseField(_Indexed):
-    """float32 vectors by slot in one row file; 1/|x| derived under cosine."""
+    """Vectors by slot, in the declared dtype, in one row file; 1/|x| derived under cosine."""
 
     def __init__(self, name: str, spec: Dense, vectors: RowFile) -> None:
-        super().__init__(FieldIndex(spec.metric, spec.dim, spec.params))
+        super().__init__(FieldIndex(spec.metric, spec.columns, spec.params, codec=spec.codec))
         self.name, self.spec = name, spec
         self.files: Mapping[str, RowFile] = {vector_file(name): vectors}
         self._vectors = vectors
@@ -125,7 +125,7 @@ class DenseField(_Indexed):
 
     def append(self, part: DensePart | MultiPart | None, first: int, count: int) -> None:
         """Append the rows as sent; a slot without this vector takes a row of zeros."""
-        block = part.vectors if isinstance(part, DensePart) else np.zeros((count, self.spec.dim), np.float32)
+        block = part.vectors if isinstance(part, DensePart) else np.zeros((count, self.spec.columns), self.spec.stored)
         self._vectors.append(block.view(np.uint8))
         self._presence.extend(first, count, part is not None)
         if self.spec.metric is Metric.COSINE:
@@ -134,7 +134,7 @@ class DenseField(_Indexed):
                 self._norms[first : first + count] = part.inv_norms
 
     def _rows(self) -> Rows:
-        return Rows(self._vectors.matrix(np.dtype(np.float32), (self.spec.dim,)), self._norms)
+        return Rows(self._vectors.matrix(self.spec.stored, (self.spec.columns,)), self._norms)
 
     def _grow_norms(self, n: int) -> None:
         # kernels may route through any mapped row, so norms reach as far as the map
@@ -158,8 +158,8 @@ class DenseField(_Indexed):
         self._index.decode(buffer, self._rows(), n)
 
     def tail_bytes(self, n: int) -> int:
-        """Float bytes scanned per query."""
-        return (n - self.indexed) * self.spec.dim * 4
+        """Bytes of vectors scanned per query."""
+        return (n - self.indexed) * self.spec.row_bytes
 
     def load(self, n: int, present: NDArray[np.bool_]) -> None:
         """Derive 1/|x| of the committed rows."""
@@ -170,9 +170,8 @@ class DenseField(_Indexed):
         vectors = self._rows().vectors
         for first in range(0, n, 8192):
             block = vectors[first : min(first + 8192, n)]
-            squares = np.einsum("ij,ij->i", block, block)
             here = present[first : first + len(block)]
-            self._norms[first : first + len(block)][here] = inverse_norms(block[here], squares[here], self.name)
+            self._norms[first : first + len(block)][here] = inverse_norms_of(block[here], self.name)
 
 
 class MultiField(_Indexed):

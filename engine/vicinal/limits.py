@@ -6,6 +6,7 @@ from typing import Final
 
 # Vectors and ids
 DIM_MAX: Final = 8_192  # 32 KiB per float32 row; no embedding model in use is wider
+INT8_CODE_DIM_MAX: Final = 56  # dimensions of 8 bits that a code line of 64 bytes holds beside its constants
 TOKENS_MAX: Final = 1 << 20  # token rows of one multi-vector; bounds one allocation, not one model
 PROXY_DIM_MAX: Final = 1 << 16  # numbers of one fixed dimensional encoding
 FIELDS_MAX: Final = 32  # vector fields of a collection; their presence is one bit mask

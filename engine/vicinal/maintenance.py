@@ -129,7 +129,7 @@ def save_snapshot(opened: Opened, name: str, graph: bytes, covered: int) -> None
 def row_widths(name: str, spec: Dense | Multi) -> dict[str, int]:
     """Row files of a field and the bytes of one row in each."""
     if isinstance(spec, Dense):
-        return {vector_file(name): spec.dim * 4}
+        return {vector_file(name): spec.row_bytes}
     width = spec.dim * (1 if spec.store == "int8" else 4)
     return {token_file(name): width, ends_file(name): TOKEN_END.itemsize}
 

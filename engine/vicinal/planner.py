@@ -100,7 +100,7 @@ def plan_search(target: Target, k: int, ef: int, exact: bool) -> Plan:
     return plan
 
 
-def search(target: Target, query: NDArray[np.float32], k: int, plan: Plan) -> Found:
+def search(target: Target, query: NDArray[Any], k: int, plan: Plan) -> Found:
     """Carry the plan out: min(k, matches) nearest slots."""
     started = perf_counter()
     wanted = min(k, plan.matches)
@@ -114,14 +114,14 @@ def search(target: Target, query: NDArray[np.float32], k: int, plan: Plan) -> Fo
     return found
 
 
-def _exact(target: Target, query: NDArray[np.float32], k: int, kind: str) -> Found:
+def _exact(target: Target, query: NDArray[Any], k: int, kind: str) -> Found:
     if kind == "list" and target.allowed is not None:
         slots = slots_from_bits(target.allowed, target.n)
         return Found(*exact_search_list(target.metric, target.rows, query, k, slots))
     return Found(*exact_search(target.metric, target.rows, query, k, start=0, stop=target.n, allowed=target.allowed))
 
 
-def _sweep(target: Target, query: NDArray[np.float32], k: int, plan: Plan) -> Found:
+def _sweep(target: Target, query: NDArray[Any], k: int, plan: Plan) -> Found:
     assert target.graph is not None, "a sweep is planned only where a graph is"
     stop = min(target.indexed, target.n)
     slots, distances = target.graph.search(query, k, plan.ef, rows=target.rows, limit=stop, allowed=target.allowed)

@@ -7,10 +7,11 @@ newer format are refused, so that an old engine never misreads a new directory.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
+import numpy as np
 import orjson
 
 from vicinal import limits
@@ -21,6 +22,14 @@ __all__ = ["FORMAT", "Dense", "Field", "Multi", "Schema", "check_name", "from_ma
 
 FORMAT: Final = 1
 _NAME = re.compile(limits.NAME_PATTERN)
+_STORED: Final[Mapping[str, np.dtype[Any]]] = {
+    "float32": np.dtype(np.float32),
+    "float16": np.dtype(np.float16),
+    "int8": np.dtype(np.int8),
+    "uint8": np.dtype(np.uint8),
+    "bit": np.dtype(np.uint8),
+}
+_CODECS: Final = ("auto", "none", "int8", "int4", "rabitq")
 
 
 def check_name(name: Any, what: str) -> str:
@@ -40,18 +49,29 @@ def _whole(value: Any, what: str, low: int, high: int) -> int:
     return value
 
 
+def _one_of(value: Any, what: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise InvalidArgument(f"{what} must be one of {list(known)}", field=what, value=value, limit=list(known))
+
+
 @dataclass(frozen=True, slots=True)
 class Dense:
-    """One vector of `dim` float32 numbers per point.
+    """One vector of `dim` numbers per point.
 
-    metric: `cosine`, `dot` or `l2`. M and ef_construction are HNSW's (Malkov & Yashunin, 2018).
+    metric: `cosine`, `dot` or `l2`; of bits `hamming` or `jaccard`. dtype: how a vector is stored and compared.
+    `int8` and `uint8` hold whole numbers exactly; `bit` holds `dim` bits, a multiple of 8, packed as `numpy.packbits`
+    does. codec: what a large collection is walked on. `auto` measures and decides; `none` walks on the stored vectors;
+    `rabitq` keeps 1 bit, `int4` 4 bits of the principal components, `int8` 8 bits (up to 56 dimensions) per dimension.
+    Whatever it is, results are settled on the stored vectors. M and ef_construction are HNSW's (Malkov & Yashunin,
+    2018).
     """
 
     dim: int
     metric: Metric = Metric.COSINE
-    dtype: Literal["float32"] = "float32"
+    dtype: Literal["float32", "float16", "int8", "uint8", "bit"] = "float32"
     M: int = 16
     ef_construction: int = 200
+    codec: Literal["auto", "none", "int8", "int4", "rabitq"] = "auto"
 
     def __post_init__(self) -> None:
         _whole(self.dim, "dim", 1, limits.DIM_MAX)
@@ -64,8 +84,44 @@ class Dense:
             raise InvalidArgument(
                 f"metric must be one of {known}", field="metric", value=self.metric, limit=known
             ) from None
-        if self.dtype != "float32":
-            raise InvalidArgument("dtype must be float32", field="dtype", value=self.dtype, limit=["float32"])
+        _one_of(self.dtype, "dtype", list(_STORED))
+        _one_of(self.codec, "codec", _CODECS)
+        self._check_bits()
+        if self.codec == "int8" and self.dim > limits.INT8_CODE_DIM_MAX:
+            raise LimitExceeded(
+                f"codec int8 holds {limits.INT8_CODE_DIM_MAX} dimensions: rabitq keeps 8-bit rows beside its bits",
+                field="codec",
+                value=self.dim,
+                limit=limits.INT8_CODE_DIM_MAX,
+            )
+
+    def _check_bits(self) -> None:
+        if (self.dtype == "bit") != self.metric.of_bits:
+            of_bits = [m.value for m in Metric if m.of_bits]
+            raise InvalidArgument(
+                f'dtype "bit" goes with the metrics {of_bits}, and they with it', field="metric", value=self.metric
+            )
+        if self.dtype != "bit":
+            return
+        if self.dim % 8:
+            raise InvalidArgument("bits are packed by eight: dim must be a multiple of 8", field="dim", value=self.dim)
+        if self.codec not in ("auto", "none"):
+            raise InvalidArgument("bits have no shorter code: leave codec out", field="codec", value=self.codec)
+
+    @property
+    def stored(self) -> np.dtype[Any]:
+        """The numpy dtype of a stored row."""
+        return _STORED[self.dtype]
+
+    @property
+    def columns(self) -> int:
+        """Numbers in a stored row: `dim`, or the bytes that hold so many bits."""
+        return self.dim // 8 if self.dtype == "bit" else self.dim
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a stored row."""
+        return self.columns * self.stored.itemsize
 
     @property
     def params(self) -> HnswParams:

@@ -34,22 +34,34 @@ Rerank = Literal["int8", "float32", "none"]
 class Metric(StrEnum):
     """How two vectors compare; see `design` words: distance is internal, score is what users see.
 
-    distance: l2 is the squared Euclidean distance, dot is -<x, y>, cosine is 1 - cos(x, y).
+    distance: l2 is the squared Euclidean distance, dot is -<x, y>, cosine is 1 - cos(x, y); of bits, hamming is how
+    many differ and jaccard is 1 - |both| / |either|.
     """
 
     COSINE = "cosine"
     DOT = "dot"
     L2 = "l2"
+    HAMMING = "hamming"
+    JACCARD = "jaccard"
+
+    @property
+    def of_bits(self) -> bool:
+        """Whether rows are bits, packed eight to a byte."""
+        return self in _OF_BITS
+
+
+_OF_BITS = frozenset({Metric.HAMMING, Metric.JACCARD})
 
 
 class Rows(NamedTuple):
     """The vectors of one dense field, by slot.
 
-    `vectors` is (capacity, dim) float32, C-contiguous; rows beyond the reader's n hold nothing.
+    `vectors` is (capacity, dim), C-contiguous, of the field's dtype; rows beyond the reader's n hold nothing. Bits are
+    packed as `numpy.packbits` does, (capacity, dim / 8) uint8, which the metric tells from bytes.
     `inv_norms` is (capacity,) float32: 1 / |x| under cosine, unused (length 0) otherwise.
     """
 
-    vectors: NDArray[np.float32]
+    vectors: NDArray[Any]
     inv_norms: NDArray[np.float32]
 
 

@@ -6,7 +6,7 @@ from a range of at most 256 values are only shifted, so their bytes, and all dis
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,8 +70,10 @@ def pack64(table: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(table.reshape(rows // 64, 64, width // 4, 4).transpose(0, 2, 1, 3))
 
 
-def _whole_range(vectors: FloatMatrix) -> float | None:
+def _whole_range(vectors: NDArray[Any]) -> float | None:
     """Give the least value if all are whole numbers spanning at most 255, else None."""
+    if vectors.dtype.kind in "iu" and vectors.itemsize == 1:
+        return float(np.iinfo(vectors.dtype).min)  # the whole type's range: later rows and queries fit it, too
     least, most = np.inf, -np.inf
     for at in range(0, len(vectors), _CHECK_ROWS):
         part = vectors[at : at + _CHECK_ROWS]

@@ -8,7 +8,7 @@ seed gives the same bytes on any number of threads: pieces of work are fixed, sc
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +103,7 @@ def _checked(rows: Rows, n: int, degree: int, threads: int, slots: NDArray[np.in
 class _Job(NamedTuple):
     """What stays the same for the whole build and for the groups linked again inside it."""
 
-    vectors: NDArray[np.float32]
+    vectors: NDArray[Any]
     metric: Metric
     seed: int
     fill: bool

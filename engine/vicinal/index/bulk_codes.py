@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ class Encoding(NamedTuple):
         return -(-len(self.mean) // BLOCK) * BLOCK
 
 
-def fit_encoding(vectors: NDArray[np.float32], slots: NDArray[np.int64], metric: Metric) -> Encoding:
+def fit_encoding(vectors: NDArray[Any], slots: NDArray[np.int64], metric: Metric) -> Encoding:
     """Fit mean and scale, one for all dimensions, to a sample of vectors[slots].
 
     One in a hundred sample rows, the farthest out, do not count, so that a few outliers cost the others no resolution:
@@ -60,21 +60,28 @@ def fit_encoding(vectors: NDArray[np.float32], slots: NDArray[np.int64], metric:
 
 
 def write_codes(
-    encoding: Encoding, vectors: NDArray[np.float32], slots: NDArray[np.int64], codes: Codes, pieces: Pieces
+    encoding: Encoding, vectors: NDArray[Any], slots: NDArray[np.int64], codes: Codes, pieces: Pieces
 ) -> None:
     """Write the codes of vectors[slots[i]] to row i of `codes`, i < len(slots)."""
     mode = UNIT if encoding.unit else AS_IS
     n = len(slots)
     codes.rows[:n, len(encoding.mean) :] = 0
-    pieces.run(n, 8192, lambda a, b: rows8.encode(vectors, slots, encoding.mean, encoding.scale, mode, codes, a, b))
+
+    def encode(first: int, last: int) -> None:
+        floats, names, into, begin, end = vectors, slots, codes, first, last
+        if vectors.dtype != np.float32:  # widened piece by piece: a copy of all would take several times their memory
+            floats, names = vectors[slots[first:last]].astype(np.float32), np.arange(last - first)
+            into = Codes(codes.rows[first:], codes.half[first:], codes.offset[first:])
+            begin, end = 0, last - first
+        rows8.encode(floats, names, encoding.mean, encoding.scale, mode, into, begin, end)
+
+    pieces.run(n, 8192, encode)
     if encoding.inner:
         codes.offset[:n] -= codes.half[:n]
         codes.half[:n] = 0
 
 
-def encode_rows(
-    vectors: NDArray[np.float32], slots: NDArray[np.int64], metric: Metric, pieces: Pieces
-) -> tuple[float, Codes]:
+def encode_rows(vectors: NDArray[Any], slots: NDArray[np.int64], metric: Metric, pieces: Pieces) -> tuple[float, Codes]:
     """Fit an encoding to vectors[slots] and encode them; give its scale and the codes."""
     encoding = fit_encoding(vectors, slots, metric)
     codes = new_codes(len(slots), encoding.width)

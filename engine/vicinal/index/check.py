@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,5 +69,6 @@ def self_recall(picture: GraphPicture, metric: Metric, rows: Rows, slots: NDArra
     return hits / max(len(slots), 1)
 
 
-def _own_distance(metric: Metric, query: NDArray[np.float32]) -> float:
+def _own_distance(metric: Metric, query: NDArray[Any]) -> float:
+    query = query.astype(np.float32)
     return -float(query @ query) if metric is Metric.DOT else 0.0

@@ -21,6 +21,7 @@ from vicinal.index.coded_effort import Effort, EffortTable, K
 from vicinal.index.coded_scratch import Scratch
 from vicinal.index.coded_snapshot import Fitted
 from vicinal.index.exact import exact_search_list
+from vicinal.index.spaces import VECTOR_DTYPES
 from vicinal.limits import EF_MAX, K_MAX
 from vicinal.types import Bits, Metric, Rows
 
@@ -132,12 +133,13 @@ class CodedIndex:
 
         def measure(effort: Effort) -> tuple[float, float]:
             scratch = self._scratch(self._arrays, effort.pool, _results_room(effort, K))
-            slots, distances = np.empty(K, _UINT32), np.empty(K, _FLOAT32)
+            wanted = K if vectors else max(K, effort.settle)
+            slots, distances = np.empty(wanted, _UINT32), np.empty(wanted, _FLOAT32)
             packed, found, hops = self._packed_effort(effort), 0, 0
             for at, slot in enumerate(asked):
                 query = rows.vectors[slot]
                 count = self._walk(
-                    query,
+                    query.astype(np.float32, copy=False),
                     self._arrays.at,
                     scratch.at,
                     vectors,
@@ -149,7 +151,10 @@ class CodedIndex:
                     slots,
                     distances,
                 )
-                found += int((distances[:count] <= furthest[at]).sum())
+                near = distances[:count]
+                if not vectors:
+                    _, near = exact_search_list(self.metric, rows, query, K, slots[:count])
+                found += int((near <= furthest[at]).sum())
                 hops += int(scratch.hops[0])
             return found / (K * len(asked)), hops / len(asked)
 
@@ -207,7 +212,7 @@ class CodedIndex:
 
     def search(
         self,
-        query: NDArray[np.float32],
+        query: NDArray[Any],
         k: int,
         ef: int,
         *,
@@ -217,10 +222,10 @@ class CodedIndex:
     ) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
         """Find the k nearest of the slots below `limit` (default n) that are `allowed` (None: all).
 
-        Gives slots and distances, nearest first, at most k of each; distances are those of the stored floats. A
-        larger ef finds more of the true k and takes longer.
+        query: (dim,) of the rows' dtype. Gives slots and distances, nearest first, at most k of each; distances are
+        those of the stored vectors. A larger ef finds more of the true k and takes longer.
         """
-        arrays = self._arrays
+        arrays, sent = self._arrays, query
         if query.shape != self._shape or query.dtype is not _FLOAT32 or query.strides != _STRIDES:
             query = self._cast(query)
         packed, pool, results = self._packed.get((k, ef)) or self._pack(k, ef)
@@ -238,9 +243,12 @@ class CodedIndex:
             scratch = self._scratch(arrays, pool, results)
         if scratch.room < arrays.capacity or scratch.pool < pool or scratch.results < results:
             scratch = self._scratch(arrays, pool, results)
-        slots, distances = np.empty(k, _UINT32), np.empty(k, _FLOAT32)
+        wanted = k if vectors else max(k, packed >> self._shifts[3])
+        slots, distances = np.empty(wanted, _UINT32), np.empty(wanted, _FLOAT32)
         found = self._walk(query, arrays.at, scratch.at, vectors, inv_norms, words, limit, -1, packed, slots, distances)
         self._free.append(scratch)
+        if not vectors:
+            return exact_search_list(self.metric, rows, sent, k, slots[:found])
         if found < k:
             return slots[:found], distances[:found]
         return slots, distances
@@ -269,7 +277,10 @@ class CodedIndex:
         return sum(part << shift for part, shift in zip(effort, self._shifts, strict=True))
 
     def _bind(self, rows: Rows) -> tuple[int, int, int]:
-        """Remember the addresses of the stored floats while the same Rows come in; they are kept alive meanwhile."""
+        """Remember the addresses of the stored floats while the same Rows come in; they are kept alive meanwhile.
+
+        Vectors of another dtype have address 0: the walk ends with what its codes say, and the caller settles on them.
+        """
         vectors, inv_norms = rows
         known = self._bound
         if known[0] is not None and known[0].vectors is vectors and known[0].inv_norms is inv_norms:
@@ -277,7 +288,8 @@ class CodedIndex:
         _check_rows(rows, 0, self.metric)
         if vectors.shape[1] != self.dim:
             raise InvalidVector(f"rows have {self.dim} dimensions", field="rows", value=vectors.shape, limit=self.dim)
-        self._bound = rows, address(vectors), address(inv_norms), len(vectors)
+        floats = address(vectors) if vectors.dtype == np.float32 else 0
+        self._bound = rows, floats, address(inv_norms), len(vectors)
         return self._bound[1:]
 
     def _words(self, allowed: Bits, limit: int) -> int:
@@ -323,7 +335,8 @@ def _results_room(effort: Effort, k: int) -> int:
 def _check_rows(rows: Rows, n: int, metric: Metric) -> None:
     """Refuse rows that kernels cannot read by address."""
     vectors, inv_norms = rows
-    if vectors.dtype != np.float32 or not vectors.flags.c_contiguous or vectors.ndim != 2:
-        raise InvalidVector("vectors are a C-contiguous (capacity, dim) float32 array", field="rows")
+    if vectors.dtype not in VECTOR_DTYPES or not vectors.flags.c_contiguous or vectors.ndim != 2:
+        known = [str(dtype) for dtype in VECTOR_DTYPES]
+        raise InvalidVector("vectors are a C-contiguous (capacity, dim) array", field="rows", limit=known)
     if len(vectors) < n or (metric is Metric.COSINE and len(inv_norms) < len(vectors)):
         raise InvalidVector(f"rows hold at least {n} vectors and, under cosine, their norms", field="rows", limit=n)

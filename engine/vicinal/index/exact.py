@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +20,7 @@ Found = tuple[NDArray[np.uint32], NDArray[np.float32]]
 def exact_search(
     metric: Metric,
     rows: Rows,
-    query: NDArray[np.float32],
+    query: NDArray[Any],
     k: int,
     *,
     start: int,
@@ -27,27 +29,26 @@ def exact_search(
 ) -> Found:
     """The k nearest of slots start .. stop - 1, those in `allowed` if it is given.
 
-    Returns (slots uint32, distances float32), ascending by distance, ties by slot; fewer than k when fewer match.
-    The GIL is released while scanning. `allowed` must hold bits for all slots below stop.
+    query: (columns,) of the rows' dtype. Returns (slots uint32, distances float32), ascending by distance, ties by
+    slot; fewer than k when fewer match. The GIL is released while scanning. `allowed` must hold bits for all slots
+    below stop.
     """
     k = max(min(k, stop - start), 0)
     slots, distances = np.empty(k, np.uint32), np.empty(k, np.float32)
     if k == 0:
         return slots, distances
     _check_range(metric, rows, start, stop)
-    space, bits = space_at(metric, rows), bits_at(allowed, stop)
-    scratch = take(0, (k + 7) >> 3, rows.vectors.shape[1])
+    (element, space), bits = space_at(metric, rows), bits_at(allowed, stop)
+    scratch = take(0, (k + 7) >> 3, rows.vectors.shape[1], rows.vectors.dtype)
     try:
         scratch.put_query(query)
-        count = scan_range(space, scratch.at, start, stop, bits, slots, distances)
+        count = scan_range(element, space, scratch.at, start, stop, bits, slots, distances)
     finally:
         give_back(scratch)
     return slots[:count], distances[:count]
 
 
-def exact_search_list(
-    metric: Metric, rows: Rows, query: NDArray[np.float32], k: int, slots: NDArray[np.uint32]
-) -> Found:
+def exact_search_list(metric: Metric, rows: Rows, query: NDArray[Any], k: int, slots: NDArray[np.uint32]) -> Found:
     """The k nearest of the listed slots (uint32, distinct); results as in `exact_search`."""
     listed = np.ascontiguousarray(slots, np.uint32)
     k = max(min(k, len(listed)), 0)
@@ -55,11 +56,11 @@ def exact_search_list(
     if k == 0:
         return found, distances
     _check_range(metric, rows, 0, int(listed.max()) + 1)
-    space = space_at(metric, rows)
-    scratch = take(0, (k + 7) >> 3, rows.vectors.shape[1])
+    element, space = space_at(metric, rows)
+    scratch = take(0, (k + 7) >> 3, rows.vectors.shape[1], rows.vectors.dtype)
     try:
         scratch.put_query(query)
-        count = scan_list(space, scratch.at, address(listed), len(listed), found, distances)
+        count = scan_list(element, space, scratch.at, address(listed), len(listed), found, distances)
     finally:
         give_back(scratch)
     return found[:count], distances[:count]

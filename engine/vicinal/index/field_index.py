@@ -8,11 +8,10 @@ because that costs less than inserting them one by one.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.index import coded_snapshot
@@ -30,6 +29,8 @@ __all__ = ["CODED_FROM_ROWS", "FieldIndex", "Searcher"]
 CODED_FROM_ROWS: Final = 10_000  # below, an insertion costs little and the kernels of a bulk build are not compiled
 TRUSTED_RECALL: Final = 0.95  # that the codes must reach at some ef on rows left out of their own search
 CHUNK_ROWS: Final = 1024  # rows per call of `extend`, so that a View is published steadily
+_LINES: Final = {"int8": "bytes", "int4": "nibbles", "rabitq": "signs"}  # public names of codes, and their lines
+_PUBLIC: Final = {line: name for name, line in _LINES.items()}
 
 Cancel = Callable[[], bool]
 
@@ -49,9 +50,11 @@ class Searcher(Protocol):
     def layout(self) -> str:
         """`float` or `coded`."""
 
-    def search(
-        self, query: NDArray[np.float32], k: int, ef: int, *, rows: Rows, limit: int, allowed: Bits | None
-    ) -> Found:
+    @property
+    def codec(self) -> Mapping[str, str]:
+        """`chosen`: none, int8, int4 or rabitq; `why`."""
+
+    def search(self, query: NDArray[Any], k: int, ef: int, *, rows: Rows, limit: int, allowed: Bits | None) -> Found:
         """At most k nearest of the allowed slots below limit, nearest first."""
 
 
@@ -61,7 +64,13 @@ class FloatSearcher:
 
     picture: GraphPicture
     metric: Metric
+    why: str
     layout: str = "float"
+
+    @property
+    def codec(self) -> Mapping[str, str]:
+        """Why no code is used."""
+        return {"chosen": "none", "why": self.why}
 
     @property
     def n(self) -> int:
@@ -73,9 +82,7 @@ class FloatSearcher:
         """Bytes of links and levels."""
         return self.picture.arrays.nbytes
 
-    def search(
-        self, query: NDArray[np.float32], k: int, ef: int, *, rows: Rows, limit: int, allowed: Bits | None
-    ) -> Found:
+    def search(self, query: NDArray[Any], k: int, ef: int, *, rows: Rows, limit: int, allowed: Bits | None) -> Found:
         """Beam search on floats."""
         return search_graph(self.picture, self.metric, rows, query, k, ef, limit=limit, allowed=allowed)
 
@@ -89,13 +96,17 @@ class CodedSearcher:
     layout: str = "coded"
 
     @property
+    def codec(self) -> Mapping[str, str]:
+        """The code by its public name, and why it was taken."""
+        told = self.index.info
+        return {"chosen": _PUBLIC[told["code"]], "why": told["why"]}
+
+    @property
     def nbytes(self) -> int:
         """Bytes of codes, rows and links."""
         return self.index.memory_bytes
 
-    def search(
-        self, query: NDArray[np.float32], k: int, ef: int, *, rows: Rows, limit: int, allowed: Bits | None
-    ) -> Found:
+    def search(self, query: NDArray[Any], k: int, ef: int, *, rows: Rows, limit: int, allowed: Bits | None) -> Found:
         """Walk on codes, settled on the stored floats."""
         return self.index.search(query, k, ef, rows=rows, limit=limit, allowed=allowed)
 
@@ -104,10 +115,23 @@ class FieldIndex:
     """Grows by `extend`, one thread; readers take a `searcher`."""
 
     def __init__(
-        self, metric: Metric, dim: int, params: HnswParams, *, coded_from: int | None = CODED_FROM_ROWS
+        self,
+        metric: Metric,
+        dim: int,
+        params: HnswParams,
+        *,
+        coded_from: int | None = CODED_FROM_ROWS,
+        codec: str = "auto",
     ) -> None:
         self._metric, self._dim, self._params = metric, dim, params
-        self._coded_from = coded_from  # None: floats however large it grows
+        self._codec = _LINES.get(codec, codec)
+        self._coded_from = coded_from  # None: stored vectors however large it grows
+        self._why = f"below {coded_from} rows a walk on the stored vectors is as fast"
+        if codec == "none" or metric.of_bits or params.M * 2 != DEGREE or coded_from is None:
+            self._coded_from = None
+            self._why = "bits are walked as they are" if metric.of_bits else "asked for"
+            if params.M * 2 != DEGREE:
+                self._why = f"coded rows hold {DEGREE} links, which is M = {DEGREE // 2}"
         self._small = HnswIndex(metric, dim, params)
         self._large: CodedIndex | None = None
         self._growing: GrowingLinks | None = None  # made on the first insertion after a build
@@ -122,7 +146,7 @@ class FieldIndex:
         """What a reader needs; None while the graph is empty."""
         if self._large is not None:
             return CodedSearcher(self._large, self._large.n)
-        return FloatSearcher(self._small.picture(), self._metric) if self._small.n else None
+        return FloatSearcher(self._small.picture(), self._metric, self._why) if self._small.n else None
 
     def extend(self, rows: Rows, stop: int, cancel: Cancel) -> None:
         """Take some or all of the slots n .. stop - 1 into the graph; `n` says how far it came."""
@@ -134,7 +158,7 @@ class FieldIndex:
             self._insert(self._large, rows, min(stop, self._large.n + CHUNK_ROWS), cancel)
 
     def _wants_codes(self, stop: int) -> bool:
-        return self._coded_from is not None and stop >= self._coded_from and self._params.M * 2 == DEGREE
+        return self._coded_from is not None and stop >= self._coded_from
 
     def _build(self, rows: Rows, stop: int, cancel: Cancel) -> None:
         threads = os.cpu_count() or 1
@@ -142,9 +166,10 @@ class FieldIndex:
         links = build_links(rows, stop, self._metric, threads=threads, cancel=cancel, seed=seed, fill=True)
         if links is None:
             return
-        large = CodedIndex.build(rows, stop, self._metric, links.links, seed=seed)
-        if large.efforts.ef_for(TRUSTED_RECALL) is None:
+        large = CodedIndex.build(rows, stop, self._metric, links.links, codec=self._codec, seed=seed)
+        if self._codec == "auto" and large.efforts.ef_for(TRUSTED_RECALL) is None:
             # codes cannot tell these rows apart (tight groups far from each other): walk the same links on floats
+            self._why = f"codes reach a recall of {TRUSTED_RECALL} at no ef on rows left out of their own search"
             self._large, self._growing, self._coded_from = None, None, None
             self._small = HnswIndex.from_links(self._metric, self._dim, self._params, links)
             return

@@ -7,6 +7,7 @@ pictures of it meanwhile. Departures from the paper are listed in `kernels.beam`
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,7 +181,7 @@ def search_graph(
     picture: GraphPicture,
     metric: Metric,
     rows: Rows,
-    query: NDArray[np.float32],
+    query: NDArray[Any],
     k: int,
     ef: int,
     *,
@@ -189,7 +190,7 @@ def search_graph(
 ) -> Found:
     """The (approximately) k nearest slots of the graph: beam search of width max(ef, k).
 
-    query: (dim,) float32. Slots >= limit and slots outside `allowed` are routed through and never returned.
+    query: (dim,) of the rows' dtype. Slots >= limit and slots outside `allowed` are routed through and never returned.
     Returns (slots uint32, distances float32) ascending, ties by slot; fewer than k when fewer were found. The GIL is
     released meanwhile; any number of threads may search while the writer extends the index.
     """
@@ -200,21 +201,24 @@ def search_graph(
     capacity = min(capacity_of(metric, rows), arrays.capacity)
     if picture.entry >= capacity:
         raise ValueError(f"the graph holds {picture.n} slots, rows has room for {capacity}")
-    space, bits = space_at(metric, rows), bits_at(allowed, min(limit, capacity))
+    (element, space), bits = space_at(metric, rows), bits_at(allowed, min(limit, capacity))
     slots, distances = np.empty(k, np.uint32), np.empty(k, np.float32)
     ef = max(ef, k)
-    scratch = take(capacity, (ef + 7) >> 3, vectors.shape[1])
+    scratch = take(capacity, (ef + 7) >> 3, vectors.shape[1], vectors.dtype)
     try:
         scratch.put_query(query)
         count = -1
         for apart in (0, 1) if allowed is None else (1,):
             if count >= 0:
                 break
-            scratch.fit(capacity, max((ef + 7) >> 3, _POOL_VECTORS_MAX if apart else 0), vectors.shape[1])
+            scratch.fit(
+                capacity, max((ef + 7) >> 3, _POOL_VECTORS_MAX if apart else 0), vectors.shape[1], vectors.dtype
+            )
             epoch, at = scratch.next_epoch(), picture.entry
             count = search(
-                space, arrays.at, capacity, scratch.at, epoch, at, picture.top, ef, limit, bits, apart, slots, distances
-            )
+                element, space, arrays.at, capacity, scratch.at, epoch, at, picture.top, ef, limit, bits, apart,
+                slots, distances,
+            )  # fmt: skip
     finally:
         give_back(scratch)
     return slots[:count], distances[:count]

@@ -13,6 +13,7 @@ from vicinal.kernels.exact import Work
 __all__ = ["Scratch", "address", "aligned", "give_back", "take"]
 
 _LINE = 64
+FLOAT32 = np.dtype(np.float32)
 
 
 def address(array: NDArray[Any]) -> int:
@@ -44,14 +45,15 @@ class Scratch:
         self._visited = aligned((0,), np.uint8)
         self._keys = aligned((0,), np.int64)
         self._fresh = aligned((512,), np.uint32)
-        self.query = aligned((0,), np.float32)
+        self.query: NDArray[Any] = aligned((0,), np.float32)
         self.pool_vectors = 0
         self._block = np.zeros(len(Work._fields), np.int64)
         self.at = address(self._block)
 
-    def fit(self, slots: int, vectors: int, dim: int) -> None:
-        """Make room for `slots` visited marks, pools of 8 * `vectors` keys and a query of `dim` floats."""
-        if slots <= len(self._visited) and vectors <= self.pool_vectors and dim == len(self.query):
+    def fit(self, slots: int, vectors: int, dim: int, dtype: np.dtype[Any] = FLOAT32) -> None:
+        """Make room for `slots` visited marks, pools of 8 * `vectors` keys and a query of `dim` elements of `dtype`."""
+        same = dim == len(self.query) and dtype is self.query.dtype
+        if slots <= len(self._visited) and vectors <= self.pool_vectors and same:
             return
         if slots > len(self._visited):
             self._visited = aligned((slots + slots // 4,), np.uint8)
@@ -59,8 +61,8 @@ class Scratch:
         if vectors > self.pool_vectors:
             self._keys = aligned((16 * (vectors + 1),), np.int64)  # a guard of eight keys before each pool
             self.pool_vectors = vectors
-        if dim != len(self.query):
-            self.query = aligned((dim,), np.float32)
+        if not same:
+            self.query = aligned((dim,), dtype)
         self._block[:] = self.work()
 
     def work(self) -> Work:
@@ -75,10 +77,12 @@ class Scratch:
             query=address(self.query),
         )
 
-    def put_query(self, query: NDArray[np.float32]) -> None:
-        """Copy the query in; refuses one of another dimension, which numpy might stretch."""
+    def put_query(self, query: NDArray[Any]) -> None:
+        """Copy the query in; refuses another dimension or dtype, which numpy might stretch or cut."""
         if query.shape != self.query.shape:
             raise ValueError(f"query has shape {query.shape}, the rows have {len(self.query)} dimensions")
+        if query.dtype != self.query.dtype:
+            raise ValueError(f"query is of {query.dtype}, the rows are of {self.query.dtype}")
         self.query[:] = query
 
     def next_epoch(self) -> int:
@@ -93,7 +97,7 @@ class Scratch:
 _free: deque[Scratch] = deque()
 
 
-def take(slots: int, vectors: int, dim: int) -> Scratch:
+def take(slots: int, vectors: int, dim: int, dtype: np.dtype[Any] = FLOAT32) -> Scratch:
     """A scratch of at least that size, for this thread alone until `give_back`.
 
     As many exist as searches ever ran at once. (No context manager: it would cost a tenth of a short search.)
@@ -102,7 +106,7 @@ def take(slots: int, vectors: int, dim: int) -> Scratch:
         scratch = _free.pop()  # a deque's pop and append are atomic
     except IndexError:
         scratch = Scratch()
-    scratch.fit(slots, vectors, dim)
+    scratch.fit(slots, vectors, dim, dtype)
     return scratch
 
 

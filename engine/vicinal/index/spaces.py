@@ -13,9 +13,24 @@ from vicinal.kernels import distance as kernel
 from vicinal.kernels.bitset import words_of
 from vicinal.types import Bits, Metric, Rows
 
-__all__ = ["bits_at", "capacity_of", "inverse_norms", "space_at", "space_of"]
+__all__ = ["VECTOR_DTYPES", "bits_at", "capacity_of", "inverse_norms", "space_at", "space_of"]
 
-_CODES = {Metric.L2: kernel.L2, Metric.DOT: kernel.DOT, Metric.COSINE: kernel.COSINE}
+_CODES = {
+    Metric.L2: kernel.L2,
+    Metric.DOT: kernel.DOT,
+    Metric.COSINE: kernel.COSINE,
+    Metric.HAMMING: kernel.L2,
+    Metric.JACCARD: kernel.JACCARD,
+}
+# the numbers by whose type kernels are specialised, see `kernels.elements`
+_ELEMENTS = {
+    np.dtype(np.float32): np.float32(0),
+    np.dtype(np.float16): np.uint16(0),
+    np.dtype(np.int8): np.int8(0),
+    np.dtype(np.uint8): np.uint8(0),
+}
+_BIT = np.uint64(0)
+VECTOR_DTYPES = tuple(_ELEMENTS)
 
 
 class _Known(NamedTuple):
@@ -23,7 +38,7 @@ class _Known(NamedTuple):
     inv_norms: weakref.ref[NDArray[Any]]
     metric: Metric
     block: NDArray[np.int64]
-    at: int
+    at: tuple[Any, int]
 
 
 _known: dict[int, _Known] = {}  # by the identity of the vectors' array
@@ -32,26 +47,35 @@ _known: dict[int, _Known] = {}  # by the identity of the vectors' array
 def space_of(metric: Metric, rows: Rows) -> kernel.Space:
     """Where the rows lie; valid while the arrays of `rows` live. Refuses what a kernel would misread."""
     vectors, norms = rows
-    if vectors.dtype != np.float32 or vectors.ndim != 2 or not vectors.flags.c_contiguous:
+    element = _BIT if metric.of_bits else _ELEMENTS.get(vectors.dtype)
+    if element is None or vectors.ndim != 2 or not vectors.flags.c_contiguous:
+        known = [str(dtype) for dtype in VECTOR_DTYPES]
         raise ValueError(
-            f"rows.vectors must be a C-contiguous (capacity, dim) float32 array, got {vectors.dtype} {vectors.shape}"
+            f"rows.vectors must be a C-contiguous (capacity, dim) array of {known}, got {vectors.dtype} {vectors.shape}"
         )
+    if metric.of_bits and vectors.dtype != np.uint8:
+        raise ValueError(f"bits are packed in uint8, got {vectors.dtype}")
     if metric is Metric.COSINE and (norms.dtype != np.float32 or not norms.flags.c_contiguous):
         raise ValueError(f"rows.inv_norms must be a C-contiguous float32 array, got {norms.dtype}")
     inv_norms = address(norms) if metric is Metric.COSINE else 0
-    return kernel.Space(_CODES[metric], vectors.shape[1], address(vectors), inv_norms)
+    width = vectors.shape[1]
+    return kernel.Space(_CODES[metric], width, address(vectors), inv_norms, width * vectors.itemsize, element)
 
 
-def space_at(metric: Metric, rows: Rows) -> int:
-    """The address of the rows' Space as int64s; looked up when the same arrays were seen before (1 us otherwise 10)."""
+def space_at(metric: Metric, rows: Rows) -> tuple[Any, int]:
+    """The rows' element and the address of their Space as int64s, as kernels take them.
+
+    Looked up when the same arrays were seen before (1 us, otherwise 10).
+    """
     vectors, norms = rows
     key = id(vectors)
     known = _known.get(key)
     if known and known.vectors() is vectors and known.inv_norms() is norms and known.metric is metric:
         return known.at
-    block = np.array(space_of(metric, rows), np.int64)
+    space = space_of(metric, rows)
+    block = np.array(space[:-1], np.int64)
     gone = weakref.ref(vectors, lambda _: _known.pop(key, None))
-    known = _Known(gone, weakref.ref(norms), metric, block, address(block))
+    known = _Known(gone, weakref.ref(norms), metric, block, (space.element, address(block)))
     _known[key] = known
     return known.at
 

@@ -135,9 +135,9 @@ def _unvisited(space, graph, work, epoch, row, width, copies):
         set_u8(mark, epoch)
         set_u32(work.fresh + n * 4, slot)
         n += int(new)
-    lines = min(space.dim * 4, _AHEAD)
+    lines = min(space.row_bytes, _AHEAD)
     for t in range(min(n, 4)):
-        vector = space.vectors + get_u32(work.fresh + t * 4) * space.dim * 4
+        vector = space.vectors + get_u32(work.fresh + t * 4) * space.row_bytes
         for line in range(0, lines, 64):
             prefetch(vector + line)
     return n
@@ -156,7 +156,7 @@ def walk(space, graph, work, epoch, level, query, scale, vectors, results, ef, w
     width = graph.M0 if level == 0 else graph.M
     end = results + ef * 8 - 8
     result_vectors = (ef + 7) >> 3
-    bytes_ = space.dim * 4
+    bytes_ = space.row_bytes
     while True:
         first = pool_first_open(pool, vectors)
         if first >= vectors * 8:
@@ -217,16 +217,29 @@ def _seed(space, work, query, scale, entry, start, vectors, epoch):
 
 @njit
 def search(
-    space_block, graph_block, capacity, work_block, epoch, entry, top, ef, limit, allowed, apart, slots, distances
+    element,
+    space_block,
+    graph_block,
+    capacity,
+    work_block,
+    epoch,
+    entry,
+    top,
+    ef,
+    limit,
+    allowed,
+    apart,
+    slots,
+    distances,
 ):
     """The nearest len(slots) slots of the graph by beam search of width ef >= len(slots); returns how many.
 
-    Blocks: addresses of a Space, a Graph and a Work; limit, allowed: as in Filter. apart = 0 walks with one pool,
-    which suits when nearly every slot is below the limit and none is barred: it answers -1 when too many of the
-    nearest are not, and the caller asks again with apart = 1. That answers 0 when even the largest pool of candidates
-    was too small, so that what it found would be a matter of luck.
+    element: as in Space. Blocks: addresses of a Space, a Graph and a Work; limit, allowed: as in Filter. apart = 0
+    walks with one pool, which suits when nearly every slot is below the limit and none is barred: it answers -1 when
+    too many of the nearest are not, and the caller asks again with apart = 1. That answers 0 when even the largest
+    pool of candidates was too small, so that what it found would be a matter of luck.
     """
-    space, work = space_at(space_block), work_at(work_block)
+    space, work = space_at(space_block, element), work_at(work_block)
     graph, wanted = graph_at(graph_block, capacity), Filter(limit, allowed, 1)
     query, result_vectors = work.query, (ef + 7) >> 3
     scale = query_scale(space, query)

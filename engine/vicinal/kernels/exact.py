@@ -25,7 +25,7 @@ class Work(NamedTuple):
     pool_vectors: int  # room: 8 * pool_vectors keys
     results: int  # keys of results, as much room
     fresh: int  # u32 list of one row's unvisited slots
-    query: int  # (dim,) float32
+    query: int  # a row of the same elements as the stored ones
 
 
 @njit
@@ -75,12 +75,13 @@ def _offer(space, query, scale, slot, pool, vectors, last):
 
 
 @njit
-def scan_range(space_block, work_block, start, stop, allowed, slots, distances):
+def scan_range(element, space_block, work_block, start, stop, allowed, slots, distances):
     """The nearest len(slots) of slots start .. stop - 1; allowed is the address of a set's words, or 0.
 
-    Blocks: addresses of a Space and of a Work, whose pool has room for len(slots). Ties go by slot. Returns how many.
+    element: as in Space. Blocks: addresses of a Space and of a Work, whose pool has room for len(slots). Ties go by
+    slot. Returns how many.
     """
-    space, work = space_at(space_block), work_at(work_block)
+    space, work = space_at(space_block, element), work_at(work_block)
     query, pool, k = work.query, work.pool, slots.shape[0]
     scale = query_scale(space, query)
     vectors = (k + 7) >> 3
@@ -101,15 +102,15 @@ def scan_range(space_block, work_block, start, stop, allowed, slots, distances):
 
 
 @njit
-def scan_list(space_block, work_block, listed, count, slots, distances):
+def scan_list(element, space_block, work_block, listed, count, slots, distances):
     """The nearest len(slots) of `count` slots listed as uint32 at an address; their rows arrive by prefetch."""
-    space, work = space_at(space_block), work_at(work_block)
+    space, work = space_at(space_block, element), work_at(work_block)
     query, pool, k = work.query, work.pool, slots.shape[0]
     scale = query_scale(space, query)
     vectors = (k + 7) >> 3
     pool_clear(pool, vectors)
     last = get_i64(pool + vectors * 64 - 8)
-    bytes_ = space.dim * 4
+    bytes_ = space.row_bytes
     lines = min(bytes_, 2048)
     for i in range(count):
         if i + 2 < count:

@@ -113,10 +113,10 @@ def _select(space, ranked, count, wanted, chosen):
         if slot == _SLOT or n == wanted:
             break
         if i + 1 < count:
-            ahead = space.vectors + key_slot(get_i64(ranked + (i + 1) * 8)) * space.dim * 4
-            for line in range(0, min(space.dim * 4, 512), 64):
+            ahead = space.vectors + key_slot(get_i64(ranked + (i + 1) * 8)) * space.row_bytes
+            for line in range(0, min(space.row_bytes, 512), 64):
                 prefetch_l2(ahead + line)
-        row = space.vectors + slot * space.dim * 4
+        row = space.vectors + slot * space.row_bytes
         scale = row_scale(space, slot)
         limit = key_distance(key)
         taken = True
@@ -152,7 +152,7 @@ def _prune(space, graph, builder, row, owner, level, newcomer, spare):
     spare: a slot that may be left without a link on level 0 (the newcomer, unless this is its last chance), or -1.
     """
     width = graph.M0 if level == 0 else graph.M
-    query = space.vectors + owner * space.dim * 4
+    query = space.vectors + owner * space.row_bytes
     scale = row_scale(space, owner)
     pool_clear(builder.ranked, builder.ranked_vectors)
     copy = SENTINEL
@@ -221,7 +221,7 @@ def _link_back(space, graph, builder, slot, level):
 @njit
 def _original(space, pool, vectors, slot):
     """The slot in the pool whose row equals this one bit for bit, or -1: its distance equals the row's own."""
-    size = space.dim * 4
+    size = space.row_bytes
     own = space.vectors + slot * size
     same = distance(space, own, row_scale(space, slot), slot)
     for i in range(vectors * 8):
@@ -231,8 +231,10 @@ def _original(space, pool, vectors, slot):
             break
         if key_distance(key) == same:
             t, row = 0, space.vectors + other * size
-            while t < size and get_u32(own + t) == get_u32(row + t):
+            while t + 4 <= size and get_u32(own + t) == get_u32(row + t):
                 t += 4
+            while t < size and get_u8(own + t) == get_u8(row + t):
+                t += 1
             if t == size:
                 return other
         elif space.metric == 0 and key_distance(key) > same:
@@ -281,7 +283,7 @@ def _hang(graph, builder, slot, original):
 @njit
 def _forward(space, graph, work, builder, slot, level, entry, top):
     """Search the slot's neighbours on every level and write its own rows; returns its original, or -1."""
-    query = space.vectors + slot * space.dim * 4
+    query = space.vectors + slot * space.row_bytes
     scale = row_scale(space, slot)
     nearest = descend(space, graph, query, scale, entry, top, min(level, top))
     pool_clear(work.pool, builder.ef_vectors)

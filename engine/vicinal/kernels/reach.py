@@ -108,7 +108,7 @@ def mend(space, graph, work, builder, marks, parents, queue):
     for slot in range(marks.shape[0]):
         if marks[slot] != 0:
             continue
-        query = space.vectors + slot * space.dim * 4
+        query = space.vectors + slot * space.row_bytes
         scale = row_scale(space, slot)
         start = descend(space, graph, query, scale, entry, top, 0)
         epoch = next_epoch(builder.state, work.visited, graph.capacity)

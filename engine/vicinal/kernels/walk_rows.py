@@ -98,10 +98,23 @@ def _settle_whole(index, work, count, room):
 @njit
 def _settle_floats(index, work, query, inverse, vectors, inv_norms, count, room):
     """Insert the distances of `count` chosen nodes, on the stored floats, into work.settled."""
-    space = Space(index.metric, index.dim, vectors, inv_norms)
+    space = Space(index.metric, index.dim, vectors, inv_norms, index.dim * 4, np.float32(0))
     for i in range(count):
         slot = get_u32(work.chosen + i * 4)
         pool_insert(work.settled, room, make_key(distance(space, query, inverse, slot), slot))
+
+
+@njit
+def _settle_results(work, count, room):
+    """Insert the first `count` results as they are: stored rows are not of floats, and the caller settles on them."""
+    before = INF_KEY
+    for i in range(count):
+        key = get_i64(work.results + i * 8)
+        if key == INF_KEY:
+            break
+        if key != before:
+            pool_insert(work.settled, room, key)
+        before = key
 
 
 def _fine_sum(*, squared):
@@ -181,6 +194,8 @@ def settle(index, work, framed, query, vectors, inv_norms, k, count):
         _settle_whole(index, work, found, room)
     elif index.fine != 0:
         _settle_fine(index, work, found, room)
+    elif vectors == 0:
+        _settle_results(work, count, room)
     else:
         _settle_floats(index, work, query, framed.inverse, vectors, inv_norms, found, room)
 
@@ -202,6 +217,8 @@ def answer(work, slots, distances):
 def fetch_last(index, work, vectors, count):
     """Start fetching what settles the first `count` results: low bytes or stored floats."""
     row, first = index.dim * 4, vectors
+    if vectors == 0 and index.fine == 0:
+        return
     if index.fine != 0:
         row, first = index.padded, index.fine
     for i in range(count):

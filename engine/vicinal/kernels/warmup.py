@@ -24,6 +24,7 @@ __all__ = ["KernelMismatch", "warm"]
 
 _N, _DIM, _K, _M = 300, 37, 10, 8
 _EF = 64
+_ELEMENT = np.float32(0)  # the other types are compiled when a field of theirs is first searched
 
 
 class KernelMismatch(RuntimeError):
@@ -41,7 +42,7 @@ class _Bench:
         self.norms = np.ones(_N, np.float32)
         vectors = self.keep(self.vectors)
         inverse_norms(vectors, _N, _DIM, self.norms)
-        self.space = Space(metric, _DIM, vectors, self.keep(self.norms))
+        self.space = Space(metric, _DIM, vectors, self.keep(self.norms), 4 * _DIM, _ELEMENT)
         self.graph = Graph(
             self.make(_N * 16, np.uint32, SENTINEL), 64, 2 * _M,
             self.make(_N * 16, np.uint32, SENTINEL), 64, _M, self.make(_N, np.uint32), _N,
@@ -73,7 +74,7 @@ class _Bench:
 
     def blocks(self) -> tuple[int, int, int]:
         """Addresses of the space, the graph and the work as the engine hands them over."""
-        space, graph, work = (self.keep(np.array(x, np.int64)) for x in (self.space, self.graph, self.work))
+        space, graph, work = (self.keep(np.array(x, np.int64)) for x in (self.space[:-1], self.graph, self.work))
         return space, graph, work
 
     def nearest(self) -> NDArray[np.float64]:
@@ -105,14 +106,14 @@ def _levels(bench: _Bench) -> None:
 
 def _range(bench: _Bench) -> None:
     space, _, work = bench.blocks()
-    count = scan_range(space, work, 3, _N, 0, bench.slots, bench.found)
+    count = scan_range(_ELEMENT, space, work, 3, _N, 0, bench.slots, bench.found)
     bench.expect("scan_range", count, np.arange(3, _N))
 
 
 def _list(bench: _Bench) -> None:
     some = bits_to_slots(slots_to_bits(np.arange(0, _N, 3), _N))
     space, _, work = bench.blocks()
-    count = scan_list(space, work, bench.keep(some), len(some), bench.slots, bench.found)
+    count = scan_list(_ELEMENT, space, work, bench.keep(some), len(some), bench.slots, bench.found)
     bench.expect("scan_list", count, some)
 
 
@@ -137,7 +138,9 @@ def _search(bench: _Bench) -> None:
     entry, top = int(bench.state[0]), int(bench.state[1])
     epoch = 1 + int(bench.state[2])
     for apart in (0, 1):
-        count = search(space, graph, _N, work, epoch + apart, entry, top, 200, _N, 0, apart, bench.slots, bench.found)
+        count = search(
+            _ELEMENT, space, graph, _N, work, epoch + apart, entry, top, 200, _N, 0, apart, bench.slots, bench.found
+        )
         bench.expect("search", count, np.arange(_N))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tests.support.build_oracle import make_codes, reached, recall
+from tests.support.vectors_oracle import METRICS
 from tests.unit.index.test_builder import NONE, build, clouds
 
 from vicinal.errors import InvalidArgument
@@ -41,7 +42,7 @@ def check(links, entry):
     assert reached(links, entry).all()
 
 
-@pytest.mark.parametrize("metric", list(Metric))
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("sizes", [[1] * 40, [40] * 30, [1200]])
 def test_new_rows_are_found_and_old_ones_still_are(metric, sizes):
     vectors = clouds(3000 + sum(sizes), 20, 200, 1)

@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 from tests.support import codes_oracle as oracle
+from tests.support.vectors_oracle import METRICS
 
 from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded
 from vicinal.index.coded import CodedIndex
@@ -15,7 +16,7 @@ from vicinal.index.coded_arrays import SENTINEL
 from vicinal.types import Metric, Rows
 
 N = 1500
-METRICS = [
+CODES = [
     (Metric.COSINE, "signs", 96),
     (Metric.L2, "nibbles", 96),
     (Metric.DOT, "bytes", 40),
@@ -49,7 +50,7 @@ def true_nearest(metric, rows, query, n, k=10, keep=None):
     return order[d[order] < np.inf], d
 
 
-@pytest.mark.parametrize(("metric", "codec", "dim"), METRICS)
+@pytest.mark.parametrize(("metric", "codec", "dim"), CODES)
 def test_finds_the_nearest_with_exact_distances(metric, codec, dim):
     index, rows = build(metric, codec, dim)
     recall = []
@@ -108,7 +109,7 @@ def test_whole_numbers_about_zero_are_kept_too():
     assert (found == ((moved.vectors[slots] - query) ** 2).sum(1)).all()
 
 
-@pytest.mark.parametrize(("metric", "codec", "dim"), METRICS)
+@pytest.mark.parametrize(("metric", "codec", "dim"), CODES)
 def test_a_filter_and_a_limit_mask_the_results_only(metric, codec, dim):
     index, rows = build(metric, codec, dim)
     keep = np.random.default_rng(3).random(N) < 0.4
@@ -124,7 +125,7 @@ def test_a_filter_and_a_limit_mask_the_results_only(metric, codec, dim):
     assert len(index.search(query, 10, 64, rows=rows, limit=0)[0]) == 0
 
 
-@pytest.mark.parametrize(("metric", "codec", "dim"), METRICS)
+@pytest.mark.parametrize(("metric", "codec", "dim"), CODES)
 def test_appended_rows_are_found_once_linked(metric, codec, dim):
     index, rows = build(metric, codec, dim)
     _, links = graph(metric, dim)
@@ -158,7 +159,7 @@ def test_rows_that_are_not_whole_end_exactness_not_correctness():
 
 
 @pytest.mark.parametrize("n", [1, 2, 9, 33])
-@pytest.mark.parametrize(("metric", "codec", "dim"), [(Metric.COSINE, "signs", 1), *METRICS])
+@pytest.mark.parametrize(("metric", "codec", "dim"), [(Metric.COSINE, "signs", 1), *CODES])
 def test_the_smallest_indexes_return_everything(metric, codec, dim, n):
     rows = oracle.make_rows(n, dim, metric, n)
     ring = np.full((n, 32), SENTINEL, np.uint32)
@@ -172,7 +173,7 @@ def test_the_smallest_indexes_return_everything(metric, codec, dim, n):
 def test_equal_rows_do_no_harm():
     rows = Rows(np.ones((100, 20), np.float32), np.full(100, 20**-0.5, np.float32))
     ring = ((np.arange(100)[:, None] + np.arange(1, 33)) % 100).astype(np.uint32)
-    for metric in Metric:
+    for metric in METRICS:
         index = CodedIndex.build(rows, 100, metric, ring)
         slots, found = index.search(rows.vectors[0], 10, 64, rows=rows)
         assert len(set(slots.tolist())) == 10
@@ -180,7 +181,7 @@ def test_equal_rows_do_no_harm():
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
-@pytest.mark.parametrize("metric", list(Metric))
+@pytest.mark.parametrize("metric", METRICS)
 def test_tiny_and_huge_numbers_are_scaled(metric, scale):
     rows, links = graph(metric, 96)
     big = Rows(rows.vectors * np.float32(scale), rows.inv_norms / np.float32(scale))
@@ -317,7 +318,7 @@ def test_a_slot_linked_twice_is_returned_once():
         assert len(set(slots.tolist())) == len(slots)
 
 
-@pytest.mark.parametrize(("metric", "codec", "dim"), METRICS)
+@pytest.mark.parametrize(("metric", "codec", "dim"), CODES)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, 0.0])
 def test_the_worst_queries_end_and_leave_the_index_usable(metric, codec, dim, value):
     index, rows = build(metric, codec, dim)

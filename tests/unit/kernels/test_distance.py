@@ -14,7 +14,8 @@ DIMS = [*range(1, 70), 100, 127, 128, 129, 144, 255, 384, 500, 784, 1000, 1537]
 
 @njit
 def _raw(a, b, dim, limit):
-    return kernel.l2(a, b, dim), kernel.dot(a, b, dim), kernel.l2_within(a, b, dim, limit)
+    one = np.float32(0)
+    return kernel.difference(one, a, b, dim), kernel.dot(a, b, dim), kernel.difference_within(one, a, b, dim, limit)
 
 
 @njit
