@@ -18,7 +18,7 @@ from bench import metrics
 __all__ = ["Kept", "Unfinished"]
 
 RUNS = Path(__file__).parent / ".cache" / "runs"
-ASIDE = ("lock", "fresh", "seconds")  # options that change nothing that is measured
+ASIDE = ("lock", "hold", "fresh", "seconds")  # options that change nothing that is measured
 
 
 class Unfinished(RuntimeError):

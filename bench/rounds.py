@@ -3,7 +3,7 @@
 First every engine scouts: its whole grid on a part of the queries, the front of which goes on (a grid of two
 parameters has many settings that another one beats in both speed and recall), and the recall of those on all queries.
 Then in each round every engine answers all queries at each of its settings; a busy moment hits all alike, and so does
-the order, which is drawn anew for each round. The lock is let go of between rounds.
+the order, which is drawn anew for each round.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from bench import metrics
 from bench.engine import Engine, EngineFailed, names, started
 from bench.kept import Kept
-from bench.locks import undisturbed
+from bench.locks import Turns
 from bench.rivals import OURS
 
 __all__ = ["SEED", "measured"]
@@ -30,9 +30,13 @@ def measured(options: argparse.Namespace, threads: int) -> dict[str, Any]:
     """The result of a suite of curves: facts, points and quartiles per engine, and ratios."""
     kept = Kept(options)
     with contextlib.ExitStack() as stack:
-        engines = _scouted(options, kept, stack, threads)
+        engines = _running(options, kept, stack)
+        turns = stack.enter_context(Turns(options.lock, options.hold))
+        for engine in list(engines):
+            _scout(engine, engines, kept, turns, threads)
         for number in range(options.rounds):
-            _round(number, engines, options, kept, threads)
+            _round(number, engines, kept, turns, threads)
+            print(f"round {number + 1} of {options.rounds}", flush=True)
     ran = [name for name in names(options) if f"round {options.rounds - 1} of {name}" in kept.parts]
     result = {name: _curve(name, options.rounds, kept) for name in ran}
     failed = {name: kept.parts[f"{name} failed"] for name in names(options) if f"{name} failed" in kept.parts}
@@ -52,8 +56,8 @@ def measured(options: argparse.Namespace, threads: int) -> dict[str, Any]:
     return answer
 
 
-def _scouted(options: argparse.Namespace, kept: Kept, stack: contextlib.ExitStack, threads: int) -> list[Engine]:
-    """Running engines; those that fail are kept with their reason."""
+def _running(options: argparse.Namespace, kept: Kept, stack: contextlib.ExitStack) -> list[Engine]:
+    """Processes with their indexes; engines that fail are kept with their reason."""
     engines = []
     for name in names(options):
         if f"{name} failed" in kept.parts:
@@ -61,37 +65,51 @@ def _scouted(options: argparse.Namespace, kept: Kept, stack: contextlib.ExitStac
         kept.check()
         try:
             engine, facts = started(name, options)
-            stack.enter_context(engine)
-            if f"{name} points" not in kept.parts:
-                with undisturbed(options.lock):
-                    points = engine.ask("scout", threads=threads)
-                kept.put(f"{name} facts", facts)
-                kept.put(f"{name} points", points)
-            engines.append(engine)
-            print(f"{name}: {len(kept.parts[f'{name} points'])} settings, {facts}", flush=True)
         except EngineFailed as reason:
-            kept.put(f"{name} failed", str(reason))
-            print(f"{name}: left out, {reason}", flush=True)
+            _leave_out(name, reason, kept)
+            continue
+        engines.append(stack.enter_context(engine))
+        if f"{name} facts" not in kept.parts:
+            kept.put(f"{name} facts", facts)
+        print(f"{name}: {facts}", flush=True)
     return engines
 
 
-def _round(number: int, engines: list[Engine], options: argparse.Namespace, kept: Kept, threads: int) -> None:
-    """Time every engine that this round still lacks."""
-    order = np.random.default_rng((SEED, number)).permutation(len(engines))
-    missing = [engines[i] for i in order if f"round {number} of {engines[i].name}" not in kept.parts]
-    if not missing:
+def _scout(engine: Engine, engines: list[Engine], kept: Kept, turns: Turns, threads: int) -> None:
+    """Find the settings worth timing."""
+    if f"{engine.name} points" in kept.parts:
         return
     kept.check()
-    with undisturbed(options.lock):
-        for engine in missing:
-            settings = [point["setting"] for point in kept.parts[f"{engine.name} points"]]
-            try:
-                seconds = engine.ask("round", threads=threads, settings=settings)["seconds"]
-                kept.put(f"round {number} of {engine.name}", seconds)
-            except EngineFailed as reason:
-                kept.put(f"{engine.name} failed", str(reason))
-                engines.remove(engine)
-    print(f"round {number + 1} of {options.rounds}", flush=True)
+    turns.take()
+    try:
+        points = engine.ask("scout", threads=threads)
+        kept.put(f"{engine.name} points", points)
+        print(f"{engine.name}: {len(points)} settings", flush=True)
+    except EngineFailed as reason:
+        engines.remove(engine)
+        _leave_out(engine.name, reason, kept)
+
+
+def _round(number: int, engines: list[Engine], kept: Kept, turns: Turns, threads: int) -> None:
+    """Time every engine that this round still lacks."""
+    order = np.random.default_rng((SEED, number)).permutation(len(engines))
+    for engine in [engines[i] for i in order]:
+        key = f"round {number} of {engine.name}"
+        if key in kept.parts:
+            continue
+        kept.check()
+        turns.take()
+        settings = [point["setting"] for point in kept.parts[f"{engine.name} points"]]
+        try:
+            kept.put(key, engine.ask("round", threads=threads, settings=settings)["seconds"])
+        except EngineFailed as reason:
+            engines.remove(engine)
+            _leave_out(engine.name, reason, kept)
+
+
+def _leave_out(name: str, reason: EngineFailed, kept: Kept) -> None:
+    kept.put(f"{name} failed", str(reason))
+    print(f"{name}: left out, {reason}", flush=True)
 
 
 def _curve(name: str, rounds: int, kept: Kept) -> dict[str, Any]:

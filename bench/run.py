@@ -37,6 +37,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2, help="threads for building and for batches")
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--lock", nargs="+", type=Path, default=[], help="lock files, see bench.locks")
+    parser.add_argument("--hold", type=float, default=200.0, help="seconds for which locks are held at a time")
     parser.add_argument("--seconds", type=float, help="stop after so long; the same command goes on")
     parser.add_argument("--fresh", action="store_true", help="begin anew instead of going on")
     options = parser.parse_args(words)

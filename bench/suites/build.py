@@ -11,7 +11,7 @@ from typing import Any
 from bench import datasets, metrics
 from bench.engine import Engine, EngineFailed, names
 from bench.kept import Kept
-from bench.locks import undisturbed
+from bench.locks import Turns
 from bench.rivals import OURS
 
 __all__ = ["run"]
@@ -25,18 +25,20 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     kept = Kept(options)
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {name: {} for name in names(options)}
     failed: dict[str, str] = {}
+    turns = Turns(options.lock, options.hold)
     for number in range(options.rounds):
         for name, mine in runs.items():
             for threads in (2, 1) if name in (*OURS, "hnswlib") else (2,):
                 done = mine.setdefault(f"threads_{threads}", [])
                 if name in failed or sum(one["seconds"] for one in done) > ENOUGH:
                     continue
-                built = kept.get(f"{name} {threads} {number}", _build, name, options, threads)
+                built = kept.get(f"{name} {threads} {number}", _build, name, options, threads, turns)
                 if "failed" in built:
                     failed[name] = built["failed"]
                     continue
                 done.append(built)
                 print(f"{name}, threads: {threads}, {built['seconds']:.2f} s", flush=True)
+    turns.let_go()
     engines: dict[str, Any] = {
         name: {"failed": failed[name]} if name in failed else _facts(done) for name, done in runs.items()
     }
@@ -57,9 +59,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return answer
 
 
-def _build(name: str, options: argparse.Namespace, threads: int) -> dict[str, Any]:
+def _build(name: str, options: argparse.Namespace, threads: int, turns: Turns) -> dict[str, Any]:
+    turns.take()
     try:
-        with undisturbed(options.lock), Engine(name, options.dataset, options.queries, options.k) as engine:
+        with Engine(name, options.dataset, options.queries, options.k) as engine:
             built: dict[str, Any] = engine.ask("build", threads=threads, save=None)
             return built
     except EngineFailed as reason:

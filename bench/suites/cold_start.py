@@ -9,7 +9,7 @@ from typing import Any
 from bench import datasets, metrics
 from bench.engine import Engine, EngineFailed, names, saved
 from bench.kept import Kept
-from bench.locks import undisturbed
+from bench.locks import Turns
 
 __all__ = ["run"]
 
@@ -19,18 +19,28 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     datasets.prepare(options.dataset)
     kept = Kept(options)
     engines: dict[str, Any] = {}
-    for name in names(options):
-        engines[name] = kept.get(name, _rounds, name, options)
-        print(name, engines[name], flush=True)
+    folders = {name: _folder(name, options) for name in names(options) if name not in kept.parts}
+    with Turns(options.lock, options.hold) as turns:
+        for name in names(options):
+            engines[name] = kept.get(name, _rounds, name, options, folders.get(name), turns)
+            print(name, engines[name], flush=True)
     kept.done()
     return {"suite": options.suite, "dataset": options.dataset, "engines": engines, "machine": kept.machine}
 
 
-def _rounds(name: str, options: argparse.Namespace) -> dict[str, Any]:
+def _folder(name: str, options: argparse.Namespace) -> str | EngineFailed:
     try:
-        folder, _ = saved(name, options)
-        with undisturbed(options.lock):
-            runs = [_start(name, options, str(folder)) for _ in range(options.rounds + 1)][1:]
+        return str(saved(name, options)[0])
+    except EngineFailed as reason:
+        return reason
+
+
+def _rounds(name: str, options: argparse.Namespace, folder: str | EngineFailed, turns: Turns) -> dict[str, Any]:
+    if isinstance(folder, EngineFailed):
+        return {"failed": str(folder)}
+    turns.take()
+    try:
+        runs = [_start(name, options, folder) for _ in range(options.rounds + 1)][1:]
     except EngineFailed as reason:
         return {"failed": str(reason)}
     return {part: metrics.quartiles([run[part] for run in runs]) for part in runs[0]}

@@ -14,7 +14,7 @@ import numpy as np
 from bench import datasets, metrics
 from bench.engine import Engine
 from bench.kept import Kept
-from bench.locks import undisturbed
+from bench.locks import Turns
 
 __all__ = ["run"]
 
@@ -30,13 +30,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     n = len(datasets.prepare(options.dataset).base)
     kept = Kept(options)
     engines: dict[str, list[dict[str, Any]]] = {name: [] for name in ENGINES}
-    for size in (size for size in (n >> shift for shift in range(12, -1, -1)) if size >= SMALLEST):
-        name = f"{options.dataset.partition('@')[0]}@{size}" if size < n else options.dataset
+    sizes = [size for size in (n >> shift for shift in range(12, -1, -1)) if size >= SMALLEST]
+    sets = {size: f"{options.dataset.partition('@')[0]}@{size}" if size < n else options.dataset for size in sizes}
+    for name in sets.values():
         datasets.prepare(name)
+    turns = Turns(options.lock, options.hold)
+    for size, name in sets.items():
         for engine in ENGINES:
-            point = kept.get(f"{engine} {size}", _point, engine, name, options)
+            point = kept.get(f"{engine} {size}", _point, engine, name, options, turns)
             engines[engine].append({"n": size, **point})
             print(engine, {k: v for k, v in engines[engine][-1].items() if k != "points"}, flush=True)
+    turns.let_go()
     answer = {
         "suite": options.suite,
         "dataset": options.dataset,
@@ -49,10 +53,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return answer
 
 
-def _point(engine: str, dataset: str, options: argparse.Namespace) -> dict[str, Any]:
+def _point(engine: str, dataset: str, options: argparse.Namespace, turns: Turns) -> dict[str, Any]:
+    turns.take()
     with Engine(engine, dataset, min(options.queries, 1000), options.k) as worker:
-        with undisturbed(options.lock):
-            built = worker.ask("build", threads=options.threads, save=None)
+        built = worker.ask("build", threads=options.threads, save=None)
         facts = {"distances": None, "build_seconds": built["seconds"], "points": []}
         if engine not in COUNTING:
             return facts

@@ -9,7 +9,7 @@ from bench.rounds import measured
 @pytest.fixture
 def options(tmp_path, monkeypatch):
     monkeypatch.setattr(kept, "RUNS", tmp_path)
-    return argparse.Namespace(suite="some", dataset="set", lock=[], fresh=False, seconds=None, rounds=2)
+    return argparse.Namespace(suite="some", dataset="set", lock=[], hold=9.0, fresh=False, seconds=None, rounds=2)
 
 
 def test_what_is_measured_is_not_measured_again(options):
@@ -39,16 +39,18 @@ def test_it_stops_when_its_time_is_over_but_gives_what_it_has(options):
         over.get("other", lambda: 2)
 
 
+def free(path, mode):
+    """Whether another process would get the lock now."""
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, mode | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
 def test_a_timing_keeps_others_out_and_builds_let_each_other_in(tmp_path):
     queue, lock = tmp_path / "queue", tmp_path / "lock"
-
-    def free(path, mode):
-        with path.open("a") as file:
-            try:
-                fcntl.flock(file, mode | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            return True
 
     with locks.undisturbed([queue, lock]):
         assert not free(lock, fcntl.LOCK_SH)
@@ -59,6 +61,22 @@ def test_a_timing_keeps_others_out_and_builds_let_each_other_in(tmp_path):
     assert free(lock, fcntl.LOCK_EX)
     with locks.undisturbed([]):
         pass
+
+
+def test_turns_hold_the_lock_for_a_while_and_let_others_in(tmp_path, monkeypatch):
+    lock = tmp_path / "lock"
+    let_in = []
+    monkeypatch.setattr(locks, "sleep", lambda _: let_in.append(free(lock, fcntl.LOCK_EX)))
+    with locks.Turns([lock], 100) as turns:
+        for _ in range(2):
+            turns.take()
+            assert not free(lock, fcntl.LOCK_SH)
+    assert free(lock, fcntl.LOCK_EX)
+    assert let_in == []
+    with locks.Turns([lock], 0) as turns:
+        turns.take()
+        turns.take()
+    assert let_in == [True]
 
 
 class FakeEngine:
