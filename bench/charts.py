@@ -124,16 +124,15 @@ def _plain_numbers(axis: Any, *, minor: bool = False) -> None:
         axis.set_minor_formatter(FuncFormatter(words))
 
 
-def _bars(axes: Any, values: dict[str, float], unit: str, *, log: bool = False, digits: int = 1) -> None:
+def _bars(axes: Any, values: dict[str, float], unit: str, digits: int) -> None:
     """Horizontal bars, least on top, each with its figure."""
     names = sorted(values, key=lambda name: -values[name])
-    colours = ["black" if name in OURS else "navy" if name == "hnswlib" else "lightsteelblue" for name in names]
+    colours = ["lightsteelblue" if name in FOREIGN else "black" for name in names]
+    colours = ["navy" if name == "hnswlib" else colour for name, colour in zip(names, colours, strict=True)]
     bars = axes.barh(names, [values[name] for name in names], color=colours, height=0.7)
     axes.bar_label(bars, labels=[f"{values[name]:,.{digits}f}" for name in names], padding=3, fontsize=8)
     axes.set_xlabel(unit)
-    if log:
-        axes.set_xscale("log")
-        _plain_numbers(axes.xaxis)
+    _plain_numbers(axes.xaxis)
     axes.margins(x=0.12)
     axes.grid(visible=False, axis="y")
 
@@ -157,7 +156,7 @@ def _height(values: dict[str, float]) -> float:
 def _build(answer: dict[str, Any]) -> None:
     values = _ran(answer, ("threads_2", "seconds"))
     with _figure(answer, _height(values)) as axes:
-        _bars(axes, values, "seconds (logarithmic)", log=True, digits=2)
+        _bars(axes, values, "seconds", digits=2)
 
 
 def _memory(answer: dict[str, Any]) -> None:
@@ -223,4 +222,4 @@ def _start(answer: dict[str, Any]) -> None:
         "first_answer_empty_cache_seconds": "first answer, empty cache",
     }
     with _figure(answer, 2.6) as axes:
-        _bars(axes, {words: answer[key][1] for key, words in names.items()}, "seconds, median", log=True, digits=2)
+        _bars(axes, {words: answer[key][1] for key, words in names.items()}, "seconds, median", digits=3)
