@@ -69,7 +69,9 @@ def _best(answer: dict[str, Any]) -> str:
     for column in COLUMNS:
         facts = answer["ratios"][column]
         ours = facts["to_fastest_rival"].get(_ours(answer))
-        words.append(f"{column}: {_number(ours, 2)} x {facts['fastest_rival']}")
+        spread = facts.get("to_fastest_rival_quartiles", {}).get(_ours(answer))
+        between = f" (quartiles {spread[0]:.2f} to {spread[1]:.2f})" if spread else ""
+        words.append(f"{column}: {_number(ours, 2)} x {facts['fastest_rival']}{between}")
     return f"{_ours(answer)} in terms of the fastest rival at {'; '.join(words)}"
 
 
@@ -88,18 +90,22 @@ def summary(answers: Sequence[dict[str, Any]]) -> Table:
 
 
 def build(answer: dict[str, Any]) -> Table:
-    """Seconds on two threads and on one, with ratios to hnswlib."""
+    """Seconds on two threads, and on one where that was measured, with ratios to hnswlib; fastest first."""
     ratios = answer["ratio_to_hnswlib"]
+    engines = _ran(answer["engines"])
     rows = [
         (
             name,
             *(
                 cell
                 for key in ("threads_2", "threads_1")
-                for cell in (_number(result[key]["seconds"], 2), _number(ratios.get(name, {}).get(key), 3))
+                for cell in (
+                    _number(result.get(key, {}).get("seconds"), 2),
+                    _number(ratios.get(name, {}).get(key), 3),
+                )
             ),
         )
-        for name, result in _ran(answer["engines"]).items()
+        for name, result in sorted(engines.items(), key=lambda item: item[1]["threads_2"]["seconds"])
     ]
     head = ("engine", "2 threads, s", "x hnswlib", "1 thread, s", "x hnswlib")
     return Table(head, rows, _failures(answer["engines"]))

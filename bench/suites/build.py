@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
     base = engines.get("hnswlib", {})
     ratios = {
-        name: {key: round(value["seconds"] / base[key]["seconds"], 4) for key, value in result.items()}
+        name: {key: round(value["seconds"] / base[key]["seconds"], 4) for key, value in result.items() if key in base}
         for name, result in engines.items()
         if "failed" not in result and base
     }
