@@ -58,6 +58,13 @@ class _Presence:
         self._mask = growable(self._mask, first + count)
         self._mask[first : first + count] = present
 
+    def useless(self, n: int, dead: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        """Which of n slots no search of this field may return: `dead` (at least n,), or absent. None: none."""
+        if self._mask is None:
+            return dead
+        absent: NDArray[np.bool_] = ~self._mask[:n]
+        return absent if dead is None else absent | dead[:n]
+
     def bits(self, n: int) -> NDArray[np.uint64] | None:
         return None if self._mask is None else bits_from_mask(self._mask[:n])
 
@@ -77,8 +84,11 @@ class FieldStore(Protocol):
     def view(self, n: int) -> DenseView | MultiView:
         """Picture of the first n slots."""
 
-    def extend_index(self, n: int, cancel: Cancel) -> None:
-        """Take some or all of the slots indexed..n into the graph."""
+    def extend_index(self, n: int, cancel: Cancel, dead: NDArray[np.bool_] | None) -> None:
+        """Take some or all of the slots indexed..n into the graph; dead (n,): those that need not be."""
+
+    def retire(self, n: int, dead: NDArray[np.bool_] | None, cancel: Cancel) -> bool:
+        """Take slots that are dead, or lack this vector, out of the graph; False when that is not worth a pass yet."""
 
     def rewind(self, n: int) -> None:
         """Forget slots from n on, which no commit holds."""
@@ -149,9 +159,14 @@ class DenseField(_Indexed):
         """Forget rows from n on."""
         self._vectors.rewind(n)
 
-    def extend_index(self, n: int, cancel: Cancel) -> None:
+    def extend_index(self, n: int, cancel: Cancel, dead: NDArray[np.bool_] | None) -> None:
         """Take slots up to n into the graph."""
-        self._index.extend(self._rows(), n, cancel)
+        self._index.extend(self._rows(), n, cancel, self._presence.useless(n, dead))
+
+    def retire(self, n: int, dead: NDArray[np.bool_] | None, cancel: Cancel) -> bool:
+        """Take dead slots out of the graph."""
+        useless = self._presence.useless(n, dead)
+        return useless is not None and self._index.retire(self._rows(), useless, cancel)
 
     def restore(self, buffer: memoryview | bytes, n: int) -> None:
         """Take a graph snapshot."""
@@ -237,13 +252,18 @@ class MultiField(_Indexed):
         self._ends_file.rewind(n)
         self._count = n
 
-    def extend_index(self, n: int, cancel: Cancel) -> None:
+    def extend_index(self, n: int, cancel: Cancel, dead: NDArray[np.bool_] | None) -> None:
         """Encode proxies of the slots up to n and take them into the graph."""
         first = self.indexed
         n = min(n, first + CHUNK_ROWS)
         self._proxies = growable(self._proxies, n)
         self._encode(first, n)
-        self._index.extend(Rows(self._proxies, _NO_NORMS), n, cancel)
+        self._index.extend(Rows(self._proxies, _NO_NORMS), n, cancel, self._presence.useless(n, dead))
+
+    def retire(self, n: int, dead: NDArray[np.bool_] | None, cancel: Cancel) -> bool:
+        """Take dead slots out of the graph."""
+        useless = self._presence.useless(n, dead)
+        return useless is not None and self._index.retire(Rows(self._proxies, _NO_NORMS), useless, cancel)
 
     def _encode(self, first: int, stop: int) -> None:
         rows = self._token_rows()

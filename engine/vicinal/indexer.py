@@ -13,7 +13,7 @@ from typing import Final
 from vicinal import limits
 from vicinal.errors import Unavailable
 from vicinal.fields import FieldStore
-from vicinal.view import View
+from vicinal.view import View, mask_from_bits
 from vicinal.writer import Writer
 
 __all__ = ["Indexer"]
@@ -43,6 +43,7 @@ class Indexer:
         self._saved = {name: field.indexed for name, field in fields.items()}
         self._progress = threading.Condition()
         self._stop = False
+        self._followed = -1  # the commit that all graphs have followed as far as they mean to
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="vicinal-indexer", daemon=True)
         self._thread.start()
@@ -66,6 +67,11 @@ class Indexer:
         n = self._writer.view.n
         # the View's count, not the field's: the graph may have grown a moment before readers can see it
         return self._wait(lambda: min(f.indexed for f in self._writer.view.fields.values()) >= n, timeout)
+
+    def wait_retired(self, timeout: float | None = None) -> bool:
+        """Wait until the graphs have done all they mean to for the View of now; False after `timeout` seconds."""
+        seq = self._writer.view.seq
+        return self._wait(lambda: self._followed >= seq, timeout)
 
     def wait_room(self) -> None:
         """Hold a writer back while the tail is at its hard bound."""
@@ -99,20 +105,29 @@ class Indexer:
             self._progress.notify_all()
 
     def _step(self) -> bool:
-        """Take one chunk of every field's tail into its graph; False when there was none."""
-        worked = False
+        """Take a chunk of every field's tail into its graph and dead slots out; False when there was nothing to do."""
+        worked, seq = False, self._writer.view.seq
         for name, field in self._fields.items():
-            n = self._writer.view.n
-            if field.indexed >= n or self._stop:
+            if self._stop or not self._change(field):
                 continue
-            field.extend_index(n, lambda: self._stop)
             self._writer.publish_index(name)
             worked = True
             if field.indexed - self._saved[name] >= max(SNAPSHOT_ROWS, int(field.indexed * SNAPSHOT_SHARE)):
                 self._snapshot(name, field)
         with self._progress:
+            if not worked and not self._stop:
+                self._followed = seq
             self._progress.notify_all()
         return worked
+
+    def _change(self, field: FieldStore) -> bool:
+        """Let one field's graph follow the View a step; False when it has."""
+        view = self._writer.view
+        dead = None if view.dead is None else mask_from_bits(view.dead, view.n)
+        grew = field.indexed < view.n
+        if grew:
+            field.extend_index(view.n, lambda: self._stop, dead)
+        return field.retire(view.n, dead, lambda: self._stop) or grew
 
     def _snapshot(self, name: str, field: FieldStore) -> None:
         if self._save is not None:

@@ -28,6 +28,7 @@ __all__ = [
     "bits_from_mask",
     "bits_from_slots",
     "count_bits",
+    "mask_from_bits",
     "slots_from_bits",
     "word_count",
 ]
@@ -52,10 +53,14 @@ def bits_from_slots(slots: NDArray[np.integer] | Sequence[int], n: int) -> Bits:
     return bits_from_mask(mask)
 
 
+def mask_from_bits(bits: Bits, n: int) -> NDArray[np.bool_]:
+    """Boolean mask (n,) of a bitmap."""
+    return np.unpackbits(bits.view(np.uint8), count=n, bitorder="little").view(np.bool_)
+
+
 def slots_from_bits(bits: Bits, n: int) -> NDArray[np.uint32]:
     """Slots below n whose bit is set, ascending."""
-    mask = np.unpackbits(bits.view(np.uint8), count=n, bitorder="little")
-    return np.flatnonzero(mask).astype(np.uint32)
+    return np.flatnonzero(mask_from_bits(bits, n)).astype(np.uint32)
 
 
 def count_bits(bits: Bits) -> int:

@@ -67,6 +67,7 @@ def _coded(dim: int, rank: int, metric: Metric) -> None:
             raise _wrong("building a graph")
         for allowed in (None, half):
             _check("the coded graph", graph, metric, rows, allowed)
+    index.retire(rows, np.arange(index.n) % 20 == 0, lambda: False)
 
 
 def _coded_graphs() -> None:

@@ -26,7 +26,7 @@ from vicinal.codecs.signs import fit_signs
 from vicinal.errors import InvalidArgument
 from vicinal.types import Metric, Rows
 
-__all__ = ["Choice", "choose", "found_by_estimates"]
+__all__ = ["Choice", "choose", "entry_nodes", "found_by_estimates"]
 
 CODECS = ("auto", "signs", "nibbles", "bytes")
 TOP = 24
@@ -79,7 +79,7 @@ def found_by_estimates(frame: Frame, cells: Cells, codec: Codec, sample: NDArray
     return float(found) / (k * len(asked))
 
 
-def _entry_nodes(cells: Cells, sample: NDArray[np.float32], slots: NDArray[np.int64]) -> NDArray[np.uint32]:
+def entry_nodes(cells: Cells, sample: NDArray[np.float32], slots: NDArray[np.int64]) -> NDArray[np.uint32]:
     """Give the sampled slot nearest to each centre; unused places repeat the first."""
     scores = np.einsum("ij,ij->i", sample, sample)[:, None] - np.float32(2) * sample @ cells.centres.T
     nodes = np.zeros(len(cells.norms), np.uint32)
@@ -131,5 +131,5 @@ def choose(metric: Metric, rows: Rows, n: int, *, codec: str, seed: int) -> Choi
         rows_too, why = code.kept < NEAR_EXACT, f"asked for; it keeps {code.kept:.3f} of the variance"
     else:
         code, rows_too, why = ByteCodec(), False, f"{dim} dimensions fit a line in 8 bits"
-    nodes = _entry_nodes(fitted.cells, fitted.sample, fitted.slots)
+    nodes = entry_nodes(fitted.cells, fitted.sample, fitted.slots)
     return Choice(fitted.frame, fitted.cells, nodes, code, rows_too, why)

@@ -109,8 +109,13 @@ def fit_frame(metric: Metric, rows: Rows, n: int, *, seed: int, exact: bool = Tr
     return Frame(metric, dim, padded, scale, False, shift, query_shift, zeros)
 
 
-def nearest_rows(frame: Frame, rows: Rows, n: int, slots: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """Give the k nearest of rows [0, n) of each given slot, itself left out: (len(slots), k), in no order."""
+def nearest_rows(
+    frame: Frame, rows: Rows, n: int, slots: NDArray[np.int64], k: int, allowed: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
+    """Give the k nearest of rows [0, n) of each given slot, itself left out: (len(slots), k), in no order.
+
+    allowed (n,): rows that count; there are more than k of them.
+    """
     queries = frame.rows(rows, slots)
     best = np.full((len(slots), k), np.inf, np.float32)
     names = np.zeros((len(slots), k), np.int64)
@@ -122,6 +127,8 @@ def nearest_rows(frame: Frame, rows: Rows, n: int, slots: NDArray[np.int64], k: 
             scores += np.einsum("ij,ij->i", framed, framed)
         inside = np.flatnonzero((slots >= at) & (slots < at + len(framed)))
         scores[inside, slots[inside] - at] = np.inf
+        if allowed is not None:
+            scores[:, ~allowed[at : at + len(framed)]] = np.inf
         scores = np.concatenate([best, scores], axis=1)
         block = np.broadcast_to(np.arange(at, at + len(framed)), (len(slots), len(framed)))
         here = np.concatenate([names, block], axis=1)

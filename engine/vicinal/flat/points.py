@@ -97,6 +97,7 @@ class Points:
             self._link(tell)
             self._publish(start, labels, replace=replace)
             self._added += given
+            self._retire()
             if self._gone > max(_COMPACT_SLOTS, len(self._names)):
                 self.compact(drop_deleted=False)
 
@@ -138,6 +139,13 @@ class Points:
                 tell((graph.n - start) / (stop - start))
         if tell is not None and start == stop:
             tell(1.0)
+
+    def _retire(self) -> None:
+        """Take gone slots out of the graph when they are enough; those marked deleted may come back, and stay."""
+        graph, gone = self._graph, self._states[: self._taken] == GONE
+        while graph is not None and graph.retire(self._rows, gone, _never):
+            with self._publishing:
+                self._show(self.picture.alive, plain=self.picture.plain)
 
     def _publish(self, start: int, labels: NDArray[np.uint64], *, replace: bool) -> None:
         """Let readers see slots [start, taken) under these labels."""
@@ -225,6 +233,7 @@ class Points:
                 self._gone += 1
                 self._names.drop(np.array([label], np.uint64))
                 self._show(self._alive_bits(self.picture, np.array([slot])), plain=self.picture.plain)
+            self._retire()
             if self._gone > max(_COMPACT_SLOTS, len(self._names)):
                 self.compact(drop_deleted=False)
         return True

@@ -21,7 +21,7 @@ from vicinal.index.bulk_graph import UPPER_DEGREE, Graph, Levels, build_levels, 
 from vicinal.index.bulk_pieces import Cancelled, Pieces
 from vicinal.index.bulk_tight import mix_links, tight_groups
 from vicinal.kernels import rows8
-from vicinal.kernels.repair import hang_copies, rename, repair
+from vicinal.kernels.repair import EVERY, hang_copies, rename, repair
 from vicinal.kernels.rows8 import Codes
 from vicinal.kernels.simd import SENTINEL
 from vicinal.types import Metric, Rows
@@ -195,7 +195,7 @@ def _resolve(job: _Job, names: NDArray[np.int64], space: _Space, groups: list[ND
             mix_links(links, out.degree, rows, again.links, job.pieces)
     if changed:
         places = np.full(len(names), DEGREE, np.int32)
-        repair(space.whole, links, out.degree, places, links.copy(), out.entry)
+        repair(space.whole, links, out.degree, places, links.copy(), out.entry, EVERY)
 
 
 def _named(space: _Space, graph: Graph, levels: Levels, cells: Cells, pieces: Pieces) -> Links:

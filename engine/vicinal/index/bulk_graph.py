@@ -12,7 +12,7 @@ from vicinal.index.bulk_cells import new_codes
 from vicinal.index.bulk_pieces import Pieces
 from vicinal.kernels import bridges, prune, rows8
 from vicinal.kernels.build import Candidates
-from vicinal.kernels.repair import repair
+from vicinal.kernels.repair import EVERY, repair
 from vicinal.kernels.rows8 import Codes
 
 __all__ = ["UPPER_DEGREE", "Graph", "Levels", "build_levels", "finish", "link", "link_both", "slack_of"]
@@ -132,7 +132,7 @@ def link_both(inner: Found, angular: Graph, places: NDArray[np.int32], width: in
 def finish(found: Found, graph: Graph, entry: int, places: NDArray[np.int32], pieces: Pieces, *, fill: bool) -> None:
     """Make every row reachable from `entry`; then, with `fill`, give every row as many links as it may have."""
     ids = found.candidates.ids
-    repair(found.codes, graph.links, graph.degree, places, ids, entry)
+    repair(found.codes, graph.links, graph.degree, places, ids, entry, EVERY)
     if fill:
         pieces.run(len(ids), 4096, lambda a, b: prune.top_up(graph.links, graph.degree, places, ids, a, b))
 
@@ -177,7 +177,7 @@ def build_levels(codes: Codes, around: Codes, n: int, found: Found, seed: int, p
         graph = _join(local.codes, m, local.candidates, places, UPPER_DEGREE, 1.0, pieces)
         names = rows[local.cells.order]
         start = int(np.flatnonzero(names == entry)[0])
-        repair(local.codes, graph.links, graph.degree, places, local.candidates.ids, start)
+        repair(local.codes, graph.links, graph.degree, places, local.candidates.ids, start, EVERY)
         far = np.where(local.candidates.ids >= 0, position[names[local.candidates.ids]], -1).astype(np.int32)
         prune.lengthen(found.candidates, position[names], far, local.candidates.dist, _LONG)
         levels.rows.append(names)

@@ -15,6 +15,7 @@ from vicinal.index.bulk_graph import slack_of
 from vicinal.index.bulk_known import KnownRows
 from vicinal.index.bulk_pieces import Cancelled, Pieces
 from vicinal.kernels import cluster, patch, prune, rows8
+from vicinal.kernels import relink as removal
 from vicinal.kernels.build import Candidates, Panel
 from vicinal.kernels.repair import reach, repair
 from vicinal.kernels.rows8 import SPARE, Codes
@@ -54,8 +55,9 @@ def prefers_rebuild(n: int, stop: int) -> bool:
 class GrowingLinks:
     """The links of slots 0 .. n and what insertion needs beside them: codes and in-degrees, about a byte per dimension.
 
-    Derived from rows and links alone, so it can be dropped and made again at any time. Every row stays reachable from
-    `entry`. One writer; readers of the patches see rows that are complete before anything links to them.
+    Derived from rows and links alone, so it can be dropped and made again at any time. Every row that was not removed
+    stays reachable from `entry`. One writer; readers of the patches see rows that are complete before anything links to
+    them. `removed`: slots that no link leads to and none will.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class GrowingLinks:
         links: NDArray[np.uint32],
         *,
         entry: int = 0,
+        removed: NDArray[np.bool_] | None = None,
         threads: int = 1,
     ) -> None:
         if n < 1 or links.shape != (n, _DEGREE) or n > len(rows.vectors):
@@ -80,14 +83,16 @@ class GrowingLinks:
         if not 0 <= entry < n:
             raise InvalidArgument(f"the entry is a slot below {n}", field="entry", value=entry, limit=n)
         self.n = n
-        self._entry = entry
+        self.entry = entry
         self._unseen = 0
         self._metric = metric
         self._threads = threads
         self._links = np.full((n, _DEGREE), -1, np.int32)
         self._links[:] = links.view(np.int32) if links.flags.c_contiguous else links.astype(np.int32)
         self._degree = (self._links >= 0).sum(1, dtype=np.int32)
-        self._incoming = np.bincount(self._links[self._links >= 0], minlength=n).astype(np.int32)
+        self._dead = np.zeros(n, np.uint8) if removed is None else removed.astype(np.uint8)
+        self._incoming = np.zeros(n, np.int32)
+        removal.count_links(self._links, self._dead, self._incoming)
         self._marks: list[tuple[NDArray[np.int32], int]] = []
         self._codes = new_codes(0, 64)
         self._encoding: Encoding | None = None
@@ -120,29 +125,85 @@ class GrowingLinks:
                     touched.append(self._insert_batch(self.n, end, pieces))
             except Cancelled:
                 pass
-        touched.append(self._mend(start))
+        self._unseen += self.n - start
+        if self._unseen > _MEND_AFTER + self.n // _MEND_SHARE:
+            touched.append(self._mend())
         old = np.unique(np.concatenate(touched))
         slots = np.concatenate([np.arange(start, self.n), old[old < start]])
         return Patch(slots.astype(np.uint32), self._links[slots].view(np.uint32))
 
-    def _mend(self, start: int) -> NDArray[np.int32]:
-        """After many insertions, see that patched rows have cut nobody off; give the rows that changed."""
-        self._unseen += self.n - start
-        none = np.zeros(0, np.int32)
-        if self._unseen <= _MEND_AFTER + self.n // _MEND_SHARE:
-            return none
+    def remove_links(self, slots: NDArray[np.integer]) -> Patch:
+        """Take slots below n out and give every row of links that changed; costs a pass over all links.
+
+        What linked to a removed slot is linked to what that one linked to. Rows of the removed keep their links, so
+        that a search which stands on one goes on. Slots removed before are left aside.
+        """
+        slots = np.asarray(slots, np.int64)
+        if len(slots) and not 0 <= slots.min() <= slots.max() < self.n:
+            raise InvalidArgument(f"slots to remove lie below {self.n}", field="slots", limit=self.n)
+        gone = np.unique(slots[self._dead[slots] == 0]).astype(np.int32)
+        if len(gone) == 0:
+            return Patch(np.zeros(0, np.uint32), np.zeros((0, _DEGREE), np.uint32))
+        if len(gone) == len(self._living()):
+            raise InvalidArgument("one slot at least must stay", field="slots", value=len(gone), limit=len(gone) - 1)
+        before = self._links[: self.n].copy()
+        self._dead[gone] = 1
+        heirs = np.full(self.n, -1, np.int32)
+        self._unlink(gone, heirs)
+        self._known.forget(self._codes, gone, heirs, self._dead)
+        self._choose_entries()
+        if self._dead[self.entry]:
+            self.entry = int(self._entry_rows[0])
+        self._mend()
+        changed = np.flatnonzero((self._links[: self.n] != before).any(1))
+        return Patch(changed.astype(np.uint32), self._links[changed].view(np.uint32))
+
+    def _unlink(self, gone: NDArray[np.int32], heirs: NDArray[np.int32]) -> None:
+        """Link everything again that linked to rows just removed; `heirs` receives which copy took a row's place."""
+        n = self.n
+        links, degree, dead, incoming = self._links[:n], self._degree[:n], self._dead[:n], self._incoming[:n]
+        removal.promote_copies(self._codes, links, degree, incoming, dead, gone[::-1].copy(), heirs)
+        rows = np.empty(n, np.int32)
+        rows = rows[: removal.rows_to_relink(links, dead, rows)]
+        num, den = slack_of(self._alpha)
+
+        def relink(a: int, b: int) -> None:
+            marks, stamp = self._take_marks()
+            removal.relink(self._codes, links, degree, dead, heirs, rows, marks, stamp, num, den, a, b)
+            self._marks.append((marks, stamp + b - a))
+
+        with Pieces(self._threads) as pieces:
+            pieces.run(len(rows), 512, relink)
+        removal.count_links(links, dead, incoming)
+        lonely = np.flatnonzero((incoming == 0) & (dead == 0)).astype(np.int32)
+        patch.link_lonely(links, degree, lonely, incoming, np.empty(len(lonely), np.int32))
+
+    def _mend(self) -> NDArray[np.int32]:
+        """See that patched rows have cut nobody off; give the rows that changed."""
         self._unseen = 0
         n = self.n
-        seen, queue = np.zeros(n, np.uint8), np.empty(n, np.int32)
-        queue[0], seen[self._entry] = self._entry, 1
-        links, degree = self._links[:n], self._degree[:n]
-        if reach(links, queue, seen, 0, 1) == n:
-            return none
+        links, degree, dead = self._links[:n], self._degree[:n], self._dead[:n]
+        seen, queue = dead.copy(), np.empty(n, np.int32)
+        queue[0], seen[self.entry] = self.entry, 1
+        if reach(links, queue, seen, 0, 1) >= n - np.count_nonzero(dead):
+            return np.zeros(0, np.int32)
         before = links.copy()
-        repair(self._codes, links, degree, np.full(n, _DEGREE, np.int32), np.zeros((n, 0), np.int32), self._entry)
-        self._incoming[:n] = np.bincount(links[links >= 0], minlength=n)
+        places = np.where(dead, 0, _DEGREE).astype(np.int32)
+        repair(self._codes, links, degree, places, before, self.entry, dead)
+        removal.count_links(links, dead, self._incoming[:n])
         changed: NDArray[np.int32] = np.flatnonzero((links != before).any(1)).astype(np.int32)
         return changed
+
+    @property
+    def _alpha(self) -> float:
+        return 1.0 if self._metric is Metric.DOT else _ALPHA
+
+    def _take_marks(self) -> tuple[NDArray[np.int32], int]:
+        """Marks of visited rows, for one thread, and the first stamp that none of them holds."""
+        marks, stamp = self._marks.pop() if self._marks else (np.zeros(0, np.int32), 1)
+        if len(marks) < len(self._links) or stamp > (1 << 30):
+            marks, stamp = np.zeros(len(self._links), np.int32), 1
+        return marks, stamp
 
     def _fit(self, rows: Rows, stop: int, pieces: Pieces) -> None:
         """Fit the codes to rows 0 .. stop and encode those below n; choose entry rows, know all rows by their codes."""
@@ -153,11 +214,20 @@ class GrowingLinks:
         self._codes = new_codes(max(stop, int(self.n * _GROWTH)), encoding.width)
         write_codes(encoding, rows.vectors, everyone[: self.n], self._codes, pieces)
         self._known = KnownRows()
-        self._known.add_many(self._codes, self.n)
-        count = min(self.n, _ENTRIES)
-        groups = -(-count // 64) * 4
-        members = np.full((groups, 16), -1, np.int32)
-        members.reshape(-1)[:count] = np.arange(count, dtype=np.int64) * self.n // count
+        self._known.add_many(self._codes, self._living())
+        self._choose_entries()
+
+    def _living(self) -> NDArray[np.int64]:
+        """Rows that are not removed, ascending."""
+        return np.flatnonzero(self._dead[: self.n] == 0)
+
+    def _choose_entries(self) -> None:
+        """Choose the rows from the nearest of which a search starts, evenly among those that are not removed."""
+        living = self._living()
+        count = min(len(living), _ENTRIES)
+        self._entry_rows = living[np.arange(count) * len(living) // count]
+        members = np.full((-(-count // 64) * 4, 16), -1, np.int32)
+        members.reshape(-1)[:count] = self._entry_rows
         self._entries = _panel(self._codes, members)
 
     def _reserve(self, rows: Rows, stop: int, pieces: Pieces) -> None:
@@ -171,6 +241,7 @@ class GrowingLinks:
             self._links = np.concatenate([self._links, np.full((more, _DEGREE), -1, np.int32)])
             self._degree = np.concatenate([self._degree, np.zeros(more, np.int32)])
             self._incoming = np.concatenate([self._incoming, np.zeros(more, np.int32)])
+            self._dead = np.concatenate([self._dead, np.zeros(more, np.uint8)])
         fresh = np.arange(self.n, stop, dtype=np.int64)
         rest = slice(self.n, None)
         view = Codes(self._codes.rows[rest], self._codes.half[rest], self._codes.offset[rest])
@@ -214,9 +285,7 @@ class GrowingLinks:
         cluster.assign(self._codes, rows, lanes, bias, groups, names, best, 0, count)
 
         def search(a: int, b: int) -> None:
-            marks, stamp = self._marks.pop() if self._marks else (np.zeros(0, np.int32), 1)
-            if len(marks) < len(self._links) or stamp > (1 << 30):
-                marks, stamp = np.zeros(len(self._links), np.int32), 1
+            marks, stamp = self._take_marks()
             beam = np.empty(_EF, np.int64)
             patch.search_frozen(self._codes, self._links, rows, best, beam, marks, stamp, found, a, b)
             self._marks.append((marks, stamp + b - a))
@@ -240,7 +309,7 @@ class GrowingLinks:
     def _join(self, rows: NDArray[np.int32], found: Candidates, pieces: Pieces) -> NDArray[np.int32]:
         """Prune the new rows' candidates, patch the back links; give the rows that changed."""
         count = len(rows)
-        num, den = slack_of(1.0 if self._metric is Metric.DOT else _ALPHA)
+        num, den = slack_of(self._alpha)
         chosen, dist = np.empty((count, _FORWARD), np.int32), np.empty((count, _FORWARD), np.int32)
         degree = np.empty(count, np.int32)
         pieces.run(

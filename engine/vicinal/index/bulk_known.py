@@ -21,20 +21,37 @@ class KnownRows:
         self._rows = np.zeros(0, np.int32)
         self._recent: dict[int, int] = {}
 
-    def add_many(self, codes: Codes, n: int) -> None:
-        """Know rows 0 .. n, and nothing else."""
-        hashes = _hashes(codes, 0, n)
-        self._hashes, first = np.unique(hashes, return_index=True)
-        self._rows = first.astype(np.int32)
+    def add_many(self, codes: Codes, rows: NDArray[np.int64]) -> None:
+        """Know these rows, which ascend, and nothing else."""
+        self._hashes, first = np.unique(_hashes(codes, rows), return_index=True)
+        self._rows = rows[first].astype(np.int32)
         self._recent = {}
+
+    def forget(self, codes: Codes, gone: NDArray[np.int32], heirs: NDArray[np.int32], dead: NDArray[np.uint8]) -> None:
+        """Let heirs stand for rows that were removed, if they have one; `dead` marks all that ever were."""
+        heirs = np.where(heirs >= 0, heirs, -1)
+        while (chained := (heirs >= 0) & (dead[heirs] != 0)).any():
+            heirs[chained] = heirs[heirs[chained]]
+        lost = dead[self._rows] != 0
+        self._rows[lost] = heirs[self._rows[lost]]
+        kept = self._rows >= 0
+        self._hashes, self._rows = self._hashes[kept], self._rows[kept]
+        for code, row in zip(_hashes(codes, gone.astype(np.int64)).tolist(), gone.tolist(), strict=True):
+            if self._recent.get(code) == row:
+                if heirs[row] >= 0:
+                    self._recent[code] = int(heirs[row])
+                else:
+                    del self._recent[code]
 
     def split(
         self, codes: Codes, start: int, stop: int
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
         """Tell new rows (known from now on) from copies and give those two and the copies' first rows."""
-        hashes = _hashes(codes, start, stop)
-        places = np.minimum(np.searchsorted(self._hashes, hashes), max(len(self._hashes) - 1, 0))
-        old = np.where(self._hashes[places] == hashes, self._rows[places], -1)
+        hashes = _hashes(codes, np.arange(start, stop))
+        old = np.full(len(hashes), -1, np.int32)
+        if len(self._hashes):
+            places = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
+            old = np.where(self._hashes[places] == hashes, self._rows[places], old)
         fresh: list[int] = []
         copies: list[int] = []
         owners: list[int] = []
@@ -57,8 +74,8 @@ class KnownRows:
         self._hashes, self._rows, self._recent = hashes[order], rows[order], {}
 
 
-def _hashes(codes: Codes, start: int, stop: int) -> NDArray[np.uint64]:
-    """Hash rows start .. stop."""
-    out = np.empty(stop - start, np.uint64)
-    rows8.hash_rows(codes.rows.view(np.uint64), np.arange(start, stop), out, 0, stop - start)
+def _hashes(codes: Codes, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Hash rows."""
+    out = np.empty(len(rows), np.uint64)
+    rows8.hash_rows(codes.rows.view(np.uint64), rows, out, 0, len(rows))
     return out

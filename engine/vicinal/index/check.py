@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vicinal.index.graph import GraphPicture
 from vicinal.index.hnsw import search_graph
-from vicinal.index.structure import in_degrees, structure_problems
+from vicinal.index.structure import in_degrees, removed_slots, structure_problems
 from vicinal.kernels.reach import flood
 from vicinal.types import Metric, Rows
 
@@ -26,13 +26,13 @@ class GraphReport(NamedTuple):
 
 
 def unreachable(picture: GraphPicture) -> NDArray[np.uint32]:
-    """Slots below n that no path of level-0 links from the entry point reaches, ascending."""
+    """Slots below n, not taken out, that no path of level-0 links from the entry point reaches, ascending."""
     n = picture.n
     marks = np.zeros(n, np.uint8)
     if picture.entry >= 0:
         parents, queue = np.empty((2, n), np.uint32)
         flood(picture.arrays.graph()._replace(capacity=n), picture.entry, marks, parents, queue)
-    return np.flatnonzero(marks == 0).astype(np.uint32)
+    return np.flatnonzero((marks == 0) & ~removed_slots(picture)).astype(np.uint32)
 
 
 def _repeated(picture: GraphPicture) -> Iterator[str]:

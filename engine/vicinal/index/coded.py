@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.codecs.choice import Choice, choose
+from vicinal.codecs.choice import Choice, choose, entry_nodes
 from vicinal.codecs.frame import Frame, nearest_rows, sample_slots
 from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded
 from vicinal.index.coded_arrays import DEGREE, SENTINEL, CodedArrays, address
@@ -29,6 +29,7 @@ __all__ = ["CodedIndex"]
 
 _CHUNK = 16_384  # rows encoded at a time
 _GROWTH = 1.25
+_ENTRY_ROWS = 4096  # rows among which new entries are looked for
 _MEASURE_FROM = 2_000
 _FLOAT32, _UINT32, _STRIDES = np.dtype(np.float32), np.dtype(np.uint32), (4,)
 
@@ -79,7 +80,7 @@ class CodedIndex:
         """
         choice = choose(metric, rows, n, codec=codec, seed=seed)
         index = cls.of_choice(rows, n, metric, choice, links, capacity=capacity, fine=fine)
-        if measure and n >= _MEASURE_FROM:
+        if measure and np.count_nonzero(links[:, 0] != SENTINEL) >= _MEASURE_FROM:
             index.measure_efforts(rows, seed=seed)
         return index
 
@@ -111,24 +112,51 @@ class CodedIndex:
         index._encode(rows, 0, n)
         index.n = n
         index.patch_links(np.arange(n, dtype=np.uint32), links)
+        linked = links[:, 0] != SENTINEL
+        if linked.any() and not linked.all():
+            index.enter_elsewhere(rows, ~linked)
         if efforts is not None:
             index.efforts = efforts
         return index
 
-    def fitted(self, entry: int) -> Fitted:
-        """All that cannot be made again from the rows; `entry`: the slot that insertion starts from."""
+    def enter_elsewhere(self, rows: Rows, removed: NDArray[np.bool_]) -> None:
+        """See that no walk enters at a slot of `removed` (n,), of which some are False.
+
+        The cells concerned are entered at the nearest to their centre of a sample of the others.
+        """
+        nodes = self._arrays.cell_nodes
+        lost = removed[nodes]
+        if not lost.any():
+            return
+        living = np.flatnonzero(~removed)
+        slots = living[sample_slots(len(living), _ENTRY_ROWS, 0)]
+        nodes[lost] = entry_nodes(self._choice.cells, self._frame.rows(rows, slots), slots)[lost]
+
+    def fitted(self, entry: int, removed: NDArray[np.bool_]) -> Fitted:
+        """All that cannot be made again from the rows; `entry`: the slot that insertion starts from.
+
+        removed (n,): slots whose links are left out.
+        """
         arrays = self._arrays
-        return Fitted(self._choice, self.efforts, arrays.fine is not None, entry, arrays.links[: self.n])
+        links = arrays.links[: self.n].copy()
+        links[removed] = SENTINEL
+        choice = self._choice._replace(cell_nodes=arrays.cell_nodes.copy())
+        return Fitted(choice, self.efforts, arrays.fine is not None, entry, links)
 
     def measure_efforts(self, rows: Rows, *, queries: int = 150, seed: int = 42) -> None:
-        """Fit the table behind ef and recall_target on `queries` rows, each left out of its own search."""
+        """Fit the table behind ef and recall_target on `queries` rows, each left out of its own search.
+
+        Rows without links are not in the graph, and do not count.
+        """
         if rows is not self._bound[0]:
             self._bind(rows)
         _, vectors, inv_norms, _ = self._bound
-        asked = sample_slots(self.n, queries, seed)
-        asked = asked[~np.isin(asked, self._choice.cell_nodes)]
+        linked = self._arrays.links[: self.n, 0] != SENTINEL
+        living = np.flatnonzero(linked)
+        asked = living[sample_slots(len(living), queries, seed)]
+        asked = asked[~np.isin(asked, self._arrays.cell_nodes)]
         # by distance, not by id: of many equal rows any is right
-        listed = nearest_rows(self._frame, rows, self.n, asked, K)
+        listed = nearest_rows(self._frame, rows, self.n, asked, K, None if linked.all() else linked)
         furthest = [self._furthest(rows, slot, names) for slot, names in zip(asked, listed, strict=True)]
 
         def measure(effort: Effort) -> tuple[float, float]:

@@ -134,6 +134,13 @@ class CodedArrays:
         self._tables.append(self._fields())
         self.at = address(self._tables[-1])
 
+    @property
+    def cell_nodes(self) -> NDArray[np.uint32]:
+        """Where walks of each cell enter: (cells,) uint32. Written to in place, one aligned number at a time."""
+        nodes = self._constants["cell_nodes"]
+        assert nodes is not None, "there is always one"
+        return nodes
+
     def _fields(self) -> NDArray[np.int64]:
         """Give IndexFields as an int64 array."""
         from vicinal.kernels.walk_fields import IndexFields
@@ -172,9 +179,9 @@ class CodedArrays:
 
     def grown(self, capacity: int, n: int) -> CodedArrays:
         """Give new arrays of a larger capacity holding the first n nodes; these get no further writes."""
-        frame, cells, nodes, codec = self._parts
+        frame, cells, _, codec = self._parts
         fine = self.fine is not None
-        new = CodedArrays(frame, cells, nodes, codec, capacity, exact_walk=self.exact_walk, fine=fine)
+        new = CodedArrays(frame, cells, self.cell_nodes, codec, capacity, exact_walk=self.exact_walk, fine=fine)
         if self.fine is not None and new.fine is not None:
             new.fine[:n] = self.fine[:n]
         new.rows.bytes[:n] = self.rows.bytes[:n]

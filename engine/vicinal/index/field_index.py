@@ -31,6 +31,9 @@ TRUSTED_RECALL: Final = 0.95  # that the codes must reach at some ef on rows lef
 CHUNK_ROWS: Final = 1024  # rows per call of `extend`, so that a View is published steadily
 _LINES: Final = {"int8": "bytes", "int4": "nibbles", "rabitq": "signs"}  # public names of codes, and their lines
 _PUBLIC: Final = {line: name for name, line in _LINES.items()}
+CHUNK_REMOVED: Final = 4096  # slots taken out per call of `retire`
+REMOVE_SHARE: Final = 256  # a pass over all links is worth it when so many times fewer slots wait to be taken out
+REBUILD_SHARE: Final = 8  # taking out more than this part of the graph costs as much as building it anew
 
 Cancel = Callable[[], bool]
 
@@ -136,6 +139,7 @@ class FieldIndex:
         self._large: CodedIndex | None = None
         self._growing: GrowingLinks | None = None  # made on the first insertion after a build
         self._entry = 0  # a slot from which insertion sees that all others are reached
+        self._removed: NDArray[np.bool_] = np.zeros(0, np.bool_)  # of the large graph: slots that no link leads to
 
     @property
     def n(self) -> int:
@@ -148,50 +152,94 @@ class FieldIndex:
             return CodedSearcher(self._large, self._large.n)
         return FloatSearcher(self._small.picture(), self._metric, self._why) if self._small.n else None
 
-    def extend(self, rows: Rows, stop: int, cancel: Cancel) -> None:
-        """Take some or all of the slots n .. stop - 1 into the graph; `n` says how far it came."""
-        if self._large is None and not self._wants_codes(stop):
+    def extend(self, rows: Rows, stop: int, cancel: Cancel, dead: NDArray[np.bool_] | None = None) -> None:
+        """Take some or all of the slots n .. stop - 1 into the graph; `n` says how far it came.
+
+        dead: as in `retire`; a graph that is built anew leaves them out.
+        """
+        if self._large is None and not self._wants_codes(stop - int(self._small.removed.sum())):
             self._small.extend(rows, min(stop, self._small.n + CHUNK_ROWS), cancel)
         elif self._large is None or prefers_rebuild(self._large.n, stop):
-            self._build(rows, stop, cancel)
+            self._build(rows, stop, cancel, dead)
         else:
             self._insert(self._large, rows, min(stop, self._large.n + CHUNK_ROWS), cancel)
+
+    def retire(self, rows: Rows, dead: NDArray[np.bool_], cancel: Cancel) -> bool:
+        """Take some slots out of the graph that are dead for good; False when there is nothing worth doing.
+
+        dead: (at least n,), which slots no reader that comes from now on may return. Few are left for later: they cost
+        searches little, and taking out any number is a pass over all links.
+        """
+        removed = self._removed[: self.n] if self._large is not None else self._small.removed
+        waiting = np.flatnonzero(dead[: self.n] & ~removed)
+        living = self.n - np.count_nonzero(removed)
+        if len(waiting) == 0 or len(waiting) * REMOVE_SHARE < living:
+            return False
+        if self._large is None:
+            self._small.remove(rows, waiting)
+        elif len(waiting) * REBUILD_SHARE > living:
+            before = self._large
+            self._build(rows, self.n, cancel, dead)
+            return self._large is not before
+        else:
+            growing = self._grown(self._large, rows)
+            slots = waiting[:CHUNK_REMOVED]
+            patch = growing.remove_links(slots)
+            self._removed[slots] = True
+            self._large.enter_elsewhere(rows, self._removed)
+            self._large.patch_links(patch.slots, patch.links)
+            self._entry = growing.entry
+        return True
 
     def _wants_codes(self, stop: int) -> bool:
         return self._coded_from is not None and stop >= self._coded_from
 
-    def _build(self, rows: Rows, stop: int, cancel: Cancel) -> None:
+    def _build(self, rows: Rows, stop: int, cancel: Cancel, dead: NDArray[np.bool_] | None) -> None:
+        removed = np.zeros(stop, np.bool_) if dead is None else dead[:stop].copy()
+        living = np.flatnonzero(~removed)
         threads = os.cpu_count() or 1
         seed = self._params.seed
-        links = build_links(rows, stop, self._metric, threads=threads, cancel=cancel, seed=seed, fill=True)
+        links = build_links(
+            rows, stop, self._metric, threads=threads, cancel=cancel, seed=seed, fill=True, slots=living
+        )
         if links is None:
             return
-        large = CodedIndex.build(rows, stop, self._metric, links.links, codec=self._codec, seed=seed)
-        if self._codec == "auto" and large.efforts.ef_for(TRUSTED_RECALL) is None:
+        if self._wants_codes(len(living)):
+            large = CodedIndex.build(rows, stop, self._metric, links.links, codec=self._codec, seed=seed)
+            if self._codec != "auto" or large.efforts.ef_for(TRUSTED_RECALL) is not None:
+                self._large, self._removed = large, removed
+                self._small = HnswIndex(self._metric, self._dim, self._params)
+                self._growing, self._entry = None, links.entry
+                return
             # codes cannot tell these rows apart (tight groups far from each other): walk the same links on floats
             self._why = f"codes reach a recall of {TRUSTED_RECALL} at no ef on rows left out of their own search"
-            self._large, self._growing, self._coded_from = None, None, None
-            self._small = HnswIndex.from_links(self._metric, self._dim, self._params, links)
-            return
-        self._large = large
-        self._small = HnswIndex(self._metric, self._dim, self._params)
-        self._growing, self._entry = None, links.entry
+            self._coded_from = None
+        self._large, self._growing = None, None
+        self._small = HnswIndex.from_links(self._metric, self._dim, self._params, links, removed)
 
-    def _insert(self, large: CodedIndex, rows: Rows, stop: int, cancel: Cancel) -> None:
+    def _grown(self, large: CodedIndex, rows: Rows) -> GrowingLinks:
+        """What insertion and removal need beside the links, made again when a build has dropped it."""
         if self._growing is None:
             links = large._arrays.links[: large.n]  # noqa: SLF001
+            threads = os.cpu_count() or 1
             self._growing = GrowingLinks(
-                rows, large.n, self._metric, links, entry=self._entry, threads=os.cpu_count() or 1
+                rows, large.n, self._metric, links, entry=self._entry, removed=self._removed, threads=threads
             )
-        patch = self._growing.insert_links(rows, stop, cancel=cancel)
-        large.append(rows, large.n, self._growing.n)
+        return self._growing
+
+    def _insert(self, large: CodedIndex, rows: Rows, stop: int, cancel: Cancel) -> None:
+        growing = self._grown(large, rows)
+        patch = growing.insert_links(rows, stop, cancel=cancel)
+        large.append(rows, large.n, growing.n)
         large.patch_links(patch.slots, patch.links)
+        more = np.zeros(large.n - len(self._removed), np.bool_)
+        self._removed = np.concatenate([self._removed, more])
 
     def encode(self) -> bytes:
-        """The graph as bytes: links and what was fitted; codes are made again from the vectors."""
+        """The graph as bytes: links, none of removed slots, and what was fitted; codes are made from the vectors."""
         if self._large is None:
             return self._small.encode()
-        return coded_snapshot.encode(self._large.fitted(self._entry))
+        return coded_snapshot.encode(self._large.fitted(self._entry, self._removed))
 
     def decode(self, buffer: memoryview | bytes, rows: Rows, slots: int) -> None:
         """Take over a graph of at most `slots` slots; CorruptData, or FormatTooNew, unless all of it holds."""
@@ -203,4 +251,5 @@ class FieldIndex:
         self._large = CodedIndex.of_choice(
             rows, len(known.links), self._metric, known.choice, known.links, fine=known.fine, efforts=known.efforts
         )
+        self._removed = known.links[:, 0] == SENTINEL
         self._entry = known.entry

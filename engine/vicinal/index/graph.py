@@ -7,6 +7,7 @@ slot; the levels above share one array, in which a slot of level L owns L rows f
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +31,8 @@ class GraphArrays:
     """One generation of a graph's arrays; growth makes another and leaves this one as it is.
 
     links (capacity, width of M0) uint32, upper (rows, width of M) uint32, offsets (capacity,) uint32,
-    levels (capacity,) uint8. Columns beyond M0 and M are never used. `at` is the address of a block of int64 that
-    the kernels read as `beam.Graph`.
+    levels (capacity,) uint8, 255 for slots taken out. Columns beyond M0 and M are never used. `at` is the address of
+    a block of int64 that the kernels read as `beam.Graph`.
     """
 
     M: int
@@ -81,6 +82,16 @@ class GraphArrays:
             upper = aligned((upper_rows, upper.shape[1]), np.uint32, SENTINEL)
             upper[:upper_used] = self.upper[:upper_used]
         return GraphArrays(self.M, links, upper, offsets, levels)
+
+    def copied(self) -> GraphArrays:
+        """A copy that shares nothing."""
+        fresh = GraphArrays.empty(self.M, self.capacity, len(self.upper))
+        for mine, theirs in zip(self._parts(), fresh._parts(), strict=True):  # noqa: SLF001
+            theirs[:] = mine
+        return fresh
+
+    def _parts(self) -> tuple[NDArray[Any], ...]:
+        return self.links, self.upper, self.offsets, self.levels
 
     def graph(self) -> Graph:
         """The arrays as the kernels see them."""

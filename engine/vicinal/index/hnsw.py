@@ -18,11 +18,13 @@ from vicinal.index.exact import Found
 from vicinal.index.graph import GraphArrays, GraphPicture
 from vicinal.index.scratch import Scratch, address, aligned, give_back, take
 from vicinal.index.spaces import bits_at, capacity_of, space_at, space_of
-from vicinal.index.structure import in_degrees
+from vicinal.index.structure import in_degrees, removed_slots
 from vicinal.kernels.beam import Graph, search
 from vicinal.kernels.exact import Work
 from vicinal.kernels.insert import ENTRY, EPOCH, STATE, TOP, Builder, draw_levels, insert
 from vicinal.kernels.reach import mend
+from vicinal.kernels.remove import REMOVED, remove
+from vicinal.kernels.simd import SENTINEL
 from vicinal.types import Bits, HnswParams, Metric, Rows
 
 __all__ = ["HnswIndex", "search_graph"]
@@ -96,6 +98,30 @@ class HnswIndex:
         self._mended = self.n
         return int(mend(space, graph, self._work(graph.capacity), self._builder(), marks, parents, queue))
 
+    @property
+    def removed(self) -> NDArray[np.bool_]:
+        """Which of the n slots were taken out."""
+        return removed_slots(self.picture())
+
+    def remove(self, rows: Rows, slots: NDArray[np.integer]) -> None:
+        """Take slots below n out: whatever linked to one is linked again, and every other slot stays reachable.
+
+        Pictures taken before keep the graph as it was. Slots that were taken out before are left aside.
+        """
+        self._check(rows, self.n)
+        dead = np.zeros(self.n, np.uint8)
+        dead[slots] = 1
+        dead[self.removed] = 0
+        gone = np.flatnonzero(dead)[::-1].copy()
+        if len(gone) == 0:
+            return
+        self._arrays = self._arrays.copied()
+        vectors = max(self.params.ef_construction, 4 * self.params.M) + 7 >> 3
+        graph, work = self._graph(self.n), self._work(self.n, vectors)
+        heirs, parents = np.full((2, self.n), SENTINEL, np.uint32)
+        remove(space_of(self.metric, rows), graph, work, self._builder(), vectors, gone, dead, heirs, parents)
+        self.mend(rows)
+
     def _make_room(self, end: int, stop: int) -> None:
         """Draw the levels of slots n .. end - 1 and see that every array holds them."""
         n, count = self.n, end - self.n
@@ -117,8 +143,8 @@ class HnswIndex:
         self._arrays.offsets[n:end] = self._upper_used + starts
         self._upper_used = used
 
-    def _work(self, capacity: int) -> Work:
-        vectors = (self.params.ef_construction + 7) >> 3
+    def _work(self, capacity: int, vectors: int = 0) -> Work:
+        vectors = vectors or (self.params.ef_construction + 7) >> 3
         self._scratch.fit(max(capacity, self._arrays.capacity), vectors, self.dim)
         if self._scratch.epoch == 0:  # the marks are new
             self._state[EPOCH], self._scratch.epoch = 0, 1
@@ -152,8 +178,13 @@ class HnswIndex:
         return cls._of(metric, dim, params, picture, upper_used)
 
     @classmethod
-    def from_links(cls, metric: Metric, dim: int, params: HnswParams, links: Links) -> HnswIndex:
-        """The index of a graph built in bulk, which has 32 links on level 0 and 16 above: params.M is 16."""
+    def from_links(
+        cls, metric: Metric, dim: int, params: HnswParams, links: Links, removed: NDArray[np.bool_] | None = None
+    ) -> HnswIndex:
+        """The index of a graph built in bulk, which has 32 links on level 0 and 16 above: params.M is 16.
+
+        removed (n,): slots that were left out of it.
+        """
         n, levels = len(links.level), links.level.astype(np.int64)
         used = int(levels.sum())
         arrays = GraphArrays.empty(params.M, n, max(used, 1))
@@ -163,7 +194,11 @@ class HnswIndex:
         for level in range(len(links.upper)):
             slots = np.flatnonzero(levels > level)
             arrays.upper[offsets[slots] + level, : params.M] = links.upper[level, links.upper_row[slots]]
-        picture = GraphPicture(arrays, n, links.entry if n else -1, int(links.level.max(initial=0)))
+        some = n > 0
+        if removed is not None:
+            arrays.levels[removed] = REMOVED
+            some = not removed.all()
+        picture = GraphPicture(arrays, n, links.entry if some else -1, int(links.level.max(initial=0)))
         return cls._of(metric, dim, params, picture, used)
 
     @classmethod

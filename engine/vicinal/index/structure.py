@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from vicinal.index.graph import GraphPicture
 from vicinal.kernels.beam import COPY
 from vicinal.kernels.insert import LEVEL_MAX
+from vicinal.kernels.remove import REMOVED
 from vicinal.kernels.simd import SENTINEL
 
-__all__ = ["in_degrees", "structure_problems"]
+__all__ = ["in_degrees", "removed_slots", "structure_problems"]
 
 _SLOT = np.uint32(COPY - 1)
 
@@ -23,6 +24,12 @@ _SLOT = np.uint32(COPY - 1)
 def _targets(picture: GraphPicture) -> NDArray[np.uint32]:
     """Links of level 0, (n, M0), flags and all."""
     return picture.arrays.links[: picture.n, : 2 * picture.arrays.M]
+
+
+def removed_slots(picture: GraphPicture) -> NDArray[np.bool_]:
+    """Which of the n slots were taken out: (n,), no link leads from or to them."""
+    removed: NDArray[np.bool_] = picture.arrays.levels[: picture.n] == REMOVED
+    return removed
 
 
 def in_degrees(picture: GraphPicture) -> NDArray[np.uint32]:
@@ -34,7 +41,7 @@ def in_degrees(picture: GraphPicture) -> NDArray[np.uint32]:
 
 def structure_problems(picture: GraphPicture) -> list[str]:
     """What does not hold, in words; empty when the graph is sound. Stops at the first group that fails."""
-    for group in (_entry, _rows_of_level_0, _copies, _upper_levels):
+    for group in (_entry, _rows_of_level_0, _removed, _copies, _upper_levels):
         problems = list(group(picture))
         if problems:
             return problems
@@ -46,16 +53,16 @@ def _entry(picture: GraphPicture) -> Iterator[str]:
     if n > arrays.capacity:
         yield f"n is {n} but there is room for {arrays.capacity} slots"
         return
-    levels = arrays.levels[:n]
-    if n == 0:
+    levels = arrays.levels[:n][~removed_slots(picture)]
+    if len(levels) == 0:
         if picture.entry != -1:
             yield f"the entry point is {picture.entry} in an empty graph"
     elif not 0 <= picture.entry < n:
         yield f"the entry point {picture.entry} is not one of {n} slots"
-    elif not levels[picture.entry] == picture.top == levels.max() <= LEVEL_MAX:
+    elif not arrays.levels[picture.entry] == picture.top == levels.max() <= LEVEL_MAX:
         yield (
-            f"the entry point is on level {levels[picture.entry]}, the top is {picture.top} and the highest level "
-            f"{levels.max()} (at most {LEVEL_MAX})"
+            f"the entry point is on level {arrays.levels[picture.entry]}, the top is {picture.top} and the highest"
+            f" level {levels.max()} (at most {LEVEL_MAX})"
         )
 
 
@@ -75,6 +82,16 @@ def _bad_rows(rows: NDArray[np.uint32], n: int, owners: NDArray[np.integer]) -> 
 
 def _rows_of_level_0(picture: GraphPicture) -> Iterator[str]:
     yield from _bad_rows(_targets(picture), picture.n, np.arange(picture.n))
+
+
+def _removed(picture: GraphPicture) -> Iterator[str]:
+    """Slots that were taken out have no link, and none leads to them."""
+    gone = removed_slots(picture)
+    links = _targets(picture)
+    if (links[gone] != SENTINEL).any():
+        yield "a removed slot has links"
+    if gone[links[links != SENTINEL] & _SLOT].any():
+        yield "a link leads to a removed slot"
 
 
 def _copies(picture: GraphPicture) -> Iterator[str]:
@@ -99,7 +116,8 @@ def _copies(picture: GraphPicture) -> Iterator[str]:
 
 def _upper_levels(picture: GraphPicture) -> Iterator[str]:
     arrays, n = picture.arrays, picture.n
-    levels, offsets = arrays.levels[:n], arrays.offsets[:n].astype(np.int64)
+    levels = np.where(removed_slots(picture), 0, arrays.levels[:n]).astype(np.int64)
+    offsets = arrays.offsets[:n].astype(np.int64)
     if n and (offsets + levels > len(arrays.upper)).any():
         yield "a slot's rows lie beyond the upper levels"
         return

@@ -38,7 +38,19 @@ from vicinal.kernels.simd import (
     set_u32,
 )
 
-__all__ = ["ENTRY", "EPOCH", "LEVEL_MAX", "STATE", "TOP", "Builder", "draw_levels", "insert", "mix", "next_epoch"]
+__all__ = [
+    "ENTRY",
+    "EPOCH",
+    "LEVEL_MAX",
+    "STATE",
+    "TOP",
+    "Builder",
+    "draw_levels",
+    "insert",
+    "mix",
+    "next_epoch",
+    "select_nearest",
+]
 
 LEVEL_MAX = 30
 ENTRY, TOP, EPOCH = 0, 1, 2  # positions in the builder's state
@@ -101,7 +113,7 @@ def _reopen(pool, vectors, visited, epoch):
 
 
 @njit
-def _select(space, ranked, count, wanted, chosen):
+def select_nearest(space, ranked, count, wanted, chosen):
     """Algorithm 4: of `count` keys, ascending, take those nearer to the base than to all taken before.
 
     Writes up to `wanted` slots to chosen; returns how many. A tie is taken.
@@ -165,7 +177,7 @@ def _prune(space, graph, builder, row, owner, level, newcomer, spare):
     key = make_key(distance(space, query, scale, newcomer), newcomer)
     pool_insert(builder.ranked, builder.ranked_vectors, key)
     room = width - int(copy != SENTINEL)
-    count = _select(space, builder.ranked, width + 1, room, builder.chosen)
+    count = select_nearest(space, builder.ranked, width + 1, room, builder.chosen)
     if level == 0:
         count = _keep_only_links(builder, width + 1, room, count, spare)
     for t in range(count):
@@ -298,7 +310,7 @@ def _forward(space, graph, work, builder, slot, level, entry, top):
             original = _original(space, work.pool, builder.ef_vectors, slot)
             if original >= 0:
                 return original
-        count = _select(space, work.pool, builder.ef_vectors * 8, graph.M, builder.chosen)
+        count = select_nearest(space, work.pool, builder.ef_vectors * 8, graph.M, builder.chosen)
         row = row_of(graph, slot, lc)
         for t in range(count):
             neighbour = get_u32(builder.chosen + t * 4)

@@ -16,6 +16,7 @@ from vicinal.kernels.prune import PRUNED_MAX, prune, prune_room
 from vicinal.kernels.threshold import rank_sort, shrink
 
 __all__ = [
+    "COPIES_BELOW",
     "anchor",
     "attach_copies",
     "count_incoming",
@@ -23,11 +24,12 @@ __all__ = [
     "link_lonely",
     "meet",
     "patch_targets",
+    "place_for_copy",
     "search_frozen",
 ]
 
 _KEYS = np.int64(1 << 32)
-_CHILDREN = 4  # copies that hang below a row
+COPIES_BELOW = 4  # copies that hang below a row at most
 
 
 @njit
@@ -324,7 +326,7 @@ def anchor(links, degree, incoming, rows, old, targets, first, stop, touched):
 
 
 @njit
-def _place_for_copy(links, degree, node, copies, incoming):
+def place_for_copy(links, degree, node, copies, incoming):
     """Give the place of `node` that a copy may take: a free one, or a link to a row that others link to; else -1.
 
     copies: one bit per place that holds a copy.
@@ -359,17 +361,17 @@ def attach_copies(codes, links, degree, rows, owners, incoming, touched):
                 if equal_rows(codes, t, node):
                     copies |= np.int64(1) << e
                     if t > node:
-                        if down < 0 or children == turn % _CHILDREN:
+                        if down < 0 or children == turn % COPIES_BELOW:
                             down = t
                         children += 1
-            place = _place_for_copy(links, degree, node, copies, incoming)
-            if (children < _CHILDREN and place >= 0) or down < 0:
+            place = place_for_copy(links, degree, node, copies, incoming)
+            if (children < COPIES_BELOW and place >= 0) or down < 0:
                 break
             node = down
-            turn //= _CHILDREN
+            turn //= COPIES_BELOW
         n = np.int64(0)
         for e in range(degree[node]):
-            if n < width - _CHILDREN - 1 and not (copies >> e) & 1:
+            if n < width - COPIES_BELOW - 1 and not (copies >> e) & 1:
                 links[p, n] = links[node, e]
                 incoming[links[p, n]] += 1
                 n += 1

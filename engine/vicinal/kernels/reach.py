@@ -13,9 +13,11 @@ from vicinal.kernels.beam import COPY, Filter, descend, row_of, walk
 from vicinal.kernels.distance import distance, row_scale
 from vicinal.kernels.heap import pool_clear, pool_insert
 from vicinal.kernels.insert import ENTRY, TOP, next_epoch
+from vicinal.kernels.remove import REMOVED
 from vicinal.kernels.simd import (
     SENTINEL,
     get_i64,
+    get_u8,
     get_u32,
     key_slot,
     make_key,
@@ -95,18 +97,20 @@ def _source(graph, work, vectors, marks, parents):
 
 @njit
 def mend(space, graph, work, builder, marks, parents, queue):
-    """Make every slot below len(marks) reachable; returns how many had to be linked.
+    """Make every slot below len(marks) reachable, removed ones aside; returns how many had to be linked.
 
     marks: (n,) uint8, parents, queue: (n,) uint32, all scratch. A link by which a slot was reached is never given up,
     so what is reached stays so.
     """
     entry, top = get_i64(builder.state + ENTRY * 8), get_i64(builder.state + TOP * 8)
     every, vectors, mended = Filter(_SLOT, 0, 0), builder.ef_vectors, 0
+    if entry < 0:
+        return mended
     marks[:] = 0
     parents[entry] = SENTINEL
     flood(graph, entry, marks, parents, queue)
     for slot in range(marks.shape[0]):
-        if marks[slot] != 0:
+        if marks[slot] != 0 or get_u8(builder.levels + slot) == REMOVED:
             continue
         query = space.vectors + slot * space.row_bytes
         scale = row_scale(space, slot)

@@ -9,12 +9,13 @@ from vicinal.kernels.gemm import dot8
 from vicinal.kernels.operands import greater, lesser
 from vicinal.kernels.simd import SENTINEL
 
-__all__ = ["attach", "components", "hang_copies", "reach", "rename", "repair"]
+__all__ = ["EVERY", "attach", "components", "hang_copies", "reach", "rename", "repair"]
 
 _ROUNDS = 8
 _FULL_SCANS = 64  # islands joined by a scan of all rows; later ones scan a sample
 _SAMPLE = 4096
 _NONE = np.uint32(SENTINEL)
+EVERY = np.zeros(0, np.uint8)  # no row is left out
 
 
 @njit
@@ -87,13 +88,17 @@ def _nearest_reached(codes, degree, places, replaced, seen, p, step):
 
 
 @njit
-def repair(codes, links, degree, places, ids, entry):
+def repair(codes, links, degree, places, ids, entry, left_out):
     """Make every row reachable from `entry`: one sequential pass; give (rows linked, islands joined, rows left).
 
     An unreached row is linked from its nearest reached candidate (`ids`); when no unreached row has one, from the
-    nearest reached row of a scan, and back. A replaced link can cut off another row, hence up to eight rounds.
+    nearest reached row of a scan, and back. A replaced link can cut off another row, hence up to eight rounds. Rows
+    marked in left_out (n,) uint8 (or of no length: none) need not be reached; their `places` are 0.
     """
     n = links.shape[0]
+    wanted = n
+    for p in range(left_out.shape[0]):
+        wanted -= np.int64(left_out[p])
     replaced = np.zeros(n, np.int32)
     queue = np.empty(n, np.int32)
     fixed = 0
@@ -101,15 +106,17 @@ def repair(codes, links, degree, places, ids, entry):
     tail = 0
     for _ in range(_ROUNDS):
         seen = np.zeros(n, np.uint8)
+        for p in range(left_out.shape[0]):
+            seen[p] = left_out[p]
         queue[0] = entry
         seen[entry] = 1
         tail = reach(links, queue, seen, np.int64(0), np.int64(1))
-        if tail == n:
+        if tail == wanted:
             break
-        while tail < n:
+        while tail < wanted:
             linked, tail = _from_candidates(links, degree, places, ids, replaced, queue, seen, tail)
             fixed += linked
-            if linked or tail == n:
+            if linked or tail == wanted:
                 continue
             p = 0
             while seen[p]:
@@ -125,7 +132,7 @@ def repair(codes, links, degree, places, ids, entry):
             seen[p] = 1
             queue[tail] = p
             tail = reach(links, queue, seen, tail, tail + 1)
-    return fixed, islands, n - tail
+    return fixed, islands, wanted - tail
 
 
 @njit

@@ -13,6 +13,9 @@ import vicinal
 from vicinal.collection import Collection
 from vicinal.database import Database
 from vicinal.errors import InvalidArgument, InvalidFilter, InvalidVector, LimitExceeded, NotFound
+from vicinal.index.field_index import FloatSearcher
+from vicinal.index.structure import removed_slots
+from vicinal.view import DenseView
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 
@@ -178,3 +181,21 @@ def test_more_than_there_is(large: Any) -> None:
         few.upsert([1], [[1, 2]])
         assert few.query([1, 2], 10).ids == [1]
     assert len(made) == 12_000
+
+
+def test_deleted_and_replaced_points_leave_the_graph_in_the_background() -> None:
+    rows = np.random.default_rng(4).standard_normal((1500, 12)).astype(np.float32)
+    with Database(":memory:") as database:
+        made = database.create_collection("c", dim=12, metric="l2")
+        made.upsert(range(1000), rows[:1000])
+        made.flush(60)
+        made.delete(ids=range(100))
+        made.upsert(range(100, 300), rows[1000:1200])
+        made.flush(60)
+        assert made._indexer.wait_retired(60)
+        field = made._view.fields[""]
+        assert isinstance(field, DenseView)
+        assert isinstance(field.graph, FloatSearcher)
+        assert removed_slots(field.graph.picture).nonzero()[0].tolist() == list(range(300))
+        assert [made.query(row, 1).ids[0] for row in rows[300:400]] == list(range(300, 400))
+        assert [made.query(row, 1).ids[0] for row in rows[1000:1100]] == list(range(100, 200))

@@ -114,7 +114,7 @@ def test_known_rows_tell_copies_from_new_rows():
     values = np.concatenate([values, np.random.default_rng(9).integers(-99, 99, (20_000, 3)).astype(np.int8)])
     codes = make_codes(values)
     known = KnownRows()
-    known.add_many(codes, 50)
+    known.add_many(codes, np.arange(50))
     first: dict[tuple[int, ...], int] = {}
     for i, v in enumerate(values[:50].tolist()):
         first.setdefault(tuple(v), i)

@@ -142,7 +142,7 @@ def test_what_does_not_fit_is_refused_although_its_checksums_hold(saved, what):
 
 def test_links_beyond_the_slots_are_refused(saved):
     index, rows, _ = saved
-    fitted = index._large.fitted(0)
+    fitted = index._large.fitted(0, index._removed)
     links = fitted.links.copy()
     links[5, 0] = N
     with pytest.raises(CorruptData, match="slot"):

@@ -27,7 +27,7 @@ def test_every_row_can_be_reached_after_repair(degree, width, seed):
         links[p, :degree] = ring + (p - ring + 1 + np.arange(degree)) % 6
     ids[: n // 2] = nearest(codes, n, 16)[0][: n // 2]  # half of the rows have candidates elsewhere
     count, places = np.full(n, degree, np.int32), np.full(n, width, np.int32)
-    fixed, islands, left = kernels.repair(codes, links, count, places, ids, 5)
+    fixed, islands, left = kernels.repair(codes, links, count, places, ids, 5, kernels.EVERY)
     assert left == 0 and fixed + islands > 0
     assert reached(as_graph(links), 5).all()
     assert (count <= width).all() and ((links >= 0).sum(1) == count).all()
@@ -40,7 +40,7 @@ def test_a_graph_in_order_is_left_alone():
     links[:, 0] = (np.arange(n) + 1) % n
     before = links.copy()
     ids = np.full((n, 2), -1, np.int32)
-    found = kernels.repair(codes, links, np.ones(n, np.int32), np.full(n, 4, np.int32), ids, 9)
+    found = kernels.repair(codes, links, np.ones(n, np.int32), np.full(n, 4, np.int32), ids, 9, kernels.EVERY)
     assert found == (0, 0, 0) and (links == before).all()
 
 
