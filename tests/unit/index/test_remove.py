@@ -275,9 +275,9 @@ def test_churn_costs_no_recall(coded_from, n):
 @pytest.mark.parametrize(("coded_from", "n", "pieces"), [(None, 8000, 1), (10_000, 50_000, 4)])
 def test_churn_costs_no_recall_at_size(coded_from, n, pieces):
     vectors = clouds(3 * n + 100, 96, 500, 19)
-    field, fresh = churn(vectors, n, coded_from, 10, pieces)
+    field, fresh = churn(vectors, n, coded_from, 10, pieces, ef=128)
     queries = clouds(500, 96, 500, 19, 0.31)
-    assert field.recall(queries) >= fresh.recall(queries) - 0.01
+    assert field.recall(queries, ef=128) >= fresh.recall(queries, ef=128) - 0.01
 
 
 def test_few_dead_slots_are_left_for_later():
