@@ -18,7 +18,7 @@ from vicinal.index import coded_snapshot
 from vicinal.index.builder import build_links
 from vicinal.index.bulk_insert import GrowingLinks, prefers_rebuild
 from vicinal.index.coded import CodedIndex
-from vicinal.index.coded_arrays import DEGREE
+from vicinal.index.coded_arrays import DEGREE, SENTINEL
 from vicinal.index.exact import Found
 from vicinal.index.graph import GraphPicture
 from vicinal.index.hnsw import HnswIndex, search_graph

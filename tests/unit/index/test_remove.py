@@ -310,3 +310,21 @@ def test_when_hardly_any_slot_lives_the_rest_go_back_to_floats(left):
     assert left == 0 or field.recall(field.rows.vectors[:left][:30], k=min(left, 10)) > 0.99
     field.grow(4200)
     assert field.recall(field.rows.vectors[4000:4030], k=1) == 1
+
+
+def test_a_pair_that_a_removed_row_led_to_is_reached_again():
+    """They link to each other, so neither is without a link; and what replaces the removed row leaves them out."""
+    vectors = np.random.default_rng(20).standard_normal((202, 8)).astype(np.float32)
+    vectors[200:] = 50 + vectors[200:] * 0.01
+    order = np.argsort(((vectors[:200, None] - vectors[None, :200]) ** 2).sum(2), axis=1)
+    links = np.full((202, 32), SENTINEL, np.uint32)
+    removed, before = 17, 40
+    for row in range(200):
+        after = (row + 1 + (row + 1 == removed)) % 200
+        near = [s for s in order[row].tolist() if s not in (row, removed, after)]
+        links[row, :31] = [after, *near[:30]]
+    links[before, 31], links[removed, 31], links[200, 0], links[201, 0] = removed, 200, 201, 200
+    growing = GrowingLinks(Rows(vectors, NONE), 202, Metric.L2, links)
+    assert reached(links, 0).all()
+    growing.remove_links(np.array([removed]))
+    check_links(growing, np.arange(202) == removed)
