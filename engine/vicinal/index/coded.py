@@ -144,10 +144,7 @@ class CodedIndex:
         return Fitted(choice, self.efforts, arrays.fine is not None, entry, links)
 
     def measure_efforts(self, rows: Rows, *, queries: int = 150, seed: int = 42) -> None:
-        """Fit the table behind ef and recall_target on `queries` rows, each left out of its own search.
-
-        Rows without links are not in the graph, and do not count.
-        """
+        """Fit the table behind ef and recall_target on `queries` rows with links, each left out of its own search."""
         if rows is not self._bound[0]:
             self._bind(rows)
         _, vectors, inv_norms, _ = self._bound
