@@ -149,8 +149,7 @@ class CodedIndex:
             self._bind(rows)
         _, vectors, inv_norms, _ = self._bound
         linked = self._arrays.links[: self.n, 0] != SENTINEL
-        living = np.flatnonzero(linked)
-        asked = living[sample_slots(len(living), queries, seed)]
+        asked = np.flatnonzero(linked)[sample_slots(int(linked.sum()), queries, seed)]
         asked = asked[~np.isin(asked, self._arrays.cell_nodes)]
         # by distance, not by id: of many equal rows any is right
         listed = nearest_rows(self._frame, rows, self.n, asked, K, None if linked.all() else linked)
