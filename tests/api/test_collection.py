@@ -53,7 +53,7 @@ def test_answers_equal_numpy(served: Served, metric: str) -> None:
         assert answer["hits"][0]["payload"] == {"n": order[0]}
         assert answer["explain"]
     batch = packed(served, "query", {"vectors": block(np.stack([query] * 2)), "k": 5, "filter": ["n >= 100", None]})
-    assert as_block(batch["ids"], "ids", "<u8")[0].tolist() == order.tolist()
+    assert as_block(batch["ids"], "ids", ("<u8",))[0].tolist() == order.tolist()
     assert batch["counts"] == [5, 5]
 
 

@@ -107,7 +107,7 @@ def test_batch_query(scripted: Served, database: FakeDatabase) -> None:
     assert (answer["ids"], answer["scores"], answer["counts"]) == ([[3, 4], [5]], [[0.5, 0.25], [1.0]], [2, 1])
     assert last_call(database)[2]["filter"] == ["year > 1", None]
     packed = send_packed(scripted, ONE + "/query", {"vectors": PACKED})
-    assert as_block(packed["ids"], "ids", "<u8").tolist() == [[3, 4], [5, 2**64 - 1]]
+    assert as_block(packed["ids"], "ids", ("<u8",)).tolist() == [[3, 4], [5, 2**64 - 1]]
     assert as_block(packed["scores"], "scores").shape == (2, 2)
 
 

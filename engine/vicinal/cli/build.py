@@ -27,7 +27,9 @@ __all__ = ["BuildPlan", "build", "build_collection"]
 DENSE_FIELD = "vector"
 MULTI_FIELD = "tokens"
 # the names of vicinal.types.Metric: importing that loads numpy, which `--help` can do without
-MetricName = Literal["cosine", "dot", "l2"]
+MetricName = Literal["cosine", "dot", "l2", "hamming", "jaccard"]
+DtypeName = Literal["float32", "float16", "int8", "uint8", "bit"]
+CodecName = Literal["auto", "none", "int8", "int4", "rabitq"]
 _BATCH_BYTES = 8 << 20
 _BATCH_ROWS = 20_000
 _POLL_SECONDS = 0.2
@@ -43,18 +45,20 @@ class BuildPlan:
     metric: MetricName
     M: int
     ef_construction: int
+    dtype: DtypeName = "float32"
+    codec: CodecName = "auto"
     shown: bool = True
 
     @property
     def dim(self) -> int:
-        """Length of the dense vectors; raises InvalidArgument when the source has none."""
+        """Numbers, or bits, of a dense vector; raises InvalidArgument when the source has none."""
         if self.source.dim is None:
             raise InvalidArgument(
                 "the source holds payloads and no vectors: name its vector column with --vector-col,"
                 " or give a .npy file as SRC and this one as --payload",
                 field="source",
             )
-        return self.source.dim
+        return self.source.dim * 8 if self.dtype == "bit" else self.source.dim
 
 
 def build(
@@ -70,12 +74,14 @@ def build(
     vector_col: Annotated[str, typer.Option(help="Column or key that holds the vectors.")] = "vector",
     M: Annotated[int, typer.Option("--M", help="Links per node of the graph.")] = 16,
     ef_construction: Annotated[int, typer.Option(help="Beam width while building.")] = 200,
+    dtype: Annotated[DtypeName, typer.Option(help="How a vector is stored; bit: rows of packed bytes.")] = "float32",
+    codec: Annotated[CodecName, typer.Option(help="What a large collection is walked on.")] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Build a collection from files: insert every row, then wait until the graph holds them all."""
     rows = _rows(source, payload, ids_col, vector_col)
     matrices = None if tokens is None else _tokens(tokens, rows.total)
-    plan = BuildPlan(name or source.stem, rows, matrices, metric, M, ef_construction)
+    plan = BuildPlan(name or source.stem, rows, matrices, metric, M, ef_construction, dtype, codec)
     plan.dim  # noqa: B018  a source without vectors fails here, before the directory is made
     announce_compilation()
     from vicinal.database import Database
@@ -166,9 +172,10 @@ def _created(database: Database, plan: BuildPlan) -> Collection:
     from vicinal.types import Metric
 
     graph: dict[str, Any] = {"M": plan.M, "ef_construction": plan.ef_construction}
+    graph |= {"dtype": plan.dtype, "codec": plan.codec}
     if plan.tokens is None:
         return database.create_collection(plan.name, dim=plan.dim, metric=plan.metric, **graph)
-    dense = Dense(plan.dim, Metric(plan.metric), M=plan.M, ef_construction=plan.ef_construction)
+    dense = Dense(plan.dim, Metric(plan.metric), **graph)
     multi = Multi(plan.tokens.tokens.shape[1])
     return database.create_collection(plan.name, vectors={DENSE_FIELD: dense, MULTI_FIELD: multi})
 

@@ -40,17 +40,20 @@ class Ragged(NamedTuple):
     offsets: NDArray[np.int64]
 
 
+_AS_THEY_ARE = ("<f2", "|i1", "|u1")
 Field = NDArray[Any] | Ragged
 VectorColumns = Field | dict[str, Field]
 
 
 def array_of(value: Any, name: str = "vector") -> NDArray[Any]:
-    """Return numbers in any usual container as an array, without copying where that is possible.
+    """Return numbers in any usual container as an array, without copying where that is possible; True as 1.
 
     Takes numpy arrays, lists, Arrow lists, anything with `__array__`, and DLPack. Raises InvalidVector
     for the rest.
     """
     made = as_array(value, name)
+    if made.dtype == np.bool_:
+        return made.view(np.uint8)
     if made.dtype.kind not in "fiu":
         raise InvalidVector(
             f"{name} must hold real numbers, not {made.dtype}", field=name, value=made.dtype, limit="float32"
@@ -135,8 +138,9 @@ def row_count(columns: VectorColumns) -> int:
 def row_nbytes(columns: VectorColumns) -> float:
     """Return the mean size of one point's vectors on the wire, in bytes."""
     fields = columns.values() if isinstance(columns, dict) else [columns]
-    numbers = sum(field.tokens.size if isinstance(field, Ragged) else field.size for field in fields)
-    return 4 * numbers / max(row_count(columns), 1)
+    arrays = [field.tokens if isinstance(field, Ragged) else field for field in fields]
+    total = sum(array.nbytes if array.dtype.str in _AS_THEY_ARE else 4 * array.size for array in arrays)
+    return total / max(row_count(columns), 1)
 
 
 def cut_columns(columns: VectorColumns, start: int, stop: int) -> VectorColumns:
@@ -154,10 +158,11 @@ def _cut_field(field: Field, start: int, stop: int) -> Field:
 
 
 def pack_array(values: NDArray[Any]) -> dict[str, Any]:
-    """Return a block: float32, little-endian, C order."""
+    """Return a block, little-endian, C order: float16, int8 and uint8 as they are, all else as float32."""
+    dtype = values.dtype.str if values.dtype.str in _AS_THEY_ARE else "<f4"
     with np.errstate(over="ignore"):  # too large becomes infinity, which the server refuses by name
-        block = np.ascontiguousarray(values, "<f4")
-    return {"dtype": "<f4", "shape": list(block.shape), "data": block.data.cast("B") if block.size else b""}
+        block = np.ascontiguousarray(values, dtype)
+    return {"dtype": dtype, "shape": list(block.shape), "data": block.data.cast("B") if block.size else b""}
 
 
 def pack_columns(columns: VectorColumns) -> dict[str, Any]:

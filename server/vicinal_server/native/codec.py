@@ -1,6 +1,7 @@
 """Bytes to Python and back: JSON or msgpack envelopes with vectors as little-endian blocks.
 
-A block is {"dtype": "<f4", "shape": [n, d], "data": bytes} in msgpack, the same with "base64" in JSON. It
+A block is {"dtype": "<f4", "shape": [n, d], "data": bytes} in msgpack, the same with "base64" in JSON; vectors may
+also be of "<f2", "|i1" or "|u1". It
 becomes an array over the received bytes: no Python object per number, no copy. Lists are left as they are for
 the engine, which turns them into arrays once and checks every value.
 """
@@ -36,7 +37,7 @@ __all__ = [
 JSON: Final = "application/json"
 MSGPACK: Final = "application/msgpack"
 _MSGPACK_NAMES: Final = frozenset({MSGPACK, "application/x-msgpack", "application/vnd.msgpack"})
-_ITEM_BYTES: Final = {"<f4": 4, "<u8": 8}
+_VECTORS: Final = ("<f4", "<f2", "|i1", "|u1")  # |u1 also holds packed bits
 _JSON_OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 _BLOCK_KEYS: Final = frozenset({"dtype", "shape", "data", "base64", "ends"})
 
@@ -117,13 +118,13 @@ def _is_block(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("dtype"), str)
 
 
-def as_block(value: Any, field: str, dtype: str = "<f4") -> Any:
+def as_block(value: Any, field: str, dtypes: tuple[str, ...] = _VECTORS) -> Any:
     """The array of a block, (n,) or (n, d) and read-only; anything else comes back untouched."""
     if not _is_block(value):
         return value
     if "ends" in value:
         raise InvalidVector(f"{field} is one matrix: it takes no ends", field=field)
-    return _array(value, field, dtype)
+    return _array(value, field, dtypes)
 
 
 def as_vectors(value: Any, field: str = "vectors") -> Any:
@@ -136,7 +137,7 @@ def as_vectors(value: Any, field: str = "vectors") -> Any:
 def _rows(value: Any, field: str) -> Any:
     if not _is_block(value) or "ends" not in value:
         return as_block(value, field)
-    tokens = _array(value, field, "<f4")
+    tokens = _array(value, field, _VECTORS)
     ends = value["ends"]
     if not isinstance(ends, list) or not all(type(e) is int and 0 <= e <= len(tokens) for e in ends):
         raise InvalidVector(
@@ -147,17 +148,19 @@ def _rows(value: Any, field: str) -> Any:
     return tokens, np.array(ends, np.int64)
 
 
-def _array(block: dict[str, Any], field: str, dtype: str) -> NDArray[Any]:
+def _array(block: dict[str, Any], field: str, dtypes: tuple[str, ...]) -> NDArray[Any]:
     unknown = block.keys() - _BLOCK_KEYS
     if unknown or ("data" in block) == ("base64" in block):
         raise InvalidVector(
             f"a block in {field} has dtype, shape and either data or base64", field=field, value=sorted(block)
         )
-    if block["dtype"] != dtype:
-        raise InvalidVector(f"the dtype of {field} must be {dtype}", field=field, value=block["dtype"], limit=dtype)
+    if block["dtype"] not in dtypes:
+        known = " or ".join(dtypes)
+        raise InvalidVector(f"the dtype of {field} must be {known}", field=field, value=block["dtype"], limit=known)
+    dtype = np.dtype(block["dtype"])
     shape = _shape(block.get("shape"), field)
     data = _bytes(block, field)
-    size = math.prod(shape) * _ITEM_BYTES[dtype]
+    size = math.prod(shape) * dtype.itemsize
     if size != len(data):
         raise InvalidVector(
             f"the block of {field} needs {size} bytes for shape {shape} but holds {len(data)}",
@@ -165,7 +168,7 @@ def _array(block: dict[str, Any], field: str, dtype: str) -> NDArray[Any]:
             value=len(data),
             limit=size,
         )
-    array: NDArray[Any] = np.frombuffer(data, np.dtype(dtype)).reshape(shape)
+    array: NDArray[Any] = np.frombuffer(data, dtype).reshape(shape)
     return array
 
 
@@ -225,7 +228,7 @@ def _pack_array(value: Any) -> Any:
     if isinstance(value, Ragged) and value.rows.dtype != object:
         value = value.rows
     if isinstance(value, np.ndarray) and value.dtype.kind in "fui":
-        dtype = "<u8" if value.dtype == np.uint64 else "<f4"
+        dtype = value.dtype.str if value.dtype.str in (*_VECTORS, "<u8") else "<f4"
         return {
             "dtype": dtype,
             "shape": list(value.shape),

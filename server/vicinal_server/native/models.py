@@ -29,10 +29,10 @@ __all__ = [
 
 _BLOCK: Final = {
     "type": "object",
-    "description": "Little-endian float32 rows in C order; `base64` in JSON, `data` in msgpack.",
+    "description": "Little-endian rows in C order, |u1 also for packed bits; `base64` in JSON, `data` in msgpack.",
     "required": ["dtype", "shape"],
     "properties": {
-        "dtype": {"const": "<f4"},
+        "dtype": {"enum": ["<f4", "<f2", "|i1", "|u1"]},
         "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 2},
         "base64": {"type": "string", "contentEncoding": "base64"},
         "ends": {
@@ -88,6 +88,8 @@ class Create(_Request):
     vectors: dict[str, dict[str, Any]] | None = None
     M: int | None = None
     ef_construction: int | None = None
+    dtype: str | None = None
+    codec: str | None = None
 
 
 class Insert(_Request):

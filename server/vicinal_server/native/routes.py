@@ -38,7 +38,7 @@ def _answer(request: Request, tree: dict[str, Any], status: int = 200) -> Respon
 
 
 def _ids(value: Any) -> Any:
-    ids = as_block(value, "ids", "<u8")
+    ids = as_block(value, "ids", ("<u8",))
     if not isinstance(ids, list | np.ndarray):  # the engine takes any iterable, and a map is one
         raise InvalidId("ids must be a list or a block", field="ids", value=type(ids).__name__)
     return ids

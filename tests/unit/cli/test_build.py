@@ -95,6 +95,18 @@ def test_token_matrices_of_the_first_rows(files: Path, vectors: np.ndarray, caps
         assert len(collection.query_multi(tokens[6:8], N)) == 20
 
 
+def test_rows_of_packed_bits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packed = np.arange(40, dtype=np.uint8).reshape(10, 4)
+    np.save(tmp_path / "bits.npy", packed)
+    options = ["--metric", "jaccard", "--dtype", "bit", "--codec", "none"]
+    told = run(capsys, "build", tmp_path / "bits.npy", "--out", tmp_path / "db", *options)
+    assert (told["points"], told["dim"]) == (10, 32)
+    with vicinal.connect(tmp_path / "db") as database:
+        collection = database.collection("bits")
+        assert collection.info().fields[""]["codec"]["asked"] == "none"
+        np.testing.assert_array_equal(collection.get([3], with_vectors=True)[0].vector, packed[3])
+
+
 def test_text_output(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["build", str(files / "v.npy"), "--out", str(files / "db"), "--payload", str(files / "p.jsonl")]) == 0
     said = capsys.readouterr()

@@ -10,6 +10,7 @@ import pytest
 
 from vicinal.client.blocks import (
     Ragged,
+    array_of,
     columns_of,
     cut_columns,
     pack_array,
@@ -43,13 +44,24 @@ def through_the_wire(tree: Any) -> Any:
     return msgpack.unpackb(msgpack.packb(tree))
 
 
-@pytest.mark.parametrize("dtype", ["<f2", "<f4", ">f4", "<f8", "u1", "<i8"])
-def test_blocks_hold_little_endian_float32(dtype: str) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "sent"),
+    [
+        ("<f4", "<f4"), (">f4", "<f4"), ("<f8", "<f4"), ("<i8", "<f4"), (">f2", "<f4"),
+        ("<f2", "<f2"), ("u1", "|u1"), ("i1", "|i1"),
+    ],
+)  # fmt: skip
+def test_blocks_are_little_endian_and_no_wider_than_the_numbers(dtype: str, sent: str) -> None:
     values = np.arange(6).reshape(2, 3).astype(dtype)[:, ::-1]
     block = through_the_wire(pack_array(values))
-    assert (block["dtype"], block["shape"], len(block["data"])) == ("<f4", [2, 3], 24)
-    assert block["data"][:4] == np.array([2], "<f4").tobytes()
+    assert (block["dtype"], block["shape"], len(block["data"])) == (sent, [2, 3], 6 * np.dtype(sent).itemsize)
+    assert block["data"][: np.dtype(sent).itemsize] == np.array([2], sent).tobytes()
     np.testing.assert_array_equal(unpack_array(block), values)
+
+
+def test_truth_values_travel_as_bytes() -> None:
+    assert array_of([[True, False]]).dtype == np.uint8
+    assert array_of(np.array([True, False])).tolist() == [1, 0]
 
 
 def test_numbers_beyond_float32_travel_as_infinity_for_the_server_to_refuse() -> None:
@@ -121,7 +133,6 @@ def test_named_fields_are_cut_together() -> None:
         (np.ones((4, 2)), [2, 3]),
         (np.ones((4, 2)), [2, 2, 4]),
         (np.ones((4, 2)), [5, 4]),
-        np.ones((2, 2), bool),
         np.ones((2, 2), complex),
     ],
 )

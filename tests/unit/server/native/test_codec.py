@@ -63,6 +63,24 @@ def test_base64_blocks() -> None:
     assert np.array_equal(as_block({"dtype": "<f4", "shape": [2, 3], "base64": text}, "v"), ROWS)
 
 
+@pytest.mark.parametrize("dtype", ["<f4", "<f2", "|i1", "|u1"])
+def test_vectors_of_every_dtype_go_both_ways(dtype: str) -> None:
+    rows = ROWS.astype(dtype)
+    packed = msgpack.unpackb(answer({"rows": rows}, packed=True).body)["rows"]
+    assert packed["dtype"] == dtype
+    made = as_block(packed, "v")
+    assert made.dtype == rows.dtype
+    assert np.array_equal(made, rows)
+    assert orjson.loads(answer({"rows": rows}, packed=False).body)["rows"] == ROWS.tolist()
+
+
+def test_ids_are_no_vectors() -> None:
+    ids = {"dtype": "<u8", "shape": [1], "data": bytes(8)}
+    assert as_block(ids, "ids", ("<u8",)).tolist() == [0]
+    with pytest.raises(InvalidVector, match="must be <f4 or <f2"):
+        as_block(ids, "vectors")
+
+
 def test_lists_are_left_to_the_engine() -> None:
     rows = [[1.0, 2.0]]
     assert as_block(rows, "v") is rows
@@ -199,7 +217,7 @@ def test_answers_in_msgpack_hold_blocks() -> None:
     assert np.array_equal(as_block(shown["v"], "v"), ROWS)
     assert np.array_equal(as_block(shown["t"], "t"), ROWS[:, ::2])
     assert shown["s"] == 0.5
-    assert as_block(shown["i"], "i", "<u8").tolist() == [2**64 - 1]
+    assert as_block(shown["i"], "i", ("<u8",)).tolist() == [2**64 - 1]
 
 
 def test_ragged_rows_are_cut_in_lists_and_whole_in_blocks() -> None:
@@ -210,5 +228,5 @@ def test_ragged_rows_are_cut_in_lists_and_whole_in_blocks() -> None:
         "t": [["a", 2], []],
     }
     shown = msgpack.unpackb(answer({"n": numbers, "t": texts}, packed=True).body)
-    assert as_block(shown["n"], "n", "<u8").tolist() == [[1, 2], [3, 4]]
+    assert as_block(shown["n"], "n", ("<u8",)).tolist() == [[1, 2], [3, 4]]
     assert shown["t"] == [["a", 2], []]
