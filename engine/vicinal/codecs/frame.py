@@ -20,6 +20,7 @@ FloatMatrix = NDArray[np.float32]
 LINE = 64
 SAMPLE_ROWS = 10_000  # enough for a mean and a spread
 _CHECK_ROWS = 8_192
+_UNCLEAR = 1e-4  # where rows have mean spread 1
 
 
 class Frame(NamedTuple):
@@ -45,6 +46,13 @@ class Frame(NamedTuple):
             x *= rows.inv_norms[slots, None]
         x -= self.shift[: self.dim]
         return x
+
+    @property
+    def unclear(self) -> float:
+        """Distances of stored rows below this are lost in the rounding of float32 products in the frame."""
+        if self.metric is Metric.DOT:
+            return -np.inf
+        return (_UNCLEAR if self.metric is Metric.L2 else _UNCLEAR / 2) / self.scale**2
 
     @property
     def squared(self) -> bool:

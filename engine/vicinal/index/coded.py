@@ -18,6 +18,7 @@ from vicinal.codecs.frame import Frame, nearest_rows, sample_slots
 from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded
 from vicinal.index.coded_arrays import DEGREE, SENTINEL, CodedArrays, address
 from vicinal.index.coded_effort import Effort, EffortTable, K
+from vicinal.index.coded_reference import furthest_of, walk_floats
 from vicinal.index.coded_scratch import Scratch
 from vicinal.index.coded_snapshot import Fitted
 from vicinal.index.exact import exact_search_list
@@ -31,6 +32,7 @@ _CHUNK = 16_384  # rows encoded at a time
 _GROWTH = 1.25
 _ENTRY_ROWS = 4096  # rows among which new entries are looked for
 _MEASURE_FROM = 2_000
+_LISTED = K + 6  # likely nearest rows by products, of which K are by distance
 _FLOAT32, _UINT32, _STRIDES = np.dtype(np.float32), np.dtype(np.uint32), (4,)
 
 
@@ -148,12 +150,11 @@ class CodedIndex:
         if rows is not self._bound[0]:
             self._bind(rows)
         _, vectors, inv_norms, _ = self._bound
-        linked = self._arrays.links[: self.n, 0] != SENTINEL
-        asked = np.flatnonzero(linked)[sample_slots(int(linked.sum()), queries, seed)]
-        asked = asked[~np.isin(asked, self._arrays.cell_nodes)]
-        # by distance, not by id: of many equal rows any is right
-        listed = nearest_rows(self._frame, rows, self.n, asked, K, None if linked.all() else linked)
-        furthest = [self._furthest(rows, slot, names) for slot, names in zip(asked, listed, strict=True)]
+        asked, furthest = self._asked(rows, queries, seed)
+        if not len(asked):
+            return
+        links, entries = self._arrays.links[: self.n], np.unique(self._arrays.cell_nodes)
+        reference = walk_floats(self.metric, rows, links, entries, asked, furthest)
 
         def measure(effort: Effort) -> tuple[float, float]:
             scratch = self._scratch(self._arrays, effort.pool, _results_room(effort, K))
@@ -182,14 +183,21 @@ class CodedIndex:
                 hops += int(scratch.hops[0])
             return found / (K * len(asked)), hops / len(asked)
 
-        self.efforts = EffortTable.fit(measure, exact_walk=self._arrays.exact_walk)
+        self.efforts = EffortTable.fit(measure, exact_walk=self._arrays.exact_walk, reference=reference)
         self._packed = {}
 
-    def _furthest(self, rows: Rows, slot: int, names: NDArray[np.uint32]) -> float:
-        """The distance of the last of a row's nearest, with room for another order of adding."""
-        _, distances = exact_search_list(self.metric, rows, rows.vectors[slot], len(names), names.astype(np.uint32))
-        last = float(distances[-1])
-        return last + abs(last) * 1e-5 + 1e-12
+    def _asked(self, rows: Rows, queries: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Choose rows to measure with, and give how far the last of each one's nearest is.
+
+        By distance, not by id: of many equal rows any is right.
+        """
+        linked = self._arrays.links[: self.n, 0] != SENTINEL
+        asked = np.flatnonzero(linked)[sample_slots(int(linked.sum()), queries, seed)]
+        asked = asked[~np.isin(asked, self._arrays.cell_nodes)]
+        listed = nearest_rows(self._frame, rows, self.n, asked, _LISTED, None if linked.all() else linked)
+        furthest = furthest_of(self.metric, rows, linked, asked, listed, self._frame.unclear)
+        known = furthest > -np.inf
+        return asked[known], furthest[known]
 
     def ef_for(self, recall_target: float) -> int:
         """Give the ef that reached a recall of the ten nearest when measured at build; the largest if none did."""
@@ -347,7 +355,9 @@ class CodedIndex:
             "walk": "rows" if self._arrays.exact_walk else "links",
             "whole_numbers": self._arrays.whole,
             "fine": self._arrays.fine is not None,
+            "recall_lost": round(self.efforts.lost, 4),
             "bytes": self.memory_bytes,
+            "bytes_per_vector": self._arrays.node_bytes,
         }
 
 

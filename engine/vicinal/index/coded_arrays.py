@@ -177,6 +177,12 @@ class CodedArrays:
         fine = 0 if self.fine is None else self.fine.nbytes
         return self.rows.bytes.nbytes + self.lines.bytes.nbytes + fine + sum(a.nbytes for a in self._constants.values())
 
+    @property
+    def node_bytes(self) -> int:
+        """Bytes of one node: its row or links, its line, and what `fine` adds."""
+        fine = 0 if self.fine is None else int(self.fine.shape[1])
+        return int(self.rows.bytes.shape[1]) + LINE + fine
+
     def grown(self, capacity: int, n: int) -> CodedArrays:
         """Give new arrays of a larger capacity holding the first n nodes; these get no further writes."""
         frame, cells, _, codec = self._parts

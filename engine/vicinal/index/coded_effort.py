@@ -8,24 +8,39 @@
 Measuring takes rows as queries that the walk is not allowed to see (`hidden`): rows as plain queries find themselves
 in the graph and are too easy by a third. Cost is counted in rows read, not in seconds, so the same rows and seed
 give the same table on any machine. Of all measured efforts the table keeps those that nothing cheaper equals.
+
+An ef means what it means on floats: the same rows are searched on floats over the same links (`reference`), and an
+effort belongs to the ef at which floats find as much. So ef is as good on codes, and what codes cannot reach is known.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from typing import NamedTuple
 
-__all__ = ["Effort", "EffortTable", "Measured", "trial_efforts"]
+import numpy as np
+
+__all__ = ["GOOD_ENOUGH", "Effort", "EffortTable", "K", "Measured", "Reference", "trial_efforts"]
 
 K = 10  # neighbours whose recall is measured
 RESCORE_COST = 0.2  # of a row scored at the end, in rows expanded
-_STOPS_ROWS = (4, 6, 8, 10, 13, 18, 26, 38, 54, 76, 130, 220, 350)
+ALLOWED = (0.003, 0.0, -0.005, -0.01)  # recall below floats' with which an effort may stand for their ef, tried in turn
+MARGIN_SHARE = 0.1  # of the misses, by which it must beat that: measuring is noisy
+LOST_MOST = 0.005  # of recall, that codes may cost
+POOL_MOST = 8  # times ef: a longer walk on codes costs as much as one on floats
+_STOPS_ROWS = (4, 6, 8, 10, 13, 18, 26, 38, 54, 76, 130, 220, 350, 560, 900)
 _STOPS_LINKS = (5, 7, 10, 14, 18, 24, 30, 36, 48, 70, 90, 130, 200, 300, 450, 680, 1000)
-_GOOD_ENOUGH = 0.9985  # nothing further is measured
+GOOD_ENOUGH = 0.9985  # nothing further is measured
+_STUCK = 0.9  # share of the misses that a harder group leaves where estimates are too coarse: settle more on floats
+_SETTLE_FACTOR, _SETTLE_MOST = 4, 512
+_SETTLE_FROM = 30  # the stop from which that holds
+_FEWER_FROM = 100  # stop, from which re-scoring a few more hardly matters
+_CHECK_FROM = 32  # the ef from which codes answer for what they lose
+_PARTS_MOST = (1 << 15) - 8
 
 
 class Effort(NamedTuple):
@@ -45,24 +60,31 @@ class Measured(NamedTuple):
     cost: float
 
 
+class Reference(NamedTuple):
+    """The recall of the ten nearest that a walk on floats reached at an ef."""
+
+    ef: int
+    recall: float
+
+
 def _multiple(count: float) -> int:
     return (int(count) + 7) & -8
 
 
-def _by_stop(stop: int, rescore: int, *, exact_walk: bool) -> Effort:
+def _by_stop(stop: int, rescore: int, *, exact_walk: bool, settle: int = 0) -> Effort:
     """Give the effort that goes with a stop: the line through what was measured on text and pixels."""
     if exact_walk:
-        return Effort(max(_multiple(1.2 * stop + 28), 32), stop, rescore, K + 2)
-    return Effort(max(_multiple(1.25 * stop + 8), 16), stop, 0, rescore)
+        return Effort(max(_multiple(1.2 * stop + 28), 32), stop, rescore, max(K + 2, settle))
+    return Effort(max(_multiple(1.25 * stop + 8), 16), stop, 0, max(rescore, settle))
 
 
-def trial_efforts(*, exact_walk: bool) -> Iterable[tuple[Effort, ...]]:
-    """Give the efforts to measure, group by group, each group harder than the one before."""
-    stops = _STOPS_ROWS if exact_walk else _STOPS_LINKS
-    for stop in stops:
-        few, many = (8, 32) if exact_walk else (12, 32)
-        middle = min(max(few + 4, few + stop // 2), many - 8)
-        yield tuple(_by_stop(stop, rescore, exact_walk=exact_walk) for rescore in (few, middle, many))
+def trial_efforts(stop: int, *, exact_walk: bool, settle: int = 0) -> tuple[Effort, ...]:
+    """Give the efforts to measure at one stop; settle: at least so many settled on floats."""
+    few, many = (8, 32) if exact_walk else (12, 32)
+    middle = min(max(few + 4, few + stop // 2), many - 8)
+    rescores = (few, middle, many) if stop < _FEWER_FROM else (few, many)
+    efforts = (_by_stop(stop, rescore, exact_walk=exact_walk, settle=settle) for rescore in rescores)
+    return tuple(dict.fromkeys(efforts))
 
 
 def _frontier(measured: Iterable[Measured]) -> tuple[Measured, ...]:
@@ -74,49 +96,108 @@ def _frontier(measured: Iterable[Measured]) -> tuple[Measured, ...]:
     return tuple(kept)
 
 
+def _between(low: Effort, high: Effort, share: float) -> Effort:
+    """Give the effort that lies so far on the way from one to another."""
+    pool, stop, rescore, settle = (round(a + (b - a) * share) for a, b in zip(low, high, strict=True))
+    return Effort(_multiple(pool), stop, rescore, settle)
+
+
 @dataclass(frozen=True)
 class EffortTable:
     """Efforts by ef and k; `measured` ascends in cost, recall and pool, and is empty when nothing was measured."""
 
     exact_walk: bool
     measured: tuple[Measured, ...] = ()
+    reference: tuple[Reference, ...] = ()
+    checked: tuple[Reference, ...] = ()  # what codes found at the same ef
+    allowed: float = ALLOWED[0]
 
     @classmethod
-    def fit(cls, measure: Callable[[Effort], tuple[float, float]], *, exact_walk: bool) -> EffortTable:
+    def fit(
+        cls,
+        measure: Callable[[Effort], tuple[float, float]],
+        *,
+        exact_walk: bool,
+        reference: Sequence[Reference] = (),
+    ) -> EffortTable:
         """Measure efforts until recall is all but 1: measure(effort) gives recall and rows expanded."""
         found: list[Measured] = []
-        for group in trial_efforts(exact_walk=exact_walk):
-            for effort in group:
+        before, settle = 0.0, 0
+        for stop in _STOPS_ROWS if exact_walk else _STOPS_LINKS:
+            group: list[Measured] = []
+            for effort in trial_efforts(stop, exact_walk=exact_walk, settle=settle):
                 recall, hops = measure(effort)
-                read = effort.rescore if exact_walk else effort.settle
-                found.append(Measured(effort, recall, hops + RESCORE_COST * read))
-            if max(m.recall for m in found[-len(group) :]) >= _GOOD_ENOUGH:
+                read = effort.rescore + effort.settle - K - 2 if exact_walk else effort.settle
+                group.append(Measured(effort, recall, hops + RESCORE_COST * read))
+            found += group
+            best = max(m.recall for m in group)
+            if best >= GOOD_ENOUGH:
                 break
-        return cls(exact_walk, _frontier(found))
+            if 1 - best > _STUCK * (1 - before) and stop >= _SETTLE_FROM:
+                settle = min(max(settle, 16) * _SETTLE_FACTOR, _SETTLE_MOST)
+            before = best
+        table = cls(exact_walk, _frontier(found), tuple(reference))
+        for allowed in ALLOWED:
+            table = replace(table, allowed=allowed, checked=())
+            asked = [ef for ef, _ in reference if ef >= _CHECK_FROM]
+            table = replace(table, checked=tuple(Reference(ef, measure(table.effort(K, ef))[0]) for ef in asked))
+            if table.lost <= ALLOWED[0]:
+                break
+        return table
 
     @cached_property
     def efs(self) -> tuple[int, ...]:
-        """The ef from which each measured effort is used: efforts with one pool share the step below it evenly."""
+        """The ef from which each measured effort is used."""
+        if self.reference:
+            return self._efs_by_recall()
         pools = [m.effort.pool for m in self.measured]
         steps: list[int] = []
         before = 0
-        for pool, group in groupby(pools):
+        for pool, group in groupby(pools):  # efforts with one pool share the step below it evenly
             count = len(list(group))
             steps += [before + (pool - before) * (at + 1) // count for at in range(count)]
             before = pool
         return tuple(steps)
 
+    def _efs_by_recall(self) -> tuple[int, ...]:
+        """The ef at which floats find as much as each effort; beyond what they were asked, in proportion to pools."""
+        efs = np.log([1, *(r.ef for r in self.reference)])
+        recalls = np.maximum.accumulate([0, *(r.recall for r in self.reference)])
+        recalls += np.arange(len(recalls)) * 1e-9  # strictly ascending
+        last, most = self.reference[-1].ef, float(recalls[-1])
+        steps: list[float] = []
+        first = 0  # pool of the first effort that finds all that floats found
+        for one in self.measured:
+            reached = one.recall + self.allowed - MARGIN_SHARE * (1 - one.recall)
+            first = first or (one.effort.pool if reached > most else 0)
+            steps.append(last * one.effort.pool / first if first else float(np.exp(np.interp(reached, recalls, efs))))
+        return tuple(int(step) for step in np.maximum.accumulate(np.maximum(steps, 1)))
+
     def effort(self, k: int, ef: int) -> Effort:
         """Give the inner parameters for the k nearest at a given ef: more ef, more recall."""
-        least = max(ef, k + k // 4) if k > K else ef
-        chosen = self._standard(least)
-        if self.measured and least <= self.efs[-1] + 7:
-            chosen = self.measured[max(bisect_right(self.efs, least) - 1, 0)].effort
+        chosen = self._chosen(max(ef, k + k // 4) if k > K else ef)
         if k <= K:
             return chosen
         pool = max(chosen.pool, _multiple(1.25 * k + 28))
         settle = max(chosen.settle, k + k // 8)
         return Effort(pool, max(chosen.stop, k), max(chosen.rescore, k // 4 if self.exact_walk else 0), settle)
+
+    def _chosen(self, ef: int) -> Effort:
+        """Give the effort of an ef for few results."""
+        if not self.measured:
+            return self._standard(ef)
+        last, reach = self.measured[-1].effort, max(self.efs[-1], 1)
+        if ef >= reach:
+            more = ef / reach
+            if self.measured[-1].recall >= GOOD_ENOUGH:  # nothing is left to gain
+                more = max(1.0, min(more, ef / last.pool))
+            stop = min(int(last.stop * more), _PARTS_MOST)
+            return Effort(min(_multiple(last.pool * more), _PARTS_MOST), stop, last.rescore, last.settle)
+        at = bisect_right(self.efs, ef)
+        if at == 0:
+            return self.measured[0].effort
+        low, high = self.efs[at - 1], self.efs[at]
+        return _between(self.measured[at - 1].effort, self.measured[at].effort, (ef - low) / (high - low))
 
     def _standard(self, ef: int) -> Effort:
         """Give the effort of an ef that was not measured."""
@@ -131,4 +212,21 @@ class EffortTable:
         for ef, one in zip(self.efs, self.measured, strict=True):
             if one.recall >= recall:
                 return ef
+        return None
+
+    @property
+    def lost(self) -> float:
+        """The most recall that codes lost to floats at equal ef, as measured; 0 when nothing was."""
+        floats = dict(self.reference)
+        return max(0.0, *(floats[ef] - recall for ef, recall in self.checked)) if self.checked else 0.0
+
+    @property
+    def refused(self) -> str | None:
+        """Why a walk on floats is better than this one: recall lost, or too many nodes for it; None if it is not."""
+        if self.lost > LOST_MOST:
+            return f"codes lose {self.lost:.3f} of recall@{K} against floats at equal ef"
+        for ef, _ in self.checked:
+            pool = self._chosen(ef).pool
+            if pool > POOL_MOST * ef:
+                return f"codes expand up to {pool} nodes where floats find as much at ef {ef}"
         return None

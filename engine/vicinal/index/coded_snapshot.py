@@ -33,7 +33,7 @@ from vicinal.codecs.signs import SignCodec
 from vicinal.errors import CorruptData, FormatTooNew
 from vicinal.index.coded_arrays import DEGREE, SENTINEL
 from vicinal.index.coded_checks import require_fitting
-from vicinal.index.coded_effort import Effort, EffortTable, Measured
+from vicinal.index.coded_effort import Effort, EffortTable, Measured, Reference
 from vicinal.types import Metric
 
 __all__ = ["MAGIC", "Fitted", "decode", "encode"]
@@ -45,7 +45,10 @@ _HEADER: Final = struct.Struct("<8sIIQQQI16xI")
 _LINE: Final = 64
 _KINDS: Final[Mapping[str, Any]] = {
     kind.__name__: kind
-    for kind in (Choice, Frame, Cells, SignCodec, NibbleCodec, ByteCodec, QueryArrays, EffortTable, Effort, Measured)
+    for kind in (
+        *(Choice, Frame, Cells, SignCodec, NibbleCodec, ByteCodec, QueryArrays),
+        *(EffortTable, Effort, Measured, Reference),
+    )
 }
 _DTYPES: Final = ("<f4", "<f8", "<u4", "|u1")
 _EFFORTS_MAX: Final = 256
@@ -178,6 +181,9 @@ def _check(fitted: Fitted, n: int, slots: int) -> None:
         raise ValueError("the efforts are another walk's")
     if any(one.effort.pool > two.effort.pool for one, two in pairwise(measured)):
         raise ValueError("the efforts do not rise")
+    for known in (fitted.efforts.reference, fitted.efforts.checked):
+        if any(type(ef) is not int or ef < 1 or not 0 <= recall <= 1 for ef, recall in known):
+            raise ValueError("an ef without a recall")
     for one in measured:
         parts = (*one.effort, one.recall, one.cost)
         whole = all(type(part) is int and 0 <= part < 1 << 15 for part in one.effort)

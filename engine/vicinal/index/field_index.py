@@ -28,7 +28,6 @@ from vicinal.types import Bits, HnswParams, Metric, Rows
 __all__ = ["CODED_FROM_ROWS", "FieldIndex", "Searcher"]
 
 CODED_FROM_ROWS: Final = 10_000  # below, an insertion costs little and the kernels of a bulk build are not compiled
-TRUSTED_RECALL: Final = 0.95  # that the codes must reach at some ef on rows left out of their own search
 CHUNK_ROWS: Final = 1024  # rows per call of `extend`, so that a View is published steadily
 _LINES: Final = {"int8": "bytes", "int4": "nibbles", "rabitq": "signs"}  # public names of codes, and their lines
 _PUBLIC: Final = {line: name for name, line in _LINES.items()}
@@ -55,8 +54,8 @@ class Searcher(Protocol):
         """`float` or `coded`."""
 
     @property
-    def codec(self) -> Mapping[str, str]:
-        """`chosen`: none, int8, int4 or rabitq; `why`."""
+    def codec(self) -> Mapping[str, Any]:
+        """`chosen`: none, int8, int4 or rabitq; `why`; `recall_lost` to a walk on floats at equal ef, measured."""
 
     def search(self, query: NDArray[Any], k: int, ef: int, *, rows: Rows, limit: int, allowed: Bits | None) -> Found:
         """At most k nearest of the allowed slots below limit, nearest first."""
@@ -72,9 +71,9 @@ class FloatSearcher:
     layout: str = "float"
 
     @property
-    def codec(self) -> Mapping[str, str]:
+    def codec(self) -> Mapping[str, Any]:
         """Why no code is used."""
-        return {"chosen": "none", "why": self.why}
+        return {"chosen": "none", "why": self.why, "recall_lost": 0.0}
 
     @property
     def n(self) -> int:
@@ -100,10 +99,10 @@ class CodedSearcher:
     layout: str = "coded"
 
     @property
-    def codec(self) -> Mapping[str, str]:
-        """The code by its public name, and why it was taken."""
+    def codec(self) -> Mapping[str, Any]:
+        """The code by its public name, why it was taken, and what it costs."""
         told = self.index.info
-        return {"chosen": _PUBLIC[told["code"]], "why": told["why"]}
+        return {"chosen": _PUBLIC[told["code"]], "why": told["why"], "recall_lost": told["recall_lost"]}
 
     @property
     def nbytes(self) -> int:
@@ -207,14 +206,14 @@ class FieldIndex:
             return
         if self._wants_codes(len(living)):
             large = CodedIndex.build(rows, stop, self._metric, links.links, codec=self._codec, seed=seed)
-            if self._codec != "auto" or large.efforts.ef_for(TRUSTED_RECALL) is not None:
+            refused = large.efforts.refused if self._codec == "auto" else None
+            if refused is None:
                 self._large, self._removed = large, removed
                 self._small = HnswIndex(self._metric, self._dim, self._params)
                 self._growing, self._entry = None, links.entry
                 return
             # codes cannot tell these rows apart (tight groups far from each other): walk the same links on floats
-            self._why = f"codes reach a recall of {TRUSTED_RECALL} at no ef on rows left out of their own search"
-            self._coded_from = None
+            self._why, self._coded_from = refused, None
         self._large, self._growing = None, None
         self._small = HnswIndex.from_links(self._metric, self._dim, self._params, links, removed)
 

@@ -77,6 +77,11 @@ class Scratch:
             query=address(self.query),
         )
 
+    @property
+    def visited(self) -> NDArray[np.uint8]:
+        """Marks by slot; a slot marked with a search's epoch is not met by it."""
+        return self._visited
+
     def put_query(self, query: NDArray[Any]) -> None:
         """Copy the query in; refuses another dimension or dtype, which numpy might stretch or cut."""
         if query.shape != self.query.shape:

@@ -10,7 +10,7 @@ from tests.support import codes_oracle as oracle
 
 from vicinal.errors import InvalidArgument
 from vicinal.index.coded import CodedIndex
-from vicinal.index.coded_effort import Effort, EffortTable, Measured
+from vicinal.index.coded_effort import Effort, EffortTable, Measured, Reference
 from vicinal.limits import EF_MAX
 from vicinal.types import Metric
 
@@ -51,6 +51,41 @@ def test_pool_and_settled_hold_k(k):
             assert min(effort.pool, effort.stop, effort.settle) >= k
 
 
+def reference(*pairs):
+    return tuple(Reference(ef, recall) for ef, recall in pairs)
+
+
+def test_an_ef_finds_as_much_as_floats_do():
+    floats = reference((16, 0.8), (32, 0.9), (64, 0.95), (128, 0.98))
+    table = EffortTable.fit(fake, exact_walk=True, reference=floats)
+    for ef, recall in floats:
+        effort = table.effort(10, ef)
+        assert fake(effort)[0] >= recall - 0.005
+    assert table.lost <= 0.005
+    assert table.refused is None
+
+
+def test_codes_that_lose_recall_or_walk_far_are_refused():
+    floats = reference((16, 0.9), (32, 1.0))
+    coarse = EffortTable.fit(lambda e: (0.6 * fake(e)[0], 9.0), exact_walk=True, reference=floats)
+    assert coarse.lost > 0.3
+    assert "lose" in (coarse.refused or "")
+    slow = EffortTable.fit(lambda e: (1 - 40 / (40 + e.stop), 9.0), exact_walk=True, reference=reference((32, 0.95)))
+    assert slow.lost <= 0.005
+    assert "expand" in (slow.refused or "")
+
+
+def test_where_estimates_are_too_coarse_more_is_settled_on_floats():
+    def measure(effort):
+        return min(0.5 + effort.settle / 400, 1 - 1 / effort.stop), 9.0
+
+    table = EffortTable.fit(measure, exact_walk=True)
+    assert table.measured[-1].recall > 0.99
+    assert table.measured[-1].effort.settle >= 200
+    plain = EffortTable.fit(fake, exact_walk=True)
+    assert max(m.effort.settle for m in plain.measured) == 12
+
+
 def test_the_least_ef_that_reached_a_recall_is_given():
     a, b, c = Effort(32, 5, 8, 12), Effort(32, 8, 8, 12), Effort(48, 12, 8, 12)
     table = EffortTable(True, (Measured(a, 0.8, 9.0), Measured(b, 0.9, 10.0), Measured(c, 0.97, 12.0)))
@@ -58,7 +93,8 @@ def test_the_least_ef_that_reached_a_recall_is_given():
     assert table.ef_for(0.85) == 32
     assert table.ef_for(0.97) == 48
     assert table.ef_for(0.99) is None
-    assert [table.effort(10, ef) for ef in (1, 16, 31, 32, 47, 48)] == [a, a, a, b, b, c]
+    assert [table.effort(10, ef) for ef in (1, 16, 32, 48)] == [a, a, b, c]
+    assert table.effort(10, 40) == Effort(40, 10, 8, 12)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vicinal.errors import CorruptData
-from vicinal.index import field_index
+from vicinal.index import coded_effort
 from vicinal.index.check import check_graph
 from vicinal.index.exact import exact_search
 from vicinal.index.field_index import FieldIndex, FloatSearcher
@@ -53,6 +53,10 @@ def test_small_fields_stay_on_floats_and_large_ones_go_to_codes(plain):
     assert index.searcher().layout == "float"
     index, rows = _grown(plain, coded_from=1000)
     assert index.searcher().layout == "coded"
+    told = index.searcher().codec
+    assert told["chosen"] == "int8"
+    assert "8 bits" in told["why"]
+    assert 0 <= told["recall_lost"] <= 0.005
     assert _recall(index, rows, plain[:50] + np.float32(0.05), 128) > 0.95
 
 
@@ -64,8 +68,8 @@ def test_other_degrees_stay_on_floats(plain):
 
 @pytest.fixture
 def distrust(monkeypatch):
-    """No recall is good enough: as when codes cannot tell rows apart (`bench.run reach --dataset islands-64`)."""
-    monkeypatch.setattr(field_index, "TRUSTED_RECALL", 1.01)
+    """No loss is small enough: as when codes cannot tell rows apart."""
+    monkeypatch.setattr(coded_effort, "LOST_MOST", -1.0)
 
 
 @pytest.mark.usefixtures("distrust")
@@ -73,6 +77,7 @@ def test_rows_that_codes_cannot_tell_apart_are_walked_on_floats(islands):
     index, rows = _grown(islands, coded_from=1000)
     searcher = index.searcher()
     assert isinstance(searcher, FloatSearcher)
+    assert "lose" in searcher.codec["why"]
     assert not check_graph(searcher.picture).problems
     assert _recall(index, rows, islands[:60], 128) > 0.95
 
