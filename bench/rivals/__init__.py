@@ -14,13 +14,14 @@ from bench.rivals.base import Rival
 
 __all__ = ["FOREIGN", "OURS", "RIVALS", "interpreter", "make"]
 
-OURS = ("vicinal", "vicinal-mapped", "vicinal-index", "vicinal-hnsw", "vicinal-collection")
+OURS = ("vicinal", "vicinal-mapped", "vicinal-index", "vicinal-hnsw", "vicinal-collection", "vicinal-links")
 
 RIVALS = {
     "vicinal": "vicinal_coded:Coded",
     "vicinal-mapped": "vicinal_coded:Mapped",
     "vicinal-index": "vicinal_index:FlatIndex",
     "vicinal-hnsw": "vicinal_hnsw:Hnsw",
+    "vicinal-links": "vicinal_links:LinksOnFloats",
     "vicinal-collection": "vicinal_collection:InMemory",
     "hnswlib": "hnswlib:Hnswlib",
     "faiss": "faiss:HnswFlat",  # its plain HNSW under its short name too

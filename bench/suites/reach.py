@@ -15,11 +15,11 @@ from bench.locks import busy
 
 __all__ = ["run"]
 
-ENGINES = ("vicinal", "faiss-hnsw")
+ENGINES = ("vicinal", "vicinal-links", "faiss-hnsw")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Ours and faiss's HNSW, whole sweeps."""
+    """Ours on codes and on floats, and faiss's HNSW, whole sweeps."""
     datasets.prepare(options.dataset)
     kept = Kept(options)
     engines: dict[str, Any] = {}

@@ -18,8 +18,8 @@ from bench.locks import Turns
 
 __all__ = ["run"]
 
-ENGINES = ("vicinal", "faiss-hnsw", "hnswlib")
-COUNTING = ("vicinal", "faiss-hnsw")
+ENGINES = ("vicinal", "vicinal-links", "faiss-hnsw", "hnswlib")
+COUNTING = ("vicinal", "vicinal-links", "faiss-hnsw")
 RECALL = 0.95
 SMALLEST = 1_500
 SPAN = 64  # the slope is that of the last 64-fold range
