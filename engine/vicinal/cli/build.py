@@ -48,6 +48,7 @@ class BuildPlan:
     dtype: DtypeName = "float32"
     codec: CodecName = "auto"
     shown: bool = True
+    resume: bool = False
 
     @property
     def dim(self) -> int:
@@ -76,12 +77,13 @@ def build(
     ef_construction: Annotated[int, typer.Option(help="Beam width while building.")] = 200,
     dtype: Annotated[DtypeName, typer.Option(help="How a vector is stored; bit: rows of packed bytes.")] = "float32",
     codec: Annotated[CodecName, typer.Option(help="What a large collection is walked on.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a build that was broken off.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Build a collection from files: insert every row, then wait until the graph holds them all."""
     rows = _rows(source, payload, ids_col, vector_col)
     matrices = None if tokens is None else _tokens(tokens, rows.total)
-    plan = BuildPlan(name or source.stem, rows, matrices, metric, M, ef_construction, dtype, codec)
+    plan = BuildPlan(name or source.stem, rows, matrices, metric, M, ef_construction, dtype, codec, resume=resume)
     plan.dim  # noqa: B018  a source without vectors fails here, before the directory is made
     announce_compilation()
     from vicinal.database import Database
@@ -98,14 +100,23 @@ def build(
 
 
 def build_collection(database: Database, plan: BuildPlan) -> dict[str, Any]:
-    """Carry a plan out; returns counts and times. Leaves no collection behind when it fails."""
+    """Carry a plan out; returns counts and times.
+
+    Leaves no collection behind when it fails; one that is interrupted or was resumed stays as far as it came.
+    """
     began = time.perf_counter()
-    collection = _created(database, plan)
+    collection = _found(database, plan) if plan.resume else None
+    resumed = collection is not None
+    collection = collection or _created(database, plan)
     try:
         _insert(collection, plan)
         inserted = time.perf_counter()
         _finish_graph(collection, plan.shown)
+    except KeyboardInterrupt:
+        raise
     except BaseException:
+        if resumed:
+            raise
         database.drop_collection(plan.name)
         raise
     finished = time.perf_counter()
@@ -167,17 +178,59 @@ def _tokens(path: Path, total: int) -> Tokens:
     return found
 
 
-def _created(database: Database, plan: BuildPlan) -> Collection:
+def _graph(plan: BuildPlan) -> dict[str, Any]:
+    return {"M": plan.M, "ef_construction": plan.ef_construction, "dtype": plan.dtype, "codec": plan.codec}
+
+
+def _fields(plan: BuildPlan) -> dict[str, Any]:
+    """The vector fields to make: one without a name, or two with."""
     from vicinal.schema import Dense, Multi
     from vicinal.types import Metric
 
-    graph: dict[str, Any] = {"M": plan.M, "ef_construction": plan.ef_construction}
-    graph |= {"dtype": plan.dtype, "codec": plan.codec}
+    dense = Dense(plan.dim, Metric(plan.metric), **_graph(plan))
     if plan.tokens is None:
-        return database.create_collection(plan.name, dim=plan.dim, metric=plan.metric, **graph)
-    dense = Dense(plan.dim, Metric(plan.metric), **graph)
-    multi = Multi(plan.tokens.tokens.shape[1])
-    return database.create_collection(plan.name, vectors={DENSE_FIELD: dense, MULTI_FIELD: multi})
+        return {"": dense}
+    return {DENSE_FIELD: dense, MULTI_FIELD: Multi(plan.tokens.tokens.shape[1])}
+
+
+def _created(database: Database, plan: BuildPlan) -> Collection:
+    if plan.tokens is None:
+        return database.create_collection(plan.name, dim=plan.dim, metric=plan.metric, **_graph(plan))
+    return database.create_collection(plan.name, vectors=_fields(plan))
+
+
+def _found(database: Database, plan: BuildPlan) -> Collection | None:
+    """The collection that a build was broken off in, or None; InvalidArgument when it was another build."""
+    from vicinal.errors import NotFound
+
+    try:
+        collection = database.collection(plan.name)
+    except NotFound:
+        return None
+    if collection.schema.fields != _fields(plan):
+        raise InvalidArgument(
+            f"collection {plan.name!r} has other fields or options than this build: repeat its options, or give --name",
+            field="resume",
+            value=plan.name,
+        )
+    return collection
+
+
+def _rest(collection: Collection, plan: BuildPlan, rows: int) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield what is left to upsert: every upsert was written whole or not at all, in the order of the source."""
+    done, at = collection.info().slots, 0
+    other = InvalidArgument(
+        f"the {done} rows of collection {plan.name!r} are not the first of this source", field="resume", value=done
+    )
+    for batch in plan.source.batches(rows):
+        for ids, vectors, payloads in _upserts(batch, plan.tokens):
+            at += len(ids)
+            if at - len(ids) >= done:
+                yield ids, vectors, payloads
+            elif at > done or (at == done and not collection.get([ids[-1]], with_payload=False)):
+                raise other
+    if at < done:
+        raise other
 
 
 def _insert(collection: Collection, plan: BuildPlan) -> None:
@@ -185,10 +238,10 @@ def _insert(collection: Collection, plan: BuildPlan) -> None:
 
     rows = min(max(_BATCH_BYTES // (4 * plan.dim), 1), _BATCH_ROWS)
     with Progress("insert", plan.source.total, shown=plan.shown) as bar:
-        for batch in plan.source.batches(rows):
-            for ids, vectors, payloads in _upserts(batch, plan.tokens):
-                collection.upsert(ids, vectors, payloads)
-                bar.advance(len(ids))
+        bar.advance(collection.info().slots)
+        for ids, vectors, payloads in _rest(collection, plan, rows):
+            collection.upsert(ids, vectors, payloads)
+            bar.advance(len(ids))
 
 
 def _upserts(batch: Batch, tokens: Tokens | None) -> Iterator[tuple[Any, Any, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,6 +13,7 @@ import pytest
 import vicinal
 from vicinal.cli.app import main
 from vicinal.cli.build import MetricName
+from vicinal.collection import Collection
 
 N, DIM = 60, 8
 
@@ -185,3 +187,44 @@ def test_wrong_queries_are_refused(files: Path, capsys: pytest.CaptureFixture[st
 
 def test_the_metrics_offered_are_the_engines() -> None:
     assert list(get_args(MetricName)) == [metric.value for metric in vicinal.Metric]
+
+
+def test_a_build_that_was_broken_off_goes_on(
+    files: Path, vectors: np.ndarray, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vicinal.cli.build._BATCH_ROWS", 7)
+    written = Collection.upsert
+    calls: list[int] = []
+
+    def upsert(self: Collection, ids: Any, *rest: Any) -> int:
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        calls.append(len(ids))
+        return written(self, ids, *rest)
+
+    line = ["build", str(files / "v.npy"), "--out", str(files / "db"), "--payload", str(files / "p.jsonl")]
+    with monkeypatch.context() as patched:
+        patched.setattr(Collection, "upsert", upsert)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            sys.exit(main(line))
+    capsys.readouterr()
+    with vicinal.connect(files / "db", read_only=True) as database:
+        assert len(database.collection("v")) == 21
+    assert "already exists" in refused(capsys, *line)
+    assert "other fields or options" in refused(capsys, *line, "--resume", "--M", 8)
+    np.save(files / "w.npy", vectors[:10])
+    assert "not the first" in refused(
+        capsys, "build", files / "w.npy", "--out", files / "db", "--name", "v", "--resume"
+    )
+    calls.clear()
+    told = run(capsys, *line, "--resume")
+    assert (told["points"], told["collection"]) == (N, "v")
+    with vicinal.connect(files / "db", read_only=True) as database:
+        made = database.collection("v")
+        assert made.info().slots == N  # nothing was written twice
+        assert [made.query(row, 1).ids[0] for row in vectors] == list(range(N))
+
+
+def test_resume_without_anything_to_resume_builds(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "build", files / "v.npy", "--out", files / "db", "--resume")["points"] == N
+    assert run(capsys, "build", files / "v.npy", "--out", files / "db", "--resume")["points"] == N
