@@ -17,6 +17,7 @@ from vicinal.codecs.choice import Choice, choose, entry_nodes
 from vicinal.codecs.frame import Frame, nearest_rows, sample_slots
 from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded
 from vicinal.index.coded_arrays import DEGREE, SENTINEL, CodedArrays, address
+from vicinal.index.coded_drift import Drift
 from vicinal.index.coded_effort import Effort, EffortTable, K
 from vicinal.index.coded_reference import furthest_of, walk_floats
 from vicinal.index.coded_scratch import Scratch
@@ -54,6 +55,7 @@ class CodedIndex:
         self._arrays = arrays
         self._walk = choice.codec.search()
         self._free: list[Scratch] = []
+        self._drift: Drift | None = None  # made on the first append
         self._bound: tuple[Rows | None, int, int, int] = (None, 0, 0, 0)
         self._shape = (frame.dim,)
         self._shifts = tuple(EFFORT_BITS * part for part in range(4))
@@ -218,11 +220,20 @@ class CodedIndex:
             raise InvalidArgument(
                 f"append begins at slot {self.n}, the next one", field="start", value=start, limit=self.n
             )
+        if self._drift is None and start:
+            self._drift = Drift(self._frame, self._choice.cells, rows, start)
         if stop > self._arrays.capacity:
             capacity = max(stop, int(self._arrays.capacity * _GROWTH))
             self._arrays = self._arrays.grown(capacity, self.n)
         self._encode(rows, start, stop)
         self.n = stop
+        if self._drift is not None:
+            self._drift.seen(rows, start, stop)
+
+    @property
+    def drifted(self) -> bool:
+        """Whether many appended rows are unlike those the codes were fitted to: `build` fits them again."""
+        return self._drift is not None and self._drift.refit
 
     def patch_links(self, slots: NDArray[np.uint32], links: NDArray[np.uint32]) -> None:
         """Replace the links of the given slots: (m, 32), each a slot below n, ended by 0xFFFFFFFF unless full.

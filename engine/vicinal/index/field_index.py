@@ -96,13 +96,15 @@ class CodedSearcher:
 
     index: CodedIndex
     n: int
+    refits: int = 0
     layout: str = "coded"
 
     @property
     def codec(self) -> Mapping[str, Any]:
-        """The code by its public name, why it was taken, and what it costs."""
+        """The code by its public name, why it was taken, what it costs, and how often it was fitted again."""
         told = self.index.info
-        return {"chosen": _PUBLIC[told["code"]], "why": told["why"], "recall_lost": told["recall_lost"]}
+        lost = told["recall_lost"]
+        return {"chosen": _PUBLIC[told["code"]], "why": told["why"], "recall_lost": lost, "refits": self.refits}
 
     @property
     def nbytes(self) -> int:
@@ -137,6 +139,7 @@ class FieldIndex:
                 self._why = f"coded rows hold {DEGREE} links, which is M = {DEGREE // 2}"
         self._small = HnswIndex(metric, dim, params)
         self._large: CodedIndex | None = None
+        self._refits = 0  # since rows that came later were unlike those the codes were fitted to
         self._growing: GrowingLinks | None = None  # made on the first insertion after a build
         self._entry = 0  # a slot from which insertion sees that all others are reached
         self._removed: NDArray[np.bool_] = np.zeros(0, np.bool_)  # of the large graph: slots that no link leads to
@@ -149,7 +152,7 @@ class FieldIndex:
     def searcher(self) -> Searcher | None:
         """What a reader needs; None while the graph is empty."""
         if self._large is not None:
-            return CodedSearcher(self._large, self._large.n)
+            return CodedSearcher(self._large, self._large.n, self._refits)
         return FloatSearcher(self._small.picture(), self._metric, self._why) if self._small.n else None
 
     def extend(self, rows: Rows, stop: int, cancel: Cancel, dead: NDArray[np.bool_] | None = None) -> None:
@@ -234,6 +237,18 @@ class FieldIndex:
         large.patch_links(patch.slots, patch.links)
         more = np.zeros(large.n - len(self._removed), np.bool_)
         self._removed = np.concatenate([self._removed, more])
+        if large.drifted:
+            self._refit(large, rows, cancel)
+
+    def _refit(self, large: CodedIndex, rows: Rows, cancel: Cancel) -> None:
+        """Fit the codes again to all rows over the same links; readers keep the old ones until the next View."""
+        links = large._arrays.links[: large.n].copy()  # noqa: SLF001
+        fitted = CodedIndex.build(rows, large.n, self._metric, links, codec=self._codec, seed=self._params.seed)
+        self._refits += 1
+        if self._codec == "auto" and fitted.efforts.refused is not None:
+            self._build(rows, large.n, cancel, self._removed)  # on floats, with levels above
+        else:
+            self._large = fitted
 
     def encode(self) -> bytes:
         """The graph as bytes: links, none of removed slots, and what was fitted; codes are made from the vectors."""

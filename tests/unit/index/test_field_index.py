@@ -119,3 +119,40 @@ def test_later_rows_are_inserted(plain):
     index.extend(rows, 4000, lambda: False)
     assert index.n == 4000
     assert _recall(index, rows, plain[3900:3950], 64) > 0.9
+
+
+def _drifting(change, rng):
+    """3,000 rows in clusters, and 340 that came later from elsewhere."""
+    centres = rng.standard_normal((20, 128)) / np.sqrt(1 + np.arange(128) / 8)
+    x = centres[rng.integers(0, 20, 3340)] + 0.3 * rng.standard_normal((3340, 128)) / np.sqrt(1 + np.arange(128) / 8)
+    x[3000:] = change(x[3000:], rng)
+    return x.astype(np.float32)
+
+
+CHANGES = {
+    "mean": lambda x, _: x + 4,
+    "scale": lambda x, _: 4 * x,
+    "clusters": lambda x, rng: 0.3 * x + 3 * rng.standard_normal((4, 128))[rng.integers(0, 4, len(x))],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_codes_are_fitted_again_when_later_rows_come_from_elsewhere(change):
+    vectors = _drifting(CHANGES[change], np.random.default_rng(5))
+    index, rows = _grown(vectors, 3000, coded_from=1000)
+    before = index.searcher()
+    while index.n < 3340:
+        index.extend(rows, 3340, lambda: False)
+    assert index.searcher().layout == "coded"
+    assert index.searcher().codec["refits"] == 1
+    assert before.codec["refits"] == 0, "a View keeps what it had"
+    fresh, _ = _grown(vectors, coded_from=1000)
+    asked = vectors[3290:] + np.float32(0.02)
+    assert _recall(index, rows, asked, 64) >= _recall(fresh, rows, asked, 64) - 0.02
+
+
+def test_rows_like_those_before_leave_the_codes_alone(plain):
+    index, rows = _grown(plain, 3600, coded_from=1000)
+    while index.n < 4000:
+        index.extend(rows, 4000, lambda: False)
+    assert index.searcher().codec["refits"] == 0
