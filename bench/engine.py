@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from bench import datasets
 from bench.locks import busy
 from bench.rivals import OURS, interpreter
 
-__all__ = ["Engine", "EngineFailed", "forget_ours", "names", "saved", "started"]
+__all__ = ["Engine", "EngineFailed", "forget_ours", "indexed", "names", "opened", "saved"]
 
 INDEXES = Path(__file__).parent / ".cache" / "indexes"
 
@@ -64,17 +65,18 @@ def names(options: argparse.Namespace) -> list[str]:
     return [*options.ours, *options.rivals]
 
 
-def saved(name: str, options: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
+def saved(name: str, options: argparse.Namespace, lock: Sequence[Path] | None = None) -> tuple[Path, dict[str, Any]]:
     """Folder of the engine's index of a data set, built in a fresh process unless it is there; and how it was built.
 
-    Ours are built anew by each run, since their code changes.
+    Ours are built anew by each run, since their code changes. lock: instead of the options', while building.
     """
     own = f"{name}-{os.getpid()}" if name in OURS else name
     folder = INDEXES / options.dataset / own
     record = folder.with_suffix(".json")
     if not record.exists():
         shutil.rmtree(folder, ignore_errors=True)
-        with busy(options.lock), Engine(name, options.dataset, options.queries, options.k) as engine:
+        locks = options.lock if lock is None else lock
+        with busy(locks), Engine(name, options.dataset, options.queries, options.k) as engine:
             built = engine.ask("build", threads=options.threads, save=str(folder))
         record.write_text(json.dumps(built))
     facts: dict[str, Any] = json.loads(record.read_text())
@@ -88,21 +90,29 @@ def forget_ours() -> None:
         folder.with_suffix(".json").unlink(missing_ok=True)
 
 
-def started(name: str, options: argparse.Namespace) -> tuple[Engine, dict[str, Any]]:
-    """A process with the index opened from its file, or built in place where the engine cannot be saved; its facts."""
+def indexed(name: str, options: argparse.Namespace) -> tuple[Engine | None, dict[str, Any]]:
+    """Build what needs no quiet: how it was built, and the process that holds the index if it cannot be saved."""
     datasets.prepare(options.dataset)
     try:
-        folder, built = saved(name, options)
+        return None, saved(name, options)[1]
     except EngineFailed as reason:
         if "saved" not in str(reason):
             raise
-        folder, built = Path(), {}
     engine = Engine(name, options.dataset, options.queries, options.k)
     try:
         with busy(options.lock):
-            if built:
-                return engine, {"build": built, "open": engine.ask("open", folder=str(folder))}
-            return engine, {"build": engine.ask("build", threads=options.threads, save=None)}
+            return engine, engine.ask("build", threads=options.threads, save=None)
+    except EngineFailed:
+        engine.__exit__()
+        raise
+
+
+def opened(name: str, options: argparse.Namespace) -> tuple[Engine, dict[str, Any]]:
+    """A process with the index opened from its file, and its facts; the caller sees to quiet: some tune themselves."""
+    folder, built = saved(name, options, lock=())
+    engine = Engine(name, options.dataset, options.queries, options.k)
+    try:
+        return engine, {"build": built, "open": engine.ask("open", folder=str(folder))}
     except EngineFailed:
         engine.__exit__()
         raise

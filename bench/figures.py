@@ -41,6 +41,8 @@ FIGURES = {
     "reach-128": f"reach --dataset {PATCHES}",
     "reach-copies": "reach --dataset copies-32",
     "reach-islands": "reach --dataset islands-64",
+    "overhead": f"overhead --dataset {TEXT}",
+    "insert": f"insert --dataset {TEXT}",
     "cold-start": f"cold_start --dataset {PIXELS} {ALL}",
     "start": "start",
     "ingest": f"ingest --dataset {PIXELS}",

@@ -28,6 +28,8 @@ SECTIONS = (
     ("scaling", "Growth with the number of rows", tables.scaling),
     ("reach", "Recall that is reached", tables.reach),
     ("cold_start", "A fresh process to its first answer", tables.cold_start),
+    ("overhead", "What the API adds to the kernel", tables.overhead),
+    ("insert", "Additions to a built graph", tables.insert),
     ("ingest", "Durable ingest", tables.ingest),
     ("start", "Start-up", tables.start),
 )

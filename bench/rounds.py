@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bench import metrics
-from bench.engine import Engine, EngineFailed, names, started
+from bench.engine import Engine, EngineFailed, indexed, names, opened
 from bench.kept import Kept
 from bench.locks import Turns
 from bench.rivals import OURS
@@ -30,8 +30,8 @@ def measured(options: argparse.Namespace, threads: int) -> dict[str, Any]:
     """The result of a suite of curves: facts, points and quartiles per engine, and ratios."""
     kept = Kept(options)
     with contextlib.ExitStack() as stack:
-        engines = _running(options, kept, stack)
         turns = stack.enter_context(Turns(options.lock, options.hold))
+        engines = _running(options, kept, stack, turns)
         for engine in list(engines):
             _scout(engine, engines, kept, turns, threads)
         for number in range(options.rounds):
@@ -56,19 +56,32 @@ def measured(options: argparse.Namespace, threads: int) -> dict[str, Any]:
     return answer
 
 
-def _running(options: argparse.Namespace, kept: Kept, stack: contextlib.ExitStack) -> list[Engine]:
+def _running(options: argparse.Namespace, kept: Kept, stack: contextlib.ExitStack, turns: Turns) -> list[Engine]:
     """Processes with their indexes; engines that fail are kept with their reason."""
-    engines = []
-    for name in names(options):
-        if f"{name} failed" in kept.parts:
-            continue
+    live: dict[str, tuple[Engine | None, dict[str, Any]]] = {}
+    for name in [name for name in options.rivals if f"{name} failed" not in kept.parts]:
         kept.check()
         try:
-            engine, facts = started(name, options)
+            live[name] = indexed(name, options)
         except EngineFailed as reason:
             _leave_out(name, reason, kept)
             continue
-        engines.append(stack.enter_context(engine))
+        process = live[name][0]
+        if process is not None:
+            stack.enter_context(process)
+    turns.take()
+    engines = []
+    for name in [*options.ours, *live]:
+        engine, built = live.get(name, (None, {}))
+        facts = {"build": built}
+        try:
+            if engine is None:
+                engine, facts = opened(name, options)
+                stack.enter_context(engine)
+        except EngineFailed as reason:
+            _leave_out(name, reason, kept)
+            continue
+        engines.append(engine)
         if f"{name} facts" not in kept.parts:
             kept.put(f"{name} facts", facts)
         print(f"{name}: {facts}", flush=True)

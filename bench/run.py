@@ -14,7 +14,19 @@ from bench.engine import forget_ours
 from bench.kept import Unfinished
 from bench.rivals import FOREIGN, OURS
 
-SUITES = ("recall_qps", "batch", "build", "memory", "scaling", "reach", "cold_start", "ingest", "start")
+SUITES = (
+    "recall_qps",
+    "batch",
+    "build",
+    "memory",
+    "scaling",
+    "reach",
+    "cold_start",
+    "overhead",
+    "insert",
+    "ingest",
+    "start",
+)
 UNFINISHED = 3  # exit status: run the same command again
 
 

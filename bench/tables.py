@@ -12,7 +12,9 @@ __all__ = [
     "build",
     "cold_start",
     "ingest",
+    "insert",
     "memory",
+    "overhead",
     "reach",
     "scaling",
     "speed",
@@ -153,6 +155,30 @@ def cold_start(answer: dict[str, Any]) -> Table:
         for name, result in _ran(answer["engines"]).items()
     ]
     return Table(("engine", "to first answer, s", "opening", "first query"), rows, _failures(answer["engines"]))
+
+
+def overhead(answer: dict[str, Any]) -> Table:
+    """Median microseconds of the kernel, of the API, and of what it adds, with quartiles."""
+    rows = []
+    for name, result in answer["engines"].items():
+        low, added, high = result["added_us"]
+        cells = (_number(result[part][1], 2) for part in ("kernel_us", "api_us"))
+        rows.append((f"vicinal {name}", *cells, _number(added, 2), f"{low:.2f} to {high:.2f}"))
+    return Table(("call", "kernel, µs", "call, µs", "added, µs", "quartiles"), rows, (f"ef {answer['ef']}",))
+
+
+def insert(answer: dict[str, Any]) -> Table:
+    """Median microseconds a row, one by one and in batches of 100, and recall after."""
+    rows = [
+        (
+            name,
+            *(_number(result[part][1]) for part in ("one_us", "batch_us")),
+            f"{result['recall_after_at_ef_200']:.4f}",
+        )
+        for name, result in answer["engines"].items()
+    ]
+    head = ("engine", "one by one, µs a row", "batches of 100, µs a row", "recall after, ef 200")
+    return Table(head, rows, (f"into {answer['built']:,} rows, one thread",))
 
 
 def ingest(answer: dict[str, Any]) -> Table:

@@ -21,7 +21,7 @@ import numpy as np
 
 from bench import datasets, exact, metrics
 from bench.rivals import make
-from bench.rivals.base import Floats, Unsupported
+from bench.rivals.base import Floats, Rival, Unsupported
 
 SWEEP = 0.85, 0.997  # recalls between which speed is measured
 SCOUTED = 500  # queries by which settings are chosen
@@ -51,6 +51,8 @@ class Worker:
 
     def build(self, threads: int, save: str | None) -> dict[str, Any]:
         """Index all rows and time it."""
+        if save is not None and type(self.rival).save is Rival.save:
+            raise Unsupported("cannot be saved")
         self.warm()
         base: Floats = np.array(self.data.base)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vicinal.flat_api import Index
 
-from ..base.module import BaseANN  # type: ignore[import-not-found] # noqa: TID252 - how ann-benchmarks finds it
+from ..base.module import BaseANN  # type: ignore[import-not-found, import-untyped, unused-ignore] # noqa: TID252 - how ann-benchmarks finds it
 
 SPACES = {"euclidean": "l2", "angular": "cosine"}
 

@@ -100,7 +100,8 @@ class FakeEngine:
 
 def test_rounds_go_on_after_a_break_and_make_curves(options, monkeypatch):
     asked: list[tuple[str, str]] = []
-    monkeypatch.setattr("bench.rounds.started", lambda name, _: (FakeEngine(name, asked), {"build": {}}))
+    monkeypatch.setattr("bench.rounds.indexed", lambda *_: (None, {}))
+    monkeypatch.setattr("bench.rounds.opened", lambda name, _: (FakeEngine(name, asked), {"build": {}}))
     vars(options).update(ours=["vicinal"], rivals=["hnswlib"], k=10, queries=5)
     part = kept.Kept(options)
     part.put("vicinal facts", {"build": {}})
