@@ -4,6 +4,7 @@ import fcntl
 import pytest
 from bench import figures, kept, locks, metrics, run
 from bench.rounds import measured
+from bench.suites import overhead
 
 
 @pytest.fixture
@@ -129,3 +130,17 @@ def test_every_figure_is_a_command_that_is_understood(monkeypatch):
     ]
     assert all(o.rounds >= 7 for o in seen)
     assert figures.main(["--list"]) == 0
+
+
+def test_the_kernels_own_calls_are_repeated_one_a_query():
+    class Graph:
+        def __init__(self):
+            self._walk = lambda a, b: a + b
+
+    graph = Graph()
+    kernel = graph._walk
+    calls = overhead._recorded([graph], lambda query: graph._walk(query, 1), [1, 2])
+    assert calls == [(kernel, (1, 1)), (kernel, (2, 1))]
+    assert graph._walk is kernel
+    with pytest.raises(RuntimeError, match="0 kernel calls for 1"):
+        overhead._recorded([graph], lambda _: None, [1])
