@@ -17,6 +17,7 @@ from vicinal.index.bulk_pieces import Cancelled, Pieces
 from vicinal.kernels import cluster, patch, prune, rows8
 from vicinal.kernels import relink as removal
 from vicinal.kernels.build import Candidates, Panel
+from vicinal.kernels.grow import insert_row
 from vicinal.kernels.repair import reach, repair
 from vicinal.kernels.rows8 import SPARE, Codes
 from vicinal.kernels.simd import SENTINEL
@@ -229,6 +230,7 @@ class GrowingLinks:
         members = np.full((-(-count // 64) * 4, 16), -1, np.int32)
         members.reshape(-1)[:count] = self._entry_rows
         self._entries = _panel(self._codes, members)
+        self._groups, self._names = np.arange(len(members), dtype=np.int32), members.reshape(-1)
 
     def _reserve(self, rows: Rows, stop: int, pieces: Pieces) -> None:
         """Make room for slots below `stop` and encode the new ones; fit the codes again when they no longer fit."""
@@ -259,7 +261,9 @@ class GrowingLinks:
         """Insert slots start .. stop of encoded rows; give the rows that changed."""
         rows, copies, owners = self._known.split(self._codes, start, stop)
         changed = [np.arange(start, stop, dtype=np.int32)]
-        if len(rows):
+        if len(rows) == 1:
+            changed.append(self._insert_row(rows))
+        elif len(rows):
             found = self._search(rows, pieces)
             targets = self._join(rows, self._meet(rows, found, pieces), pieces)
             givers = np.empty(len(rows), np.int32)
@@ -274,15 +278,26 @@ class GrowingLinks:
         self.n = stop
         return np.concatenate(changed)
 
+    def _insert_row(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Insert one row; give the others that changed."""
+        marks, stamp = self._take_marks()
+        num, den = slack_of(self._alpha)
+        chosen = Candidates(np.empty((1, _FORWARD), np.int32), np.empty((1, _FORWARD), np.int32))
+        touched = np.empty(_FORWARD * (_DEGREE + 1) + 2, np.int32)
+        count = insert_row(
+            self._codes, self._links, self._degree, self._incoming, rows, self._entries, self._groups, self._names,
+            np.empty(_EF, np.int64), marks, stamp, _candidates(1), chosen, num, den, touched,
+        )  # fmt: skip
+        self._marks.append((marks, stamp + 1))
+        return touched[:count]
+
     def _search(self, rows: NDArray[np.int32], pieces: Pieces) -> Candidates:
         """Find the nearest of the graph as it is for new rows."""
         count = len(rows)
         found = _candidates(count)
         best = np.empty(count, np.int32)
-        lanes, bias, members, _ = self._entries
-        groups = np.arange(len(lanes), dtype=np.int32)
-        names = members.reshape(-1)
-        cluster.assign(self._codes, rows, lanes, bias, groups, names, best, 0, count)
+        lanes, bias, _, _ = self._entries
+        cluster.assign(self._codes, rows, lanes, bias, self._groups, self._names, best, 0, count)
 
         def search(a: int, b: int) -> None:
             marks, stamp = self._take_marks()
@@ -296,8 +311,6 @@ class GrowingLinks:
     def _meet(self, rows: NDArray[np.int32], found: Candidates, pieces: Pieces) -> Candidates:
         """Add what new rows are to each other."""
         count = len(rows)
-        if count == 1:
-            return found
         lanes_of = np.full((-(-count // 64) * 4, 16), -1, np.int32)
         lanes_of.reshape(-1)[:count] = rows
         panel = _panel(self._codes, lanes_of)
@@ -365,9 +378,6 @@ def _by_target(
     rows: NDArray[np.int32], chosen: NDArray[np.int32], dist: NDArray[np.int32]
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
     """Group links by target, then by source: targets, first place of each, sources and distances."""
-    if len(rows) == 1:
-        links = chosen[0][chosen[0] >= 0]
-        return links, np.arange(len(links) + 1), np.full(len(links), rows[0]), dist[0]
     real = chosen.reshape(-1) >= 0
     target = chosen.reshape(-1)[real]
     order = np.argsort(target, kind="stable")

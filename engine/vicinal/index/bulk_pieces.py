@@ -23,7 +23,8 @@ class Pieces:
 
     def __init__(self, threads: int, cancel: Callable[[], bool] | None = None) -> None:
         self._cancel = cancel
-        self._pool = ThreadPoolExecutor(threads, "vicinal-build") if threads > 1 else None
+        self._threads = threads
+        self._pool: ThreadPoolExecutor | None = None  # started when there is more than one piece
 
     def __enter__(self) -> Self:
         return self
@@ -37,11 +38,13 @@ class Pieces:
     def run(self, n: int, size: int, call: Callable[[int, int], object]) -> None:
         """Call call(start, stop) for pieces of `size` of 0 .. n, in any order; raise what one raised, or Cancelled."""
         parts = [(start, min(start + size, n)) for start in range(0, n, size)]
-        if self._pool is None or len(parts) == 1:
+        if self._threads == 1 or len(parts) == 1:
             for start, stop in parts:
                 self.check()
                 call(start, stop)
             return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads, "vicinal-build")
         waiting: list[Future[object]] = [self._pool.submit(call, start, stop) for start, stop in parts]
         try:
             for piece in waiting:

@@ -11,6 +11,8 @@ from tests.unit.index.test_builder import NONE, build, clouds
 from vicinal.errors import InvalidArgument
 from vicinal.index.bulk_insert import GrowingLinks, prefers_rebuild
 from vicinal.index.bulk_known import KnownRows
+from vicinal.index.bulk_pieces import Pieces
+from vicinal.kernels import patch
 from vicinal.kernels.simd import SENTINEL
 from vicinal.types import Metric, Rows
 
@@ -147,3 +149,23 @@ def test_bad_arguments_are_refused():
 def test_when_building_anew_is_cheaper():
     assert prefers_rebuild(0, 10) and prefers_rebuild(999, 1000) and prefers_rebuild(10_000, 20_000)
     assert not prefers_rebuild(100_000, 100_100) and not prefers_rebuild(1000, 1001)
+
+
+@pytest.mark.parametrize("metric", [Metric.L2, Metric.DOT])
+def test_one_row_is_linked_as_a_batch_of_one(metric, monkeypatch):
+    def by_batch(self, rows):
+        first = int(rows[0])
+        with Pieces(1) as pieces:
+            found = self._search(rows, pieces)
+            targets = self._join(rows, self._meet(rows, found, pieces), pieces)
+            givers = np.empty(1, np.int32)
+            state = self._links, self._degree, self._incoming
+            gave = patch.anchor(*state, rows, found.ids, targets, first, first + 1, givers)
+        return np.concatenate([targets, givers[:gave]])
+
+    vectors = clouds(3300, 20, 200, 11)
+    vectors[3200:] += 9  # the first of them finds nothing near
+    at_once, _ = grow(vectors, 3000, [1] * 300, metric)
+    monkeypatch.setattr(GrowingLinks, "_insert_row", by_batch)
+    stepwise, _ = grow(vectors, 3000, [1] * 300, metric)
+    assert (at_once == stepwise).all()
