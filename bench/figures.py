@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from itertools import takewhile
 
 from bench import metrics, report, run
 from bench.results import RESULTS
@@ -51,19 +52,21 @@ FIGURES = {
 
 def main(words: list[str] | None = None) -> int:
     """Run the named figures, or all; the exit status is that of the first run that did not end."""
-    parser = argparse.ArgumentParser(prog="python -m bench.figures", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="of --list; all without names")
+    usage = "python -m bench.figures [NAME ...] [--list] [--again] [options of bench.run]"
+    parser = argparse.ArgumentParser(usage=usage, description=__doc__, allow_abbrev=False)
     parser.add_argument("--list", action="store_true", help="print names and commands")
     parser.add_argument("--again", action="store_true", help="measure again what was measured with this code")
-    options, passed = parser.parse_known_args(words)
-    unknown = sorted(set(options.names) - set(FIGURES))
+    words = sys.argv[1:] if words is None else words
+    names = list(takewhile(lambda word: not word.startswith("-"), words))
+    options, passed = parser.parse_known_args(words[len(names) :])
+    unknown = sorted(set(names) - set(FIGURES))
     if unknown:
         parser.error(f"no figure {', '.join(unknown)}: see --list")
     if options.list:
         for name, command in FIGURES.items():
             print(f"{name:14} python -m bench.run {command}")
         return 0
-    for name in options.names or FIGURES:
+    for name in names or FIGURES:
         if not options.again and _measured(FIGURES[name]):
             print(f"{name}: measured already", flush=True)
             continue

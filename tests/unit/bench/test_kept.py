@@ -132,6 +132,24 @@ def test_every_figure_is_a_command_that_is_understood(monkeypatch):
     assert figures.main(["--list"]) == 0
 
 
+def test_figures_hand_options_on_and_stop_where_a_run_is_unfinished(monkeypatch, capsys):
+    ran = []
+
+    def unfinished(words):
+        ran.append(words)
+        return run.UNFINISHED if "batch" in words else 0
+
+    monkeypatch.setattr(run, "main", unfinished)
+    monkeypatch.setattr(figures, "_measured", lambda command: command.startswith("memory"))
+    wanted = ["reach-copies", "memory-384", "batch-384", "start", "--lock", "a", "b", "--seconds", "5"]
+    assert figures.main(wanted) == run.UNFINISHED
+    assert [words[0] for words in ran] == ["reach", "batch"]
+    assert all(words[-5:] == ["--lock", "a", "b", "--seconds", "5"] for words in ran)
+    assert "memory-384: measured already" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        figures.main(["no-such-figure"])
+
+
 def test_the_kernels_own_calls_are_repeated_one_a_query():
     class Graph:
         def __init__(self):
