@@ -96,17 +96,19 @@ def _parts(
     return starts, rows[order], near
 
 
-def make_cells(codes: Codes, n: int, listed: int, seed: int, pieces: Pieces) -> Cells:
-    """Group rows 0 .. n into cells of about 32; list the `listed` nearest cells of each.
+def make_cells(
+    codes: Codes, n: int, listed: int, seed: int, pieces: Pieces, *, cell_rows: int = _CELL_ROWS
+) -> Cells:
+    """Group rows 0 .. n into cells of about `cell_rows`; list the `listed` nearest cells of each.
 
     About sqrt(cells) parts first, cells inside each part, then every row to the nearest cell of the six nearest parts.
     Cells are numbered along a chain of near neighbours.
     """
     rows = np.random.default_rng(seed).permutation(n).astype(np.int32)
-    parts = max(2, int(np.sqrt(max(2, n // _CELL_ROWS))))
+    parts = max(2, int(np.sqrt(max(2, n // cell_rows))))
     starts, rows, near_parts = _parts(codes, rows, parts, pieces)
     sizes = np.diff(starts)
-    wanted = np.where(sizes > 0, np.maximum(1, np.rint(sizes / _CELL_ROWS)), 0)
+    wanted = np.where(sizes > 0, np.maximum(1, np.rint(sizes / cell_rows)), 0)
     firsts = np.zeros(parts + 1, np.int64)
     firsts[1:] = np.cumsum(wanted)
     cells = int(firsts[-1])

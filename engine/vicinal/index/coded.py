@@ -67,7 +67,7 @@ class CodedIndex:
         rows: Rows,
         n: int,
         metric: Metric,
-        links: NDArray[np.uint32],
+        links: NDArray[np.uint32] | None,
         *,
         codec: str = "auto",
         capacity: int | None = None,
@@ -81,6 +81,7 @@ class CodedIndex:
         ef on rows that the walk may not see; otherwise, and below 2,000 rows, a standard one serves. fine: keep a
         second byte a dimension and settle on these 16 bits instead of the stored floats, which searches then do not
         read: faster, and distances are within 1e-5 of the rows' squares. Walks over links alone have no such bytes.
+        links None: code lines alone, for `CodeScan`; there is nothing to walk.
         """
         choice = choose(metric, rows, n, codec=codec, seed=seed)
         index = cls.of_choice(rows, n, metric, choice, links, capacity=capacity, fine=fine)
@@ -109,12 +110,15 @@ class CodedIndex:
             choice.cell_nodes,
             choice.codec,
             max(capacity or n, n),
-            exact_walk=choice.exact_walk,
+            exact_walk=choice.exact_walk and links is not None,
             fine=fine,
+            linked=links is not None,
         )
         index = cls(metric, choice.frame, choice, arrays, 0)
         index._encode(rows, 0, n)
         index.n = n
+        if links is None:
+            return index
         index.patch_links(np.arange(n, dtype=np.uint32), links)
         linked = links[:, 0] != SENTINEL
         if linked.any() and not linked.all():

@@ -96,15 +96,20 @@ class CodedArrays:
         *,
         exact_walk: bool,
         fine: bool = False,
+        linked: bool = True,
     ) -> None:
         self.capacity = capacity
         self.exact_walk = exact_walk
         self._parts = (frame, cells, cell_nodes, codec)
         width = _VECTOR_AT + frame.padded if exact_walk else 4 * DEGREE
+        if not linked:  # code lines alone, for scans
+            assert not exact_walk, "only a graph's rows are walked"
+            width = 0
         memory = aligned((capacity, width), np.uint8)
         self.rows = RowViews(memory, memory.view(np.float32), memory.view(np.int32))
         self.fine = aligned((capacity, frame.padded), np.uint8) if fine and exact_walk and not frame.whole else None
         links_at = _LINKS_AT if exact_walk else 0
+        self.linked = linked
         self.links = memory[:, links_at : links_at + 4 * DEGREE].view(np.uint32)
         self.lines: Lines = view_lines(aligned((capacity, LINE), np.uint8))
         self.links[:] = SENTINEL
@@ -187,7 +192,9 @@ class CodedArrays:
         """Give new arrays of a larger capacity holding the first n nodes; these get no further writes."""
         frame, cells, _, codec = self._parts
         fine = self.fine is not None
-        new = CodedArrays(frame, cells, self.cell_nodes, codec, capacity, exact_walk=self.exact_walk, fine=fine)
+        new = CodedArrays(
+            frame, cells, self.cell_nodes, codec, capacity, exact_walk=self.exact_walk, fine=fine, linked=self.linked
+        )
         if self.fine is not None and new.fine is not None:
             new.fine[:n] = self.fine[:n]
         new.rows.bytes[:n] = self.rows.bytes[:n]

@@ -42,6 +42,7 @@ __all__ = [
     "NibbleQuery",
     "SignQuery",
     "estimate",
+    "lines_at",
 ]
 
 SIGN_BITS, NIBBLE_DIMS, BYTE_DIMS = 384, 112, 56
@@ -238,3 +239,17 @@ def _estimate(query, slots, count, limit, out, work):
     return lambda query, slots, count, limit, out, work: levels(
         slots, count, query.codes, query.lines, query.base, query.k0, query.k1, limit, out, work
     )
+
+
+def lines_at(query, codes):
+    """Give the query with its code lines at another address."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(lines_at)
+def _lines_at(query, codes):
+    if getattr(query, "instance_class", None) is SignQuery:
+        return lambda query, codes: SignQuery(codes, query.lines, query.offsets, query.base, query.k0, query.k1)
+    if getattr(query, "instance_class", None) is NibbleQuery:
+        return lambda query, codes: NibbleQuery(codes, query.lines, query.base, query.k0, query.k1)
+    return lambda query, codes: ByteQuery(codes, query.lines, query.base, query.k0, query.k1)

@@ -45,7 +45,7 @@ from vicinal.kernels.walk_pool import insert
 from vicinal.kernels.walk_query import byte_query, enter, frame_query, nibble_query, sign_query
 from vicinal.kernels.walk_rows import answer, fetch_last, row_query, row_score, settle
 
-__all__ = ["search_bytes", "search_nibbles", "search_signs"]
+__all__ = ["rescore_rows", "search_bytes", "search_nibbles", "search_signs"]
 
 _LEAST = np.int64(-(1 << 63))
 _PART = (1 << EFFORT_BITS) - 1
@@ -148,7 +148,7 @@ def _walk(code, rows, index, work, effort, sieve, entry, results_room):
 
 
 @njit
-def _rescore_rows(rows, index, work, effort, sieve, head, results_room):
+def rescore_rows(rows, index, work, effort, sieve, head, results_room):
     """Score the best unexpanded nodes from their rows and insert them into the results."""
     count = 0
     for at in range(head, effort.pool):
@@ -194,7 +194,7 @@ def _search(code, framed, index, work, query, vectors, inv_norms, sieve, slots, 
     if index.exact_walk != 0:
         if not (index.whole != 0 and framed.whole):
             fetch_last(index, work, vectors, effort.settle)
-        _rescore_rows(rows, index, work, effort, sieve, head, results_room)
+        rescore_rows(rows, index, work, effort, sieve, head, results_room)
     else:
         _merge_estimates(work, effort, sieve, head, results_room)
     clear_seen(work.seen, work.seen_words, work.listed, listed)

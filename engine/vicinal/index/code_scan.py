@@ -1,0 +1,229 @@
+"""Scans over the code lines of an index, beside its graph or instead of one: three ways, always min(k, matches).
+
+    scan_list    every slot that may be returned is estimated (X; without a filter F, the full scan)
+    scan_cells   the members of the nearest cells that may be returned (C), which needs `CellLists`
+
+Estimates choose `rescore` slots, whose distances are then those of the stored floats; results ascend by distance,
+ties by slot. A scan never walks, so it does not depend on the graph and sees slots the graph does not have yet.
+"""
+# ruff: noqa: SLF001 - the part of CodedIndex that scans, in a file of its own
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.errors import InvalidArgument, LimitExceeded
+from vicinal.index.cell_lists import CellLists, Published
+from vicinal.index.coded import CodedIndex
+from vicinal.index.coded_arrays import CodedArrays, address, aligned
+from vicinal.index.coded_scratch import Scratch
+from vicinal.index.exact import exact_search
+from vicinal.kernels import scan
+from vicinal.kernels.bitset import count_bits
+from vicinal.kernels.lines import BATCH
+from vicinal.kernels.scan_lists import SPARE
+from vicinal.kernels.walk_fields import EFFORT_BITS
+from vicinal.limits import K_MAX
+from vicinal.types import Bits, Rows
+
+__all__ = ["RESCORE_MAX", "CodeScan", "Scanned"]
+
+RESCORE_MAX = (1 << EFFORT_BITS) - 1
+NO_MARGIN = float("-inf")
+_KERNELS = {"signs": scan.scan_signs, "nibbles": scan.scan_nibbles, "bytes": scan.scan_bytes}
+_FLOAT32, _UINT32, _STRIDES = np.dtype(np.float32), np.dtype(np.uint32), (4,)
+_NO_LIMIT = 1 << 62
+
+
+class Scanned(NamedTuple):
+    """What a scan found and what it cost.
+
+    slots uint32 and distances float32, ascending, min(k, matches) of them. `rows` estimated; `cells` looked at, 0 for a
+    list; `rounds`: how often cells were chosen, 1 unless matches were scarce near the query. `margin`: estimate of the
+    farthest cell's centre minus the k-th best estimate, in the index's frame; +inf when no cell was left out. Small
+    margins mean that neighbours may lie in cells that were not looked at.
+    """
+
+    slots: NDArray[np.uint32]
+    distances: NDArray[np.float32]
+    rows: int
+    cells: int
+    rounds: int
+    margin: float
+
+
+class CodeScan:
+    """Scans of one index; any number of threads, beside one writer of the index and of the lists."""
+
+    def __init__(self, index: CodedIndex, lists: CellLists | None = None) -> None:
+        self.index = index
+        self.lists = lists
+        self._kernel = _KERNELS[index._choice.codec.name]
+        self._shape = (index.dim,)
+        self._none = Published(0, 0, ())
+        self._free: list[_Scratch] = []
+
+    def scan_list(
+        self,
+        query: NDArray[np.float32],
+        k: int,
+        *,
+        rows: Rows,
+        limit: int | None = None,
+        allowed: Bits | None = None,
+        matches: int | None = None,
+        rescore: int = 64,
+        hidden: int = -1,
+    ) -> Scanned:
+        """Estimate every slot below `limit` (default: the index's n) that is `allowed` (None: all); settle the best.
+
+        matches: how many slots those are, counted when it is None. rescore: estimates whose distance is computed, at
+        least k; as many as match, or more, make the answer exact. hidden: a slot to leave out, or -1.
+        """
+        return self._scan(query, k, rows, limit, allowed, matches, 0, rescore, NO_MARGIN, _NO_LIMIT, hidden)
+
+    def scan_cells(
+        self,
+        query: NDArray[np.float32],
+        k: int,
+        *,
+        rows: Rows,
+        quota: int,
+        limit: int | None = None,
+        allowed: Bits | None = None,
+        matches: int | None = None,
+        rescore: int = 64,
+        margin: float = NO_MARGIN,
+        most: int = _NO_LIMIT,
+        hidden: int = -1,
+    ) -> Scanned:
+        """Estimate members of the nearest cells until about `quota` matching rows were seen; settle the best.
+
+        It goes farther, in rounds, while fewer than k or half the quota were found, and while the margin found (see
+        `Scanned`) is below `margin` and fewer than `most` rows were estimated. Other arguments as for `scan_list`.
+        """
+        if self.lists is None:
+            raise InvalidArgument("there are no cells to scan: give the scan its lists", field="quota", value=quota)
+        if quota < 1:
+            raise InvalidArgument("a quota is at least one row", field="quota", value=quota, limit=1)
+        return self._scan(query, k, rows, limit, allowed, matches, quota, rescore, margin, most, hidden)
+
+    def _scan(
+        self,
+        query: NDArray[np.float32],
+        k: int,
+        rows: Rows,
+        limit: int | None,
+        allowed: Bits | None,
+        matches: int | None,
+        quota: int,
+        rescore: int,
+        margin: float,
+        most: int,
+        hidden: int,
+    ) -> Scanned:
+        index = self.index
+        lists = self._none if self.lists is None else self.lists.published
+        arrays = index._arrays
+        if query.shape != self._shape or query.dtype is not _FLOAT32 or query.strides != _STRIDES:
+            query = index._cast(query)
+        bound, vectors, inv_norms, reach = index._bound
+        if rows is not bound:
+            vectors, inv_norms, reach = index._bind(rows)
+        limit = index.n if limit is None else limit
+        _check(k, rescore, limit, min(reach, index.n))
+        words = 0 if allowed is None else index._words(allowed, limit)
+        if matches is None:
+            matches = limit if allowed is None else _matches(allowed, limit)
+        wanted = min(k, matches - (hidden >= 0))
+        if wanted <= 0:
+            return Scanned(np.empty(0, _UINT32), np.empty(0, _FLOAT32), 0, 0, 0, float("inf"))
+        rescore = max(rescore, wanted)
+        settled = wanted + 2 + wanted // 8
+        scratch = self._borrow(arrays, lists, max(rescore, settled))
+        slots, distances = np.empty(wanted, _UINT32), np.empty(wanted, _FLOAT32)
+        found = self._kernel(
+            query, arrays.at, scratch.work.at, scratch.at, lists.at or scratch.no_cells, vectors, inv_norms, words,
+            limit, hidden, matches, quota, most, margin, rescore | settled << EFFORT_BITS, slots, distances,
+        )  # fmt: skip
+        told = scratch.told
+        answer = Scanned(slots, distances, int(told[0]), int(told[1]), int(told[2]), float(scratch.margin[0]))
+        self._free.append(scratch)
+        if found < wanted:  # estimates that are not numbers: rows or query are too large for float32
+            return self._exactly(answer, query, k, rows, limit, allowed, hidden)
+        return answer
+
+    def _exactly(
+        self,
+        short: Scanned,
+        query: NDArray[np.float32],
+        k: int,
+        rows: Rows,
+        limit: int,
+        allowed: Bits | None,
+        hidden: int,
+    ) -> Scanned:
+        """Answer from the floats alone."""
+        found = exact_search(self.index.metric, rows, query, k + (hidden >= 0), start=0, stop=limit, allowed=allowed)
+        kept = found[0] != hidden
+        return short._replace(slots=found[0][kept][:k], distances=found[1][kept][:k])
+
+    def _borrow(self, arrays: CodedArrays, lists: Published, room: int) -> _Scratch:
+        """Scratch of at least this room, for this thread alone until it is given back."""
+        try:
+            scratch = self._free.pop()  # atomic: two threads never get the same
+        except IndexError:
+            return _Scratch(self.index, arrays, lists.cells, room)
+        if scratch.room < room or scratch.cells < lists.cells:
+            return _Scratch(self.index, arrays, lists.cells, room)
+        return scratch
+
+
+class _Scratch:
+    """One thread's memory: the walk's and what scans need beside it."""
+
+    def __init__(self, index: CodedIndex, arrays: CodedArrays, cells: int, room: int) -> None:
+        self.room = (room + 15) // 8 * 8
+        self.cells = -(-(cells + 1) * 5 // 4 // BATCH) * BATCH
+        self.work = Scratch(
+            index._frame.padded,
+            index._choice.codec.query.projected,
+            len(index._choice.cells.norms),
+            pool=self.room if arrays.exact_walk else 8,
+            results=self.room,
+            slots=0,
+        )
+        told = aligned((4,), np.int64)
+        held: dict[str, NDArray[Any]] = {
+            "names": np.arange(self.cells, dtype=np.uint32),
+            "scores": aligned((self.cells,), np.float32),
+            "near": aligned((self.cells + 16,), np.uint32),
+            "listed": aligned((scan.BLOCK + SPARE,), np.uint32),
+            "told": told,
+        }
+        self.told = told
+        self.margin: NDArray[np.float32] = told[3:].view(np.float32)
+        self._held = held
+        self._table = np.array(scan.ScanWork(**{name: address(array) for name, array in held.items()}), np.int64)
+        self.at = address(self._table)
+        self._no_cells = np.zeros(len(scan.CellFields._fields), np.int64)
+        self.no_cells = address(self._no_cells)
+
+
+def _matches(allowed: Bits, limit: int) -> int:
+    """Count the allowed slots below limit."""
+    whole, rest = divmod(limit, 64)
+    count = count_bits(allowed[:whole])
+    return count + (int(allowed[whole]) & ((1 << rest) - 1)).bit_count() if rest else count
+
+
+def _check(k: int, rescore: int, limit: int, reach: int) -> None:
+    if not 1 <= k <= K_MAX:
+        raise LimitExceeded(f"k is 1 to {K_MAX}", field="k", value=k, limit=K_MAX)
+    if not 1 <= rescore <= RESCORE_MAX:
+        raise LimitExceeded(f"rescore is 1 to {RESCORE_MAX}", field="rescore", value=rescore, limit=RESCORE_MAX)
+    if not 0 <= limit <= reach:
+        raise InvalidArgument(f"codes and rows reach {reach} slots", field="limit", value=limit, limit=reach)

@@ -1,0 +1,350 @@
+"""Scans of code lines: all that may be returned (X, F), or the members of the nearest cells (C); settled on floats.
+
+The lines are the walk's, by slot, and so is what prepares a query and settles the answer: a scan only replaces the
+walk as what fills the pool of best estimates.
+
+    list    every slot below the limit and in the allowed set is estimated
+    cells   cells by the estimate of their centre, nearest first, until `quota` matching rows are estimated; once more
+            and farther where matches are scarce, or where the farthest cell looked at lies nearer than the k-th best
+            estimate plus `margin`: then the neighbours were not all in these cells, as under a filter correlated with
+            the query. All cells together hold all slots, so what runs out of cells has seen every match.
+
+The cells follow IVF (Jegou et al. 2011) with a filter as in IVF^2 (NeurIPS'23 filtered track); the margin is ours.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from vicinal.kernels import njit
+from vicinal.kernels.heap import pool_clear
+from vicinal.kernels.lines import BATCH, estimate, lines_at
+from vicinal.kernels.scan_lists import append_word, count_within, list_chunk, list_within, nth_distance
+from vicinal.kernels.simd import (
+    INF_KEY,
+    get_i32,
+    get_i64,
+    get_u32,
+    key_distance,
+    get_f32,
+    lowest_bit,
+    make_key,
+    prefetch,
+    set_f32,
+    set_i64,
+)
+from vicinal.kernels.walk import rescore_rows
+from vicinal.kernels.walk_fields import EFFORT_BITS, Effort, IndexFields, Sieve, Work
+from vicinal.kernels.walk_ir import LINE, read_fields
+from vicinal.kernels.walk_pool import insert
+from vicinal.kernels.walk_query import byte_query, enter, frame_query, nibble_query, sign_query
+from vicinal.kernels.walk_rows import answer, row_query, settle
+
+__all__ = ["BLOCK", "CellFields", "ScanWork", "scan_bytes", "scan_nibbles", "scan_signs"]
+
+BLOCK = 512  # slots listed before they are estimated
+_AHEAD = 64  # lines asked for ahead of the estimates
+_PART = (1 << EFFORT_BITS) - 1
+_LEAST = np.float32(-np.inf)
+_MOST = np.float32(np.inf)
+
+
+class CellFields(NamedTuple):
+    """Cells and their members; 0 cells: there are none, and every scan is a list."""
+
+    cells: int
+    centres: int  # code lines of the centres
+    firsts: int  # int32 (cells,): the first chunk of each cell
+    chunks: int  # u32 (chunks, 16), see `scan_lists`
+
+
+class ScanWork(NamedTuple):
+    """Addresses of what a scan needs beside the walk's scratch memory."""
+
+    names: int  # u32 (cells,): 0, 1, 2 ...
+    scores: int  # float32 per cell, filled to 32
+    near: int  # u32 per cell, and 16 spare
+    listed: int  # u32 (BLOCK + SPARE,)
+    told: int  # int64 (3,) rows estimated, cells looked at, rounds; float32: the margin found
+
+
+class Wanted(NamedTuple):
+    """How far a scan of cells goes."""
+
+    k: int  # results asked for, at most as many as match
+    matches: int
+    quota: int
+    most: int  # rows after which it stops although the margin asks for more
+    margin: float
+
+
+@njit
+def _score(code, index, work, sieve, listed, count, pool, vectors):
+    """Estimate the listed slots and keep the best in the pool."""
+    last = pool + vectors * 64 - 8
+    for i in range(min(count, _AHEAD)):
+        prefetch(index.codes + get_u32(listed + i * 4) * LINE)
+    for i in range(0, count, BATCH):
+        for j in range(i + _AHEAD, min(i + _AHEAD + BATCH, count)):
+            prefetch(index.codes + get_u32(listed + j * 4) * LINE)
+        slots = listed + i * 4
+        bound = key_distance(get_i64(last))
+        mask = estimate(code, slots, min(BATCH, count - i), bound, work.estimates, work.lane_work)
+        while mask != 0:
+            lane = lowest_bit(mask)
+            mask &= mask - 1
+            slot = get_u32(slots + lane * 4)
+            if slot != sieve.hidden:
+                insert(pool, vectors, make_key(get_f32(work.estimates + lane * 4), slot))
+
+
+@njit
+def _word(sieve, at):
+    """Give the word of slots 64 at .. that may be returned."""
+    word = np.int64(-1)
+    if sieve.allowed != 0:
+        word = get_i64(sieve.allowed + at * 8)
+    if at == sieve.limit >> 6:
+        word &= (np.int64(1) << (sieve.limit & 63)) - 1
+    return word
+
+
+@njit
+def _scan_all(code, index, work, scan, sieve, pool, vectors):
+    """Estimate every slot that may be returned; give how many."""
+    count, scored = 0, 0
+    for at in range((sieve.limit + 63) >> 6):
+        word = _word(sieve, at)
+        if word == 0:
+            continue
+        count = append_word(word, at * 64, scan.listed, count)
+        if count >= BLOCK:
+            _score(code, index, work, sieve, scan.listed, count, pool, vectors)
+            scored += count
+            count = 0
+    _score(code, index, work, sieve, scan.listed, count, pool, vectors)
+    return scored + count
+
+
+@njit
+def _take_all(scan, sieve, pool):
+    """Put every slot that may be returned into the pool, which has room; nothing need be ranked. Give how many."""
+    count = 0
+    for at in range((sieve.limit + 63) >> 6):
+        word = _word(sieve, at)
+        while word != 0:
+            slot = at * 64 + lowest_bit(word)
+            word &= word - 1
+            if slot != sieve.hidden:
+                set_i64(pool + count * 8, make_key(np.float32(0), slot))
+                count += 1
+    return count
+
+
+@njit
+def _scan_members(code, index, work, scan, cells, sieve, near, pool, vectors):
+    """Estimate the members of the first `near` cells of scan.near that may be returned; give how many."""
+    count, scored = 0, 0
+    for i in range(near):
+        chunk = get_i32(cells.firsts + get_u32(scan.near + i * 4) * 4)
+        while chunk >= 0:
+            count, chunk = list_chunk(cells.chunks + np.int64(chunk) * LINE, sieve.limit, sieve.allowed, scan.listed, count)
+            if count >= BLOCK:
+                _score(code, index, work, sieve, scan.listed, count, pool, vectors)
+                scored += count
+                count = 0
+    _score(code, index, work, sieve, scan.listed, count, pool, vectors)
+    return scored + count
+
+
+@njit
+def _score_centres(code, work, scan, cells):
+    """Estimate the distances of all centres into scan.scores."""
+    centres = lines_at(code, cells.centres)
+    for i in range(0, cells.cells, BATCH):
+        count = min(BATCH, cells.cells - i)
+        estimate(centres, scan.names + i * 4, count, _LEAST, scan.scores + i * 4, work.lane_work)
+    for i in range(cells.cells, (cells.cells + 15) & -16):
+        set_f32(scan.scores + i * 4, _MOST)
+
+
+@njit
+def _scan_cells(code, index, work, scan, cells, sieve, wanted, pool, vectors):
+    """Estimate members of near cells until enough were seen; give rows, cells, rounds and the margin."""
+    blocks = (cells.cells + 15) // 16
+    _score_centres(code, work, scan, cells)
+    count = min(max(wanted.quota * cells.cells // wanted.matches, 1), cells.cells)
+    low, high = _LEAST, nth_distance(scan.scores, cells.cells, count)
+    scored, visited, rounds = 0, 0, 0
+    margin = _MOST
+    while True:
+        near = list_within(scan.scores, blocks, low, high, scan.near)
+        scored += _scan_members(code, index, work, scan, cells, sieve, near, pool, vectors)
+        visited += near
+        rounds += 1
+        low = high
+        margin = _MOST
+        if visited >= cells.cells or near == 0:  # none: distances that are not numbers
+            break
+        kth = get_i64(pool + (wanted.k - 1) * 8)
+        if kth == INF_KEY or scored * 2 < wanted.quota:
+            high = nth_distance(scan.scores, cells.cells, min(visited * 2, cells.cells))
+            continue
+        margin = high - key_distance(kth)
+        if margin >= wanted.margin or scored >= wanted.most:
+            break
+        high = key_distance(kth) + wanted.margin
+        if count_within(scan.scores, blocks, low, high) == 0:
+            break
+    return scored, visited, rounds, margin
+
+
+@njit
+def _scan(code, framed, index, work, scan, cells, query, vectors, inv_norms, sieve, wanted, effort, slots, distances):
+    """Fill the pool by one of the ways, re-score, settle; give how many of k were found."""
+    pool = work.pool if index.exact_walk != 0 else work.results
+    room = (effort.rescore + 7) & -8
+    pool_clear(pool, room >> 3)
+    scored, visited, rounds, margin = wanted.matches, 0, 1, _MOST
+    if wanted.matches <= effort.rescore:
+        _take_all(scan, sieve, pool)
+    elif wanted.quota > 0 and cells.cells > 0:
+        scored, visited, rounds, margin = _scan_cells(
+            code, index, work, scan, cells, sieve, wanted, pool, room >> 3
+        )
+    else:
+        scored = _scan_all(code, index, work, scan, sieve, pool, room >> 3)
+    last = effort.rescore
+    if index.exact_walk != 0:
+        last = effort.settle
+        results = (last + 7) & -8
+        pool_clear(work.results, results >> 3)
+        rescore_rows(row_query(framed, index, work), index, work, effort, sieve, 0, results)
+    settle(index, work, framed, query, vectors, inv_norms, slots.shape[0], last)
+    set_i64(scan.told, scored)
+    set_i64(scan.told + 8, visited)
+    set_i64(scan.told + 16, rounds)
+    set_f32(scan.told + 24, margin)
+    return answer(work, slots, distances)
+
+
+@njit
+def _effort(packed):
+    """Give how many estimates are re-scored and, of those, how many settled where rows of bytes rank them."""
+    rescore = packed & _PART
+    return Effort(rescore, 0, rescore, packed >> EFFORT_BITS)
+
+
+@njit
+def _wanted(k, matches, quota, most, margin):
+    """Give how far a scan goes."""
+    return Wanted(min(k, matches), matches, quota, most, margin)
+
+
+@njit
+def scan_signs(
+    query,
+    index_at,
+    work_at,
+    scan_at,
+    cells_at,
+    vectors,
+    inv_norms,
+    allowed,
+    limit,
+    hidden,
+    matches,
+    quota,
+    most,
+    margin,
+    effort,
+    slots,
+    distances,
+):
+    """Find the k nearest slots of a float32 query (dim,) among sign lines by scanning; give how many were found.
+
+    index_at, work_at, vectors, inv_norms, allowed, limit, hidden: as for `walk.search_signs`. scan_at, cells_at:
+    addresses of ScanWork and CellFields. matches: how many slots may be returned, at least 1. quota: matching rows
+    that the nearest cells are to hold, 0: scan every match. most, margin (float32): see `Wanted`. effort: estimates
+    kept and settled (at least k, below 2^16) and, 16 bits higher, how many of these are settled on floats where the
+    index has rows of bytes. The answer goes to slots and distances, arrays of length k; `ScanWork.told` says the rest.
+    """
+    index, work = read_fields(IndexFields, index_at), read_fields(Work, work_at)
+    scan, cells = read_fields(ScanWork, scan_at), read_fields(CellFields, cells_at)
+    at = query.ctypes.data
+    framed = frame_query(at, index, work)
+    enter(framed, index, work)
+    code = sign_query(framed, index, work)
+    sieve = Sieve(limit, allowed, hidden)
+    wanted = _wanted(slots.shape[0], matches, quota, most, margin)
+    return _scan(
+        code, framed, index, work, scan, cells, at, vectors, inv_norms, sieve, wanted, _effort(effort), slots, distances
+    )
+
+
+@njit
+def scan_nibbles(
+    query,
+    index_at,
+    work_at,
+    scan_at,
+    cells_at,
+    vectors,
+    inv_norms,
+    allowed,
+    limit,
+    hidden,
+    matches,
+    quota,
+    most,
+    margin,
+    effort,
+    slots,
+    distances,
+):
+    """Do as `scan_signs` among 4-bit lines."""
+    index, work = read_fields(IndexFields, index_at), read_fields(Work, work_at)
+    scan, cells = read_fields(ScanWork, scan_at), read_fields(CellFields, cells_at)
+    at = query.ctypes.data
+    framed = frame_query(at, index, work)
+    code = nibble_query(framed, index, work)
+    sieve = Sieve(limit, allowed, hidden)
+    wanted = _wanted(slots.shape[0], matches, quota, most, margin)
+    return _scan(
+        code, framed, index, work, scan, cells, at, vectors, inv_norms, sieve, wanted, _effort(effort), slots, distances
+    )
+
+
+@njit
+def scan_bytes(
+    query,
+    index_at,
+    work_at,
+    scan_at,
+    cells_at,
+    vectors,
+    inv_norms,
+    allowed,
+    limit,
+    hidden,
+    matches,
+    quota,
+    most,
+    margin,
+    effort,
+    slots,
+    distances,
+):
+    """Do as `scan_signs` among 8-bit lines."""
+    index, work = read_fields(IndexFields, index_at), read_fields(Work, work_at)
+    scan, cells = read_fields(ScanWork, scan_at), read_fields(CellFields, cells_at)
+    at = query.ctypes.data
+    framed = frame_query(at, index, work)
+    code = byte_query(framed, index, work)
+    sieve = Sieve(limit, allowed, hidden)
+    wanted = _wanted(slots.shape[0], matches, quota, most, margin)
+    return _scan(
+        code, framed, index, work, scan, cells, at, vectors, inv_norms, sieve, wanted, _effort(effort), slots, distances
+    )
