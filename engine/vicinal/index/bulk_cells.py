@@ -96,9 +96,7 @@ def _parts(
     return starts, rows[order], near
 
 
-def make_cells(
-    codes: Codes, n: int, listed: int, seed: int, pieces: Pieces, *, cell_rows: int = _CELL_ROWS
-) -> Cells:
+def make_cells(codes: Codes, n: int, listed: int, seed: int, pieces: Pieces, *, cell_rows: int = _CELL_ROWS) -> Cells:
     """Group rows 0 .. n into cells of about `cell_rows`; list the `listed` nearest cells of each.
 
     About sqrt(cells) parts first, cells inside each part, then every row to the nearest cell of the six nearest parts.

@@ -65,7 +65,7 @@ def partition(
         codes = new_codes(n, encoding.width)
         write_codes(encoding, rows.vectors, np.arange(n), codes, pieces)
         cells = one_cell(n) if n <= _ONE_CELL else make_cells(codes, n, _LISTED, seed, pieces, cell_rows=CELL_ROWS)
-    used = np.append(np.diff(cells.starts) > 0, True)  # noqa: FBT003 - numpy's
+    used = np.append(np.diff(cells.starts) > 0, True)
     return Partition(cells.starts[used], cells.order)
 
 
@@ -96,6 +96,15 @@ class _Ends(NamedTuple):
         count = len(sizes)
         most = np.full(count, _SPLIT * CELL_ROWS, np.int64)
         return cls(np.zeros(count, np.int32), np.zeros(count, np.int32), sizes.astype(np.int64), most)
+
+    def replaced(self, cells: NDArray[np.int64], new: _Ends) -> _Ends:
+        """Ends with those of some cells replaced or added."""
+        return _Ends(
+            _with(self.lasts, cells, new.lasts),
+            _with(self.filled, cells, new.filled),
+            _with(self.sizes, cells, new.sizes),
+            _with(self.most, cells, new.most),
+        )
 
 
 class _Halves(NamedTuple):
@@ -265,7 +274,7 @@ class CellLists:
         count = self.cells
         cells = np.array([(half.cell, count + i) for i, half in enumerate(halves)]).reshape(-1)
         self._firsts = _with(self._firsts, cells, firsts)
-        self._ends = _Ends(*(_with(old, cells, part) for old, part in zip(self._ends, new, strict=True)))
+        self._ends = self._ends.replaced(cells, new)
         self._centres = _with(self._centres, cells, np.concatenate([half.means for half in halves]))
         self._panel = None
         lines = _line_room(len(self._firsts))

@@ -85,7 +85,7 @@ class CodedIndex:
         """
         choice = choose(metric, rows, n, codec=codec, seed=seed)
         index = cls.of_choice(rows, n, metric, choice, links, capacity=capacity, fine=fine)
-        if measure and np.count_nonzero(links[:, 0] != SENTINEL) >= _MEASURE_FROM:
+        if measure and links is not None and np.count_nonzero(links[:, 0] != SENTINEL) >= _MEASURE_FROM:
             index.measure_efforts(rows, seed=seed)
         return index
 
@@ -96,7 +96,7 @@ class CodedIndex:
         n: int,
         metric: Metric,
         choice: Choice,
-        links: NDArray[np.uint32],
+        links: NDArray[np.uint32] | None,
         *,
         capacity: int | None = None,
         fine: bool = False,

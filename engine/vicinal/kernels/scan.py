@@ -24,11 +24,11 @@ from vicinal.kernels.lines import BATCH, estimate, lines_at
 from vicinal.kernels.scan_lists import append_word, count_within, list_chunk, list_within, nth_distance
 from vicinal.kernels.simd import (
     INF_KEY,
+    get_f32,
     get_i32,
     get_i64,
     get_u32,
     key_distance,
-    get_f32,
     lowest_bit,
     make_key,
     prefetch,
@@ -129,7 +129,7 @@ def _scan_all(code, index, work, scan, sieve, pool, vectors):
 
 
 @njit
-def _take_all(scan, sieve, pool):
+def _take_all(sieve, pool):
     """Put every slot that may be returned into the pool, which has room; nothing need be ranked. Give how many."""
     count = 0
     for at in range((sieve.limit + 63) >> 6):
@@ -150,7 +150,9 @@ def _scan_members(code, index, work, scan, cells, sieve, near, pool, vectors):
     for i in range(near):
         chunk = get_i32(cells.firsts + get_u32(scan.near + i * 4) * 4)
         while chunk >= 0:
-            count, chunk = list_chunk(cells.chunks + np.int64(chunk) * LINE, sieve.limit, sieve.allowed, scan.listed, count)
+            count, chunk = list_chunk(
+                cells.chunks + np.int64(chunk) * LINE, sieve.limit, sieve.allowed, scan.listed, count
+            )
             if count >= BLOCK:
                 _score(code, index, work, sieve, scan.listed, count, pool, vectors)
                 scored += count
@@ -209,11 +211,9 @@ def _scan(code, framed, index, work, scan, cells, query, vectors, inv_norms, sie
     pool_clear(pool, room >> 3)
     scored, visited, rounds, margin = wanted.matches, 0, 1, _MOST
     if wanted.matches <= effort.rescore:
-        _take_all(scan, sieve, pool)
+        _take_all(sieve, pool)
     elif wanted.quota > 0 and cells.cells > 0:
-        scored, visited, rounds, margin = _scan_cells(
-            code, index, work, scan, cells, sieve, wanted, pool, room >> 3
-        )
+        scored, visited, rounds, margin = _scan_cells(code, index, work, scan, cells, sieve, wanted, pool, room >> 3)
     else:
         scored = _scan_all(code, index, work, scan, sieve, pool, room >> 3)
     last = effort.rescore

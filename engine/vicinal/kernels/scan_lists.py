@@ -16,7 +16,22 @@ from numba.extending import intrinsic
 
 from vicinal.kernels import njit
 from vicinal.kernels.bitset import has_bit
-from vicinal.kernels.simd import Loop, call, const, get_i32, get_u32, i1, i16, i32, i64, load, set_u32, splat, store, vec
+from vicinal.kernels.simd import (
+    Loop,
+    call,
+    const,
+    get_i32,
+    get_u32,
+    i1,
+    i16,
+    i32,
+    i64,
+    load,
+    set_u32,
+    splat,
+    store,
+    vec,
+)
 from vicinal.kernels.walk_ir import LINE, V16F, V16I, gathered, larger, smaller, sum_lanes
 
 __all__ = ["CHUNK", "SPARE", "append_word", "count_within", "list_chunk", "list_within", "nth_distance"]
@@ -100,7 +115,10 @@ def _span(typingctx, scores, blocks):
         x = load(b, gathered(b, args[0], loop.i, LINE), V16F)
         finite = b.select(b.fcmp_ordered("<", x, most), x, loop.vals[1])
         least, greatest = loop.close([smaller(b, x, loop.vals[0]), larger(b, finite, loop.vals[1])])
-        ends = [sum_lanes(b, least, lambda p, q: smaller(b, p, q)), sum_lanes(b, greatest, lambda p, q: larger(b, p, q))]
+        ends = [
+            sum_lanes(b, least, lambda p, q: smaller(b, p, q)),
+            sum_lanes(b, greatest, lambda p, q: larger(b, p, q)),
+        ]
         return ctx.make_tuple(b, sig.return_type, ends)
 
     return types.UniTuple(types.float32, 2)(types.intp, types.intp), gen
