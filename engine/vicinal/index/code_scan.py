@@ -61,7 +61,7 @@ class CodeScan:
     def __init__(self, index: CodedIndex, lists: CellLists | None = None) -> None:
         self.index = index
         self.lists = lists
-        self._kernel = _KERNELS[index._choice.codec.name]
+        self._kernel = _KERNELS[index.choice.codec.name]
         self._shape = (index.dim,)
         self._none = Published(0, 0, ())
         self._free: list[_Scratch] = []
@@ -111,6 +111,15 @@ class CodeScan:
             raise InvalidArgument("a quota is at least one row", field="quota", value=quota, limit=1)
         return self._scan(query, k, rows, limit, allowed, matches, quota, rescore, margin, most, hidden)
 
+    def count(self, allowed: Bits | None, limit: int) -> int:
+        """How many slots below limit are allowed."""
+        if allowed is None:
+            return limit
+        self.index._words(allowed, limit)  # refuses one that is too short
+        whole, rest = divmod(limit, 64)
+        found = count_bits(allowed[:whole])
+        return found + (int(allowed[whole]) & ((1 << rest) - 1)).bit_count() if rest else found
+
     def _scan(
         self,
         query: NDArray[np.float32],
@@ -137,7 +146,7 @@ class CodeScan:
         _check(k, rescore, limit, min(reach, index.n))
         words = 0 if allowed is None else index._words(allowed, limit)
         if matches is None:
-            matches = limit if allowed is None else _matches(allowed, limit)
+            matches = self.count(allowed, limit)
         wanted = min(k, matches - (hidden >= 0))
         if wanted <= 0:
             return Scanned(np.empty(0, _UINT32), np.empty(0, _FLOAT32), 0, 0, 0, float("inf"))
@@ -190,8 +199,8 @@ class _Scratch:
         self.cells = -(-(cells + 1) * 5 // 4 // BATCH) * BATCH
         self.work = Scratch(
             index._frame.padded,
-            index._choice.codec.query.projected,
-            len(index._choice.cells.norms),
+            index.choice.codec.query.projected,
+            len(index.choice.cells.norms),
             pool=self.room if arrays.exact_walk else 8,
             results=self.room,
             slots=0,
@@ -211,13 +220,6 @@ class _Scratch:
         self.at = address(self._table)
         self._no_cells = np.zeros(len(scan.CellFields._fields), np.int64)
         self.no_cells = address(self._no_cells)
-
-
-def _matches(allowed: Bits, limit: int) -> int:
-    """Count the allowed slots below limit."""
-    whole, rest = divmod(limit, 64)
-    count = count_bits(allowed[:whole])
-    return count + (int(allowed[whole]) & ((1 << rest) - 1)).bit_count() if rest else count
 
 
 def _check(k: int, rescore: int, limit: int, reach: int) -> None:

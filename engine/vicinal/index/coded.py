@@ -357,6 +357,11 @@ class CodedIndex:
         return Scratch(self._frame.padded, projected, cells, pool=pool, results=results, slots=arrays.capacity)
 
     @property
+    def choice(self) -> Choice:
+        """Frame, code and why, as fitted at build."""
+        return self._choice
+
+    @property
     def memory_bytes(self) -> int:
         """Bytes of rows, code lines and constants (scratch memory aside)."""
         return self._arrays.memory_bytes

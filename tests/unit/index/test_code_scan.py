@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tests.support import codes_oracle as oracle
 
-from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded
+from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded, VicinalError
 from vicinal.index.cell_lists import CellLists, Partition, partition
 from vicinal.index.code_scan import CodeScan
 from vicinal.index.coded import CodedIndex
@@ -36,7 +37,7 @@ def made(kind, dim, metric, whole, *, linked=False):
     links = np.full((N, 32), 0xFFFFFFFF, np.uint32) if linked else None
     index = CodedIndex.build(rows, N, metric, links, codec=kind, measure=False)
     parts = partition(rows, N, metric, seed=1)
-    return CodeScan(index, CellLists(rows, metric, index._choice, parts)), rows
+    return CodeScan(index, CellLists(rows, metric, index.choice, parts)), rows
 
 
 def query_of(rows, at, *, whole=False):
@@ -196,7 +197,7 @@ def test_rows_too_large_for_estimates_are_compared_on_floats():
 def test_bad_arguments_are_refused_with_their_name():
     scan, rows = made(*KINDS[3])
     query = query_of(rows, 0)
-    cases = [
+    cases: list[tuple[str, type[VicinalError], dict[str, Any]]] = [
         ("k", LimitExceeded, {"k": 0}),
         ("rescore", LimitExceeded, {"rescore": 1 << 16}),
         ("limit", InvalidArgument, {"limit": N + 1}),
@@ -204,8 +205,9 @@ def test_bad_arguments_are_refused_with_their_name():
         ("allowed", InvalidArgument, {"allowed": np.zeros(3, np.uint64)}),
     ]
     for field, error, wrong in cases:
+        usual: dict[str, Any] = {"k": 10, "rows": rows, "quota": 5}
         with pytest.raises(error) as caught:
-            scan.scan_cells(query, **({"k": 10, "rows": rows, "quota": 5} | wrong))
+            scan.scan_cells(query, **(usual | wrong))
         assert caught.value.field == field
     with pytest.raises(InvalidVector):
         scan.scan_list(query[:5], 10, rows=rows)
@@ -216,7 +218,7 @@ def test_bad_arguments_are_refused_with_their_name():
 def grown(kind, dim, metric, *, step, n=N, target=N + 700):
     rows = oracle.make_rows(N, dim, metric, dim, capacity=N + 700)
     index = CodedIndex.build(rows, n, metric, None, codec=kind)
-    lists = CellLists(rows, metric, index._choice, partition(rows, n, metric, seed=1))
+    lists = CellLists(rows, metric, index.choice, partition(rows, n, metric, seed=1))
     first = lists.published
     for start in range(n, target, step):
         stop = min(start + step, target)
@@ -265,7 +267,7 @@ def test_copies_of_one_row_stay_in_one_cell():
     vectors[:100] = np.random.default_rng(1).standard_normal((100, 40))
     rows = Rows(vectors, np.empty(0, np.float32))
     index = CodedIndex.build(rows, 100, Metric.L2, None, codec="nibbles")
-    lists = CellLists(rows, Metric.L2, index._choice, Partition(np.array([0, 100]), np.arange(100, dtype=np.int32)))
+    lists = CellLists(rows, Metric.L2, index.choice, Partition(np.array([0, 100]), np.arange(100, dtype=np.int32)))
     for start in range(100, 900, 50):
         index.append(rows, start, start + 50)
         lists.append(rows, start, start + 50)

@@ -1,0 +1,94 @@
+"""One knob for scans of cells: how many rows and re-scores follow from ef, by a table measured on the index's rows.
+
+    quota      matching rows estimated in the nearest cells
+    rescore    best estimates settled on the stored floats
+
+Rows are the queries, each left out of its own search. Cost is counted in rows estimated, so the same rows and seed
+give the same table on any machine; an ef stands for 64 of them. Of all measured efforts the table keeps those that
+nothing cheaper equals. `margin` is what a scan without a filter leaves between the k-th best estimate and the farthest
+cell it looked at: under a filter that leaves less, neighbours lie farther out, and the scan goes on.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+__all__ = ["NO_MARGIN", "RESCORE_COST", "CellEffort", "CellEfforts", "CellMeasured", "K"]
+
+K = 10  # neighbours whose recall is measured
+RESCORE_COST = 40  # of a row settled on its floats, in rows estimated
+PER_EF = 64  # rows estimated
+_QUOTAS = (250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000)
+_RESCORES = (16, 32, 64, 128)
+_GOOD_ENOUGH = 0.9985
+_STANDARD_RESCORE = 0.3  # of ef, where nothing was measured
+NO_MARGIN = float("-inf")
+
+
+class CellEffort(NamedTuple):
+    """How far one scan goes."""
+
+    quota: int
+    rescore: int
+    margin: float = NO_MARGIN
+
+
+class CellMeasured(NamedTuple):
+    """An effort, the recall of the ten nearest that it reached, and its cost in rows estimated."""
+
+    effort: CellEffort
+    recall: float
+    cost: float
+
+    @property
+    def ef(self) -> int:
+        """The ef from which it is used."""
+        return max(int(self.cost / PER_EF), 1)
+
+
+class CellEfforts(NamedTuple):
+    """Efforts by ef; `measured` ascends in cost and recall, and is empty when nothing was measured."""
+
+    measured: tuple[CellMeasured, ...] = ()
+
+    @classmethod
+    def fit(cls, measure: Callable[[CellEffort], CellMeasured], most: int) -> CellEfforts:
+        """Measure efforts of quotas up to `most` until recall is all but 1; measure fills in recall, cost, margin."""
+        found: list[CellMeasured] = []
+        for quota in [q for q in _QUOTAS if q < most] + [most]:
+            group = [measure(CellEffort(quota, rescore)) for rescore in _RESCORES]
+            found += group
+            if max(one.recall for one in group) >= _GOOD_ENOUGH:
+                break
+        return cls(_frontier(found))
+
+    def effort(self, k: int, ef: int) -> CellEffort:
+        """Give the effort for the k nearest at a given ef: more ef, more recall."""
+        quota = max(int(ef * PER_EF * (1 - _STANDARD_RESCORE * RESCORE_COST / PER_EF)), 1)
+        chosen = CellEffort(quota, max(int(_STANDARD_RESCORE * ef), 16))
+        if self.measured and ef <= self.measured[-1].ef:
+            chosen = self.measured[max(bisect_right([m.ef for m in self.measured], ef) - 1, 0)].effort
+        elif self.measured:
+            last = self.measured[-1].effort
+            chosen = CellEffort(max(quota, last.quota), max(chosen.rescore, last.rescore), last.margin)
+        if k <= K:
+            return chosen
+        return chosen._replace(rescore=max(chosen.rescore, k + k // 2 + 16), quota=max(chosen.quota, 16 * k))
+
+    def ef_for(self, recall: float) -> int | None:
+        """Give the least ef that reached a recall of the ten nearest when it was measured; None if none did."""
+        return next((one.ef for one in self.measured if one.recall >= recall), None)
+
+
+def _frontier(measured: Iterable[CellMeasured]) -> tuple[CellMeasured, ...]:
+    """Keep what nothing cheaper equals in recall, by cost; of those with one ef the last."""
+    kept: list[CellMeasured] = []
+    for one in sorted(measured, key=lambda m: (m.cost, -m.recall)):
+        if kept and one.recall <= kept[-1].recall:
+            continue
+        if kept and one.ef == kept[-1].ef:
+            kept.pop()
+        kept.append(one)
+    return tuple(kept)
