@@ -67,6 +67,13 @@ def _codec(spec: Dense, graph: Searcher | None) -> dict[str, Any]:
     return {"asked": spec.codec, **graph.codec, "bytes_per_vector": each}
 
 
+def _layout(spec: Dense, graph: Searcher | None) -> dict[str, str | None]:
+    """Graph or cells, and why."""
+    if graph is None:
+        return {"asked": spec.layout, "chosen": None, "why": "no vector is in the graph yet"}
+    return {"asked": spec.layout, **graph.placed._asdict()}
+
+
 def fields_of(schema: Schema, view: View) -> tuple[Mapping[str, Mapping[str, Any]], int]:
     """Each field's declaration and state, and the bytes all of them hold in memory or mapped."""
     described: dict[str, Mapping[str, Any]] = {}
@@ -84,5 +91,6 @@ def fields_of(schema: Schema, view: View) -> tuple[Mapping[str, Mapping[str, Any
         state: dict[str, Any] = {"indexed": field.indexed, "tail": view.n - field.indexed, "memory_bytes": used}
         if isinstance(spec, Dense):
             state |= {"row_bytes": spec.row_bytes, "codec": _codec(spec, field.graph)}
+            state["layout"] = _layout(spec, field.graph)
         described[name] = {"kind": "dense" if isinstance(spec, Dense) else "multi", **asdict(spec), **state}
     return described, total

@@ -55,7 +55,7 @@ class Target(NamedTuple):
 class Plan:
     """What was chosen and why; `explain` shows it."""
 
-    kind: str  # empty, exact, list or sweep
+    kind: str  # empty, exact, list, sweep or cells
     matches: int
     n: int
     tail: int
@@ -92,11 +92,11 @@ def plan_search(target: Target, k: int, ef: int, exact: bool) -> Plan:
         exact
         or target.graph is None
         or matches <= max(limits.EXACT_BELOW_ROWS, k)
-        or matches * matches <= SWEEP_COST * ef * target.n
+        or (target.graph.layout != "cells" and matches * matches <= SWEEP_COST * ef * target.n)
     ):
         plan.kind = "list" if matches < LIST_SHARE * target.n else "exact"
     else:
-        plan.kind, plan.ef = "sweep", ef
+        plan.kind, plan.ef = "cells" if target.graph.layout == "cells" else "sweep", ef
     return plan
 
 
@@ -106,7 +106,7 @@ def search(target: Target, query: NDArray[Any], k: int, plan: Plan) -> Found:
     wanted = min(k, plan.matches)
     if plan.kind == "empty":
         found = Found(np.empty(0, np.uint32), np.empty(0, np.float32))
-    elif plan.kind == "sweep":
+    elif plan.kind in ("sweep", "cells"):
         found = _sweep(target, query, wanted, plan)
     else:
         found = _exact(target, query, wanted, plan.kind)

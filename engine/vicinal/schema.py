@@ -29,6 +29,7 @@ _STORED: Final[Mapping[str, np.dtype[Any]]] = {
     "uint8": np.dtype(np.uint8),
     "bit": np.dtype(np.uint8),
 }
+_LAYOUTS: Final = ("auto", "graph", "cells")
 _CODECS: Final = ("auto", "none", "int8", "int4", "rabitq")
 
 
@@ -62,7 +63,9 @@ class Dense:
     `int8` and `uint8` hold whole numbers exactly; `bit` holds `dim` bits, a multiple of 8, packed as `numpy.packbits`
     does. codec: what a large collection is walked on. `auto` measures and decides; `none` walks on the stored vectors;
     `rabitq` keeps 1 bit, `int4` 4 bits of the principal components, `int8` 8 bits (up to 56 dimensions) per dimension.
-    Whatever it is, results are settled on the stored vectors. M and ef_construction are HNSW's (Malkov & Yashunin,
+    Whatever it is, results are settled on the stored vectors. layout: a `graph` answers fastest; `cells` (k-means) take
+    far less time to build and to insert into, and memory for codes only; `auto` is a graph unless it would not fit in
+    half of the machine's memory. M and ef_construction are HNSW's (Malkov & Yashunin,
     2018).
     """
 
@@ -72,6 +75,7 @@ class Dense:
     M: int = 16
     ef_construction: int = 200
     codec: Literal["auto", "none", "int8", "int4", "rabitq"] = "auto"
+    layout: Literal["auto", "graph", "cells"] = "auto"
 
     def __post_init__(self) -> None:
         _whole(self.dim, "dim", 1, limits.DIM_MAX)
@@ -86,6 +90,11 @@ class Dense:
             ) from None
         _one_of(self.dtype, "dtype", list(_STORED))
         _one_of(self.codec, "codec", _CODECS)
+        _one_of(self.layout, "layout", _LAYOUTS)
+        if self.layout == "cells" and (self.codec == "none" or self.metric.of_bits):
+            raise InvalidArgument(
+                "cells are scanned by their codes: leave layout out, or have a codec", field="layout", value=self.layout
+            )
         self._check_bits()
         if self.codec == "int8" and self.dim > limits.INT8_CODE_DIM_MAX:
             raise LimitExceeded(

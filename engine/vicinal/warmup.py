@@ -12,8 +12,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.index.cells import CellsIndex
 from vicinal.index.exact import exact_search
-from vicinal.index.field_index import FieldIndex, Searcher
+from vicinal.index.field_index import CellsSearcher, FieldIndex, Searcher
+from vicinal.index.layout import Layout
 from vicinal.index.spaces import inverse_norms
 from vicinal.kernels import warmup as kernels
 from vicinal.kernels.bitset import slots_to_bits
@@ -80,6 +82,23 @@ def _coded_graphs() -> None:
         _coded(dim, rank, metric)
 
 
+def _cells() -> None:
+    """Make cells of each kind of code, scan them with and without a filter, let them grow and scan again."""
+    vectors = _points(48, 48)
+    rows = Rows(vectors, np.empty(0, np.float32))
+    half = slots_to_bits(np.arange(0, len(vectors), 2), len(vectors))
+    for codec in ("bytes", "nibbles", "signs"):
+        index = CellsIndex.build(rows, _ROWS, Metric.L2, codec=codec)
+        if index is None:
+            raise _wrong("making cells")
+        for stop in (_ROWS, len(vectors)):
+            if stop > index.n:
+                index.append(rows, index.n, stop)
+            graph = CellsSearcher(index, index.n, Layout("cells", "warmup"))
+            for allowed in (None, half):
+                _check("a scan of cells", graph, Metric.L2, rows, allowed)
+
+
 def _tokens() -> None:
     """Compare token matrices by every scorer, and encode them in both modes."""
     rng = np.random.default_rng(1)
@@ -102,7 +121,11 @@ def _tokens() -> None:
             raise KernelMismatch("fixed-dimensional encodings are not finite")
 
 
-_JOBS: tuple[tuple[str, Callable[[], None]], ...] = (("coded graphs", _coded_graphs), ("token matrices", _tokens))
+_JOBS: tuple[tuple[str, Callable[[], None]], ...] = (
+    ("coded graphs", _coded_graphs),
+    ("cells", _cells),
+    ("token matrices", _tokens),
+)
 
 
 def warm(report: Callable[[str, float], None] | None = None) -> dict[str, float]:

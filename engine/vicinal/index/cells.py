@@ -18,6 +18,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from vicinal.codecs.frame import nearest_rows, sample_slots
+from vicinal.codecs.scan_choice import choose_for_scans
 from vicinal.errors import CorruptData, FormatTooNew, InvalidArgument
 from vicinal.index.bulk_pieces import Cancelled
 from vicinal.index.cell_effort import NO_MARGIN, RESCORE_COST, CellEffort, CellEfforts, CellMeasured, K
@@ -79,7 +80,8 @@ class CellsIndex:
     @classmethod
     def _of(cls, rows: Rows, metric: Metric, parts: Partition, *, codec: str, seed: int, threads: int) -> CellsIndex:
         n = len(parts.order)
-        index = CodedIndex.build(rows, n, metric, None, codec=codec, seed=seed)
+        choice = choose_for_scans(metric, rows, n, codec=codec, seed=seed)
+        index = CodedIndex.of_choice(rows, n, metric, choice, None)
         lists = CellLists(rows, metric, index.choice, parts, threads=threads)
         return cls(index, lists, CellEfforts(), n)
 
@@ -105,7 +107,7 @@ class CellsIndex:
 
     def search(
         self,
-        query: NDArray[np.float32],
+        query: NDArray[Any],
         k: int,
         ef: int,
         *,
@@ -142,7 +144,7 @@ class CellsIndex:
 
     def search_batch(
         self,
-        queries: NDArray[np.float32],
+        queries: NDArray[Any],
         k: int,
         ef: int,
         *,
@@ -218,11 +220,19 @@ class CellsIndex:
 
     @classmethod
     def decode(
-        cls, buffer: memoryview | bytes, rows: Rows, metric: Metric, slots: int, *, seed: int = 42, threads: int = 1
+        cls,
+        buffer: memoryview | bytes,
+        rows: Rows,
+        metric: Metric,
+        slots: int,
+        *,
+        codec: str = "auto",
+        seed: int = 42,
+        threads: int = 1,
     ) -> CellsIndex:
         """Take over cells of at most `slots` slots; CorruptData, or FormatTooNew, unless all of it holds."""
         parts, efforts = _read(memoryview(buffer).cast("B"), slots)
-        made = cls._of(rows, metric, parts, codec="auto", seed=seed, threads=threads)
+        made = cls._of(rows, metric, parts, codec=codec, seed=seed, threads=threads)
         made.efforts = efforts
         return made
 

@@ -20,7 +20,7 @@ from vicinal.index.cell_lists import CellLists, Published
 from vicinal.index.coded import CodedIndex
 from vicinal.index.coded_arrays import CodedArrays, address, aligned
 from vicinal.index.coded_scratch import Scratch
-from vicinal.index.exact import exact_search
+from vicinal.index.exact import exact_search, exact_search_list
 from vicinal.kernels import scan
 from vicinal.kernels.bitset import count_bits
 from vicinal.kernels.lines import BATCH
@@ -68,7 +68,7 @@ class CodeScan:
 
     def scan_list(
         self,
-        query: NDArray[np.float32],
+        query: NDArray[Any],
         k: int,
         *,
         rows: Rows,
@@ -80,6 +80,7 @@ class CodeScan:
     ) -> Scanned:
         """Estimate every slot below `limit` (default: the index's n) that is `allowed` (None: all); settle the best.
 
+        query: (dim,) of the rows' dtype.
         matches: how many slots those are, counted when it is None. rescore: estimates whose distance is computed, at
         least k; as many as match, or more, make the answer exact. hidden: a slot to leave out, or -1.
         """
@@ -87,7 +88,7 @@ class CodeScan:
 
     def scan_cells(
         self,
-        query: NDArray[np.float32],
+        query: NDArray[Any],
         k: int,
         *,
         rows: Rows,
@@ -122,7 +123,7 @@ class CodeScan:
 
     def _scan(
         self,
-        query: NDArray[np.float32],
+        query: NDArray[Any],
         k: int,
         rows: Rows,
         limit: int | None,
@@ -136,7 +137,7 @@ class CodeScan:
     ) -> Scanned:
         index = self.index
         lists = self._none if self.lists is None else self.lists.published
-        arrays = index._arrays
+        arrays, sent = index._arrays, query
         if query.shape != self._shape or query.dtype is not _FLOAT32 or query.strides != _STRIDES:
             query = index._cast(query)
         bound, vectors, inv_norms, reach = index._bound
@@ -153,22 +154,26 @@ class CodeScan:
         rescore = max(rescore, wanted)
         settled = wanted + 2 + wanted // 8
         scratch = self._borrow(arrays, lists, max(rescore, settled))
-        slots, distances = np.empty(wanted, _UINT32), np.empty(wanted, _FLOAT32)
+        length = wanted if vectors else settled if arrays.exact_walk else rescore
+        slots, distances = np.empty(length, _UINT32), np.empty(length, _FLOAT32)
         found = self._kernel(
             query, arrays.at, scratch.work.at, scratch.at, lists.at or scratch.no_cells, vectors, inv_norms, words,
-            limit, hidden, matches, quota, most, margin, rescore | settled << EFFORT_BITS, slots, distances,
+            limit, hidden, wanted, matches, quota, most, margin, rescore | settled << EFFORT_BITS, slots, distances,
         )  # fmt: skip
-        told = scratch.told
-        answer = Scanned(slots, distances, int(told[0]), int(told[1]), int(told[2]), float(scratch.margin[0]))
+        told, nearest = scratch.told, float(scratch.margin[0])
+        answer = Scanned(slots, distances, int(told[0]), int(told[1]), int(told[2]), nearest)
         self._free.append(scratch)
         if found < wanted:  # estimates that are not numbers: rows or query are too large for float32
-            return self._exactly(answer, query, k, rows, limit, allowed, hidden)
+            return self._exactly(answer, sent, k, rows, limit, allowed, hidden)
+        if not vectors:  # stored in another type: the kernel leaves settling to its caller
+            slots, distances = exact_search_list(index.metric, rows, sent, wanted, slots[:found])
+            return answer._replace(slots=slots, distances=distances)
         return answer
 
     def _exactly(
         self,
         short: Scanned,
-        query: NDArray[np.float32],
+        query: NDArray[Any],
         k: int,
         rows: Rows,
         limit: int,

@@ -15,17 +15,20 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.index import cells as cells_layout
 from vicinal.index import coded_snapshot
 from vicinal.index.builder import build_links
 from vicinal.index.bulk_insert import GrowingLinks, prefers_rebuild
+from vicinal.index.cells import CellsIndex
 from vicinal.index.coded import CodedIndex
 from vicinal.index.coded_arrays import DEGREE, SENTINEL
 from vicinal.index.exact import Found
 from vicinal.index.graph import GraphPicture
 from vicinal.index.hnsw import HnswIndex, search_graph
+from vicinal.index.layout import CELLS_FROM_ROWS, Layout, choose_layout, memory_budget
 from vicinal.types import Bits, HnswParams, Metric, Rows
 
-__all__ = ["CODED_FROM_ROWS", "FieldIndex", "Searcher"]
+__all__ = ["CODED_FROM_ROWS", "CellsSearcher", "FieldIndex", "Searcher"]
 
 CODED_FROM_ROWS: Final = 10_000  # below, an insertion costs little and the kernels of a bulk build are not compiled
 CHUNK_ROWS: Final = 1024  # rows per call of `extend`, so that a View is published steadily
@@ -51,11 +54,15 @@ class Searcher(Protocol):
 
     @property
     def layout(self) -> str:
-        """`float` or `coded`."""
+        """`float`, `coded` or `cells`."""
 
     @property
     def codec(self) -> Mapping[str, Any]:
         """`chosen`: none, int8, int4 or rabitq; `why`; `recall_lost` to a walk on floats at equal ef, measured."""
+
+    @property
+    def placed(self) -> Layout:
+        """Graph or cells, and why."""
 
     def search(self, query: NDArray[Any], k: int, ef: int, *, rows: Rows, limit: int, allowed: Bits | None) -> Found:
         """At most k nearest of the allowed slots below limit, nearest first."""
@@ -68,6 +75,7 @@ class FloatSearcher:
     picture: GraphPicture
     metric: Metric
     why: str
+    placed: Layout
     layout: str = "float"
 
     @property
@@ -96,6 +104,7 @@ class CodedSearcher:
 
     index: CodedIndex
     n: int
+    placed: Layout
     refits: int = 0
     layout: str = "coded"
 
@@ -116,6 +125,31 @@ class CodedSearcher:
         return self.index.search(query, k, ef, rows=rows, limit=limit, allowed=allowed)
 
 
+@dataclass(frozen=True, slots=True)
+class CellsSearcher:
+    """Cells up to the rows they had when the View was made."""
+
+    index: CellsIndex
+    n: int
+    placed: Layout
+    layout: str = "cells"
+
+    @property
+    def codec(self) -> Mapping[str, str]:
+        """The code by its public name, and why it was taken."""
+        told = self.index.info
+        return {"chosen": _PUBLIC[told["code"]], "why": told["why"]}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of codes, lists and centres."""
+        return self.index.memory_bytes
+
+    def search(self, query: NDArray[Any], k: int, ef: int, *, rows: Rows, limit: int, allowed: Bits | None) -> Found:
+        """Scan the nearest cells, settled on the stored vectors."""
+        return self.index.search(query, k, ef, rows=rows, limit=limit, allowed=allowed)
+
+
 class FieldIndex:
     """Grows by `extend`, one thread; readers take a `searcher`."""
 
@@ -127,6 +161,8 @@ class FieldIndex:
         *,
         coded_from: int | None = CODED_FROM_ROWS,
         codec: str = "auto",
+        layout: str = "auto",
+        budget: int | None = None,
     ) -> None:
         self._metric, self._dim, self._params = metric, dim, params
         self._codec = _LINES.get(codec, codec)
@@ -137,7 +173,12 @@ class FieldIndex:
             self._why = "bits are walked as they are" if metric.of_bits else "asked for"
             if params.M * 2 != DEGREE:
                 self._why = f"coded rows hold {DEGREE} links, which is M = {DEGREE // 2}"
+        self._asked, self._budget = layout, budget  # bytes that a graph may take; None: by the machine's memory
+        able = coded_from is not None and codec != "none" and not metric.of_bits
+        self._cells_from = (CELLS_FROM_ROWS if layout == "cells" else coded_from) if able else None
+        self._layout = Layout("graph", f"below {self._cells_from} rows nothing else pays" if able else self._why)
         self._small = HnswIndex(metric, dim, params)
+        self._cells: CellsIndex | None = None
         self._large: CodedIndex | None = None
         self._refits = 0  # since rows that came later were unlike those the codes were fitted to
         self._growing: GrowingLinks | None = None  # made on the first insertion after a build
@@ -147,20 +188,28 @@ class FieldIndex:
     @property
     def n(self) -> int:
         """Slots [0, n) are in the graph."""
+        if self._cells is not None:
+            return self._cells.n
         return self._small.n if self._large is None else self._large.n
 
     def searcher(self) -> Searcher | None:
         """What a reader needs; None while the graph is empty."""
+        if self._cells is not None:
+            return CellsSearcher(self._cells, self._cells.n, self._layout)
         if self._large is not None:
-            return CodedSearcher(self._large, self._large.n, self._refits)
-        return FloatSearcher(self._small.picture(), self._metric, self._why) if self._small.n else None
+            return CodedSearcher(self._large, self._large.n, self._layout, self._refits)
+        if not self._small.n:
+            return None
+        return FloatSearcher(self._small.picture(), self._metric, self._why, self._layout)
 
     def extend(self, rows: Rows, stop: int, cancel: Cancel, dead: NDArray[np.bool_] | None = None) -> None:
         """Take some or all of the slots n .. stop - 1 into the graph; `n` says how far it came.
 
         dead: as in `retire`; a graph that is built anew leaves them out.
         """
-        if self._large is None and not self._wants_codes(stop - int(self._small.removed.sum())):
+        if self._cells is not None or self._wants_cells(stop):
+            self._extend_cells(rows, stop, cancel)
+        elif self._large is None and not self._wants_codes(stop - int(self._small.removed.sum())):
             self._small.extend(rows, min(stop, self._small.n + CHUNK_ROWS), cancel)
         elif self._large is None or prefers_rebuild(self._large.n, stop):
             self._build(rows, stop, cancel, dead)
@@ -196,6 +245,25 @@ class FieldIndex:
 
     def _wants_codes(self, stop: int) -> bool:
         return self._coded_from is not None and stop >= self._coded_from
+
+    def _wants_cells(self, stop: int) -> bool:
+        """Decide at every build, until there are cells."""
+        if self._large is not None or self._cells_from is None or stop < self._cells_from:
+            return False
+        budget = memory_budget() if self._budget is None else self._budget
+        self._layout = choose_layout(self._asked, stop, self._dim, budget)
+        return self._layout.chosen == "cells"
+
+    def _extend_cells(self, rows: Rows, stop: int, cancel: Cancel) -> None:
+        """Append to the cells, or make them anew when there are twice as many rows: that costs less."""
+        if self._cells is not None and stop < 2 * self._cells.built:
+            self._cells.append(rows, self._cells.n, min(stop, self._cells.n + CHUNK_ROWS))
+            return
+        threads, seed = os.cpu_count() or 1, self._params.seed
+        made = CellsIndex.build(rows, stop, self._metric, codec=self._codec, seed=seed, threads=threads, cancel=cancel)
+        if made is not None:
+            self._cells = made
+            self._small = HnswIndex(self._metric, self._dim, self._params)
 
     def _build(self, rows: Rows, stop: int, cancel: Cancel, dead: NDArray[np.bool_] | None) -> None:
         removed = np.zeros(stop, np.bool_) if dead is None else dead[:stop].copy()
@@ -252,6 +320,8 @@ class FieldIndex:
 
     def encode(self) -> bytes:
         """The graph as bytes: links, none of removed slots, and what was fitted; codes are made from the vectors."""
+        if self._cells is not None:
+            return self._cells.encode()
         if self._large is None:
             return self._small.encode()
         return coded_snapshot.encode(self._large.fitted(self._entry, self._removed))
@@ -259,6 +329,12 @@ class FieldIndex:
     def decode(self, buffer: memoryview | bytes, rows: Rows, slots: int) -> None:
         """Take over a graph of at most `slots` slots; CorruptData, or FormatTooNew, unless all of it holds."""
         view = memoryview(buffer)
+        if bytes(view[: len(cells_layout.MAGIC)]) == cells_layout.MAGIC:
+            self._cells = CellsIndex.decode(
+                view, rows, self._metric, slots, codec=self._codec, seed=self._params.seed, threads=os.cpu_count() or 1
+            )
+            self._layout = Layout("cells", "as it was saved")
+            return
         if bytes(view[: len(coded_snapshot.MAGIC)]) != coded_snapshot.MAGIC:
             self._small = HnswIndex.decode(view, self._metric, self._dim, self._params, slots)
             return

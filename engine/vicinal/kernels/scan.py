@@ -255,6 +255,7 @@ def scan_signs(
     allowed,
     limit,
     hidden,
+    k,
     matches,
     quota,
     most,
@@ -269,7 +270,8 @@ def scan_signs(
     addresses of ScanWork and CellFields. matches: how many slots may be returned, at least 1. quota: matching rows
     that the nearest cells are to hold, 0: scan every match. most, margin (float32): see `Wanted`. effort: estimates
     kept and settled (at least k, below 2^16) and, 16 bits higher, how many of these are settled on floats where the
-    index has rows of bytes. The answer goes to slots and distances, arrays of length k; `ScanWork.told` says the rest.
+    index has rows of bytes. The answer goes to slots and distances, of length k or, where there are no stored floats
+    (vectors 0), as long as what the caller settles; `ScanWork.told` says the rest.
     """
     index, work = read_fields(IndexFields, index_at), read_fields(Work, work_at)
     scan, cells = read_fields(ScanWork, scan_at), read_fields(CellFields, cells_at)
@@ -278,7 +280,7 @@ def scan_signs(
     enter(framed, index, work)
     code = sign_query(framed, index, work)
     sieve = Sieve(limit, allowed, hidden)
-    wanted = _wanted(slots.shape[0], matches, quota, most, margin)
+    wanted = _wanted(k, matches, quota, most, margin)
     return _scan(
         code, framed, index, work, scan, cells, at, vectors, inv_norms, sieve, wanted, _effort(effort), slots, distances
     )
@@ -296,6 +298,7 @@ def scan_nibbles(
     allowed,
     limit,
     hidden,
+    k,
     matches,
     quota,
     most,
@@ -311,7 +314,7 @@ def scan_nibbles(
     framed = frame_query(at, index, work)
     code = nibble_query(framed, index, work)
     sieve = Sieve(limit, allowed, hidden)
-    wanted = _wanted(slots.shape[0], matches, quota, most, margin)
+    wanted = _wanted(k, matches, quota, most, margin)
     return _scan(
         code, framed, index, work, scan, cells, at, vectors, inv_norms, sieve, wanted, _effort(effort), slots, distances
     )
@@ -329,6 +332,7 @@ def scan_bytes(
     allowed,
     limit,
     hidden,
+    k,
     matches,
     quota,
     most,
@@ -344,7 +348,7 @@ def scan_bytes(
     framed = frame_query(at, index, work)
     code = byte_query(framed, index, work)
     sieve = Sieve(limit, allowed, hidden)
-    wanted = _wanted(slots.shape[0], matches, quota, most, margin)
+    wanted = _wanted(k, matches, quota, most, margin)
     return _scan(
         code, framed, index, work, scan, cells, at, vectors, inv_norms, sieve, wanted, _effort(effort), slots, distances
     )

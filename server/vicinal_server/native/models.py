@@ -90,6 +90,7 @@ class Create(_Request):
     ef_construction: int | None = None
     dtype: str | None = None
     codec: str | None = None
+    layout: str | None = None
 
 
 class Insert(_Request):

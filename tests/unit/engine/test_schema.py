@@ -83,3 +83,14 @@ def test_no_fields_and_too_many() -> None:
         Schema({})
     with pytest.raises(LimitExceeded):
         Schema({f"f{i}": Dense(1) for i in range(limits.FIELDS_MAX + 1)})
+
+
+def test_layout_is_checked_and_older_catalogues_have_none():
+    assert Dense(8).layout == "auto"
+    assert Schema.decode(Schema({"": Dense(8, layout="cells")}).encode()).fields[""].layout == "cells"
+    old = b'{"format":1,"fields":{"":{"kind":"dense","dim":8,"metric":"l2","dtype":"float32"}}}'
+    assert Schema.decode(old).fields[""].layout == "auto"
+    for wrong in ({"layout": "tree"}, {"layout": "cells", "codec": "none"}):
+        with pytest.raises(InvalidArgument) as caught:
+            Dense(8, **wrong)
+        assert caught.value.field == "layout"

@@ -235,7 +235,7 @@ def test_new_rows_join_the_nearest_cell_and_large_cells_are_cut(step, n, target)
     assert np.diff(parts.starts).max() <= 4 * 64
     scan = CodeScan(index, lists)
     for slot in range(n, index.n, 7):
-        found = scan.scan_cells(rows.vectors[slot], 1, rows=rows, quota=100, rescore=20)
+        found = scan.scan_cells(rows.vectors[slot], 1, rows=rows, quota=700, rescore=20)
         assert found.slots[0] == slot
 
 

@@ -156,3 +156,49 @@ def test_rows_like_those_before_leave_the_codes_alone(plain):
     while index.n < 4000:
         index.extend(rows, 4000, lambda: False)
     assert index.searcher().codec["refits"] == 0
+
+
+def test_cells_are_made_when_asked_for_or_when_a_graph_would_not_fit(plain):
+    index, rows = _grown(plain, layout="cells")
+    assert index.searcher().layout == "cells"
+    assert index.searcher().placed == ("cells", "asked for")
+    assert _recall(index, rows, plain[:50] + np.float32(0.05), 256) > 0.95
+    index, _ = _grown(plain, coded_from=1000, budget=200_000)
+    assert index.searcher().placed.chosen == "cells"
+    assert "budget is 0 MiB" in index.searcher().placed.why
+    index, _ = _grown(plain, coded_from=1000, budget=2_000_000)
+    assert (index.searcher().layout, index.searcher().placed.chosen) == ("coded", "graph")
+    index, _ = _grown(plain, coded_from=1000, layout="graph", budget=0)
+    assert index.searcher().placed == ("graph", "asked for")
+
+
+def test_a_few_rows_are_no_cells_yet(plain):
+    index, _ = _grown(plain, 1500, layout="cells")
+    assert (index.searcher().layout, index.searcher().placed.chosen) == ("float", "graph")
+
+
+def test_cells_grow_are_made_anew_and_survive_bytes(plain):
+    index, rows = _grown(plain, 2000, layout="cells")
+    made = index._cells
+    while index.n < 3500:
+        index.extend(rows, 3500, lambda: False)
+    assert index._cells is made
+    again: Any = FieldIndex(Metric.L2, 32, HnswParams(), layout="cells")
+    again.decode(index.encode(), rows, len(plain))
+    assert (again.n, again.searcher().layout) == (3500, "cells")
+    query = plain[7] + np.float32(0.01)
+    for one, other in zip(
+        *(i.searcher().search(query, 5, 4096, rows=rows, limit=3500, allowed=None) for i in (index, again)), strict=True
+    ):
+        assert np.array_equal(one, other)
+    while index.n < 4000:
+        index.extend(rows, 4000, lambda: False)
+    assert index._cells is not made, "twice as many rows"
+    with pytest.raises(CorruptData):
+        again.decode(index.encode()[:-1], rows, len(plain))
+
+
+def test_a_cancelled_build_of_cells_leaves_the_field_as_it_was(plain):
+    index, rows = _grown(plain, 1000, layout="cells")
+    index.extend(rows, 4000, lambda: True)
+    assert (index.n, index.searcher().layout) == (1000, "float")
