@@ -87,10 +87,11 @@ def test_no_fields_and_too_many() -> None:
 
 def test_layout_is_checked_and_older_catalogues_have_none():
     assert Dense(8).layout == "auto"
-    assert Schema.decode(Schema({"": Dense(8, layout="cells")}).encode()).fields[""].layout == "cells"
+    kept = Schema({"": Dense(8, layout="cells")})
+    assert Schema.decode(kept.encode()) == kept
     old = b'{"format":1,"fields":{"":{"kind":"dense","dim":8,"metric":"l2","dtype":"float32"}}}'
-    assert Schema.decode(old).fields[""].layout == "auto"
+    assert Schema.decode(old) == Schema({"": Dense(8, Metric.L2)})
     for wrong in ({"layout": "tree"}, {"layout": "cells", "codec": "none"}):
         with pytest.raises(InvalidArgument) as caught:
-            Dense(8, **wrong)
+            from_mapping({"dim": 8, **wrong})
         assert caught.value.field == "layout"
