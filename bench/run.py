@@ -16,6 +16,7 @@ from bench.rivals import FOREIGN, OURS
 
 SUITES = (
     "recall_qps",
+    "filtered_scans",
     "batch",
     "build",
     "memory",

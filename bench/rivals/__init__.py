@@ -14,7 +14,16 @@ from bench.rivals.base import Rival
 
 __all__ = ["FOREIGN", "OURS", "RIVALS", "interpreter", "make"]
 
-OURS = ("vicinal", "vicinal-mapped", "vicinal-index", "vicinal-hnsw", "vicinal-collection", "vicinal-links")
+OURS = (
+    "vicinal",
+    "vicinal-mapped",
+    "vicinal-index",
+    "vicinal-hnsw",
+    "vicinal-collection",
+    "vicinal-links",
+    "vicinal-cells",
+    "vicinal-cells-mapped",
+)
 
 RIVALS = {
     "vicinal": "vicinal_coded:Coded",
@@ -23,6 +32,8 @@ RIVALS = {
     "vicinal-hnsw": "vicinal_hnsw:Hnsw",
     "vicinal-links": "vicinal_links:LinksOnFloats",
     "vicinal-collection": "vicinal_collection:InMemory",
+    "vicinal-cells": "vicinal_cells:Cells",
+    "vicinal-cells-mapped": "vicinal_cells:MappedCells",
     "hnswlib": "hnswlib:Hnswlib",
     "faiss": "faiss:HnswFlat",  # its plain HNSW under its short name too
     "faiss-hnsw": "faiss:HnswFlat",

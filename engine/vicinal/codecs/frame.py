@@ -125,6 +125,8 @@ def nearest_rows(
     allowed (n,): rows that count; there are more than k of them.
     """
     queries = frame.rows(rows, slots)
+    if not frame.squared:  # under dot a query does not move with the rows
+        queries += frame.shift[: frame.dim] - frame.query_shift[: frame.dim]
     best = np.full((len(slots), k), np.inf, np.float32)
     names = np.zeros((len(slots), k), np.int64)
     for at in range(0, n, _CHECK_ROWS):

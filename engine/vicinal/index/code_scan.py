@@ -55,6 +55,18 @@ class Scanned(NamedTuple):
     margin: float
 
 
+class _Wanted(NamedTuple):
+    """One call; see `CodeScan.scan_list` and `CodeScan.scan_cells`."""
+
+    k: int
+    matches: int | None
+    quota: int
+    rescore: int
+    margin: float
+    most: int
+    hidden: int
+
+
 class CodeScan:
     """Scans of one index; any number of threads, beside one writer of the index and of the lists."""
 
@@ -84,7 +96,8 @@ class CodeScan:
         matches: how many slots those are, counted when it is None. rescore: estimates whose distance is computed, at
         least k; as many as match, or more, make the answer exact. hidden: a slot to leave out, or -1.
         """
-        return self._scan(query, k, rows, limit, allowed, matches, 0, rescore, NO_MARGIN, _NO_LIMIT, hidden)
+        wanted = _Wanted(k, matches, 0, rescore, NO_MARGIN, _NO_LIMIT, hidden)
+        return self._scan(query, rows, limit, allowed, wanted)
 
     def scan_cells(
         self,
@@ -110,7 +123,8 @@ class CodeScan:
             raise InvalidArgument("there are no cells to scan: give the scan its lists", field="quota", value=quota)
         if quota < 1:
             raise InvalidArgument("a quota is at least one row", field="quota", value=quota, limit=1)
-        return self._scan(query, k, rows, limit, allowed, matches, quota, rescore, margin, most, hidden)
+        wanted = _Wanted(k, matches, quota, rescore, margin, most, hidden)
+        return self._scan(query, rows, limit, allowed, wanted)
 
     def count(self, allowed: Bits | None, limit: int) -> int:
         """How many slots below limit are allowed."""
@@ -122,68 +136,56 @@ class CodeScan:
         return found + (int(allowed[whole]) & ((1 << rest) - 1)).bit_count() if rest else found
 
     def _scan(
-        self,
-        query: NDArray[Any],
-        k: int,
-        rows: Rows,
-        limit: int | None,
-        allowed: Bits | None,
-        matches: int | None,
-        quota: int,
-        rescore: int,
-        margin: float,
-        most: int,
-        hidden: int,
+        self, query: NDArray[Any], rows: Rows, limit: int | None, allowed: Bits | None, wanted: _Wanted
     ) -> Scanned:
         index = self.index
-        lists = self._none if self.lists is None else self.lists.published
-        arrays, sent = index._arrays, query
-        if query.shape != self._shape or query.dtype is not _FLOAT32 or query.strides != _STRIDES:
-            query = index._cast(query)
-        bound, vectors, inv_norms, reach = index._bound
-        if rows is not bound:
-            vectors, inv_norms, reach = index._bind(rows)
+        if rows is not index._bound[0]:
+            index._bind(rows)
+        bound = index._bound
         limit = index.n if limit is None else limit
-        _check(k, rescore, limit, min(reach, index.n))
-        words = 0 if allowed is None else index._words(allowed, limit)
-        if matches is None:
-            matches = self.count(allowed, limit)
-        wanted = min(k, matches - (hidden >= 0))
-        if wanted <= 0:
+        _check(wanted, limit, min(bound[3], index.n))
+        matches = self.count(allowed, limit) if wanted.matches is None else wanted.matches
+        k = min(wanted.k, matches - (wanted.hidden >= 0))
+        if k <= 0:
             return Scanned(np.empty(0, _UINT32), np.empty(0, _FLOAT32), 0, 0, 0, float("inf"))
-        rescore = max(rescore, wanted)
-        settled = wanted + 2 + wanted // 8
+        words = 0 if allowed is None else index._words(allowed, limit)
+        found = self._run(query, bound, words, limit, wanted._replace(k=k, matches=matches))
+        if len(found.slots) < k:  # estimates that are not numbers: rows or query are too large for float32
+            return self._exactly(found, query, rows, limit, allowed, wanted)
+        if not bound[1]:  # stored in another type: the kernel leaves settling to its caller
+            slots, distances = exact_search_list(index.metric, rows, query, k, found.slots)
+            return found._replace(slots=slots, distances=distances)
+        return found
+
+    def _run(
+        self, query: NDArray[Any], bound: tuple[Rows | None, int, int, int], words: int, limit: int, wanted: _Wanted
+    ) -> Scanned:
+        """Call the kernel in borrowed memory; its answer may be short, or not settled."""
+        lists = self._none if self.lists is None else self.lists.published
+        arrays = self.index._arrays
+        if query.shape != self._shape or query.dtype is not _FLOAT32 or query.strides != _STRIDES:
+            query = self.index._cast(query)
+        k, matches, quota, rescore, margin, most, hidden = wanted
+        rescore, settled = max(rescore, k), k + 2 + k // 8
         scratch = self._borrow(arrays, lists, max(rescore, settled))
-        length = wanted if vectors else settled if arrays.exact_walk else rescore
+        length = k if bound[1] else settled if arrays.exact_walk else rescore
         slots, distances = np.empty(length, _UINT32), np.empty(length, _FLOAT32)
         found = self._kernel(
-            query, arrays.at, scratch.work.at, scratch.at, lists.at or scratch.no_cells, vectors, inv_norms, words,
-            limit, hidden, wanted, matches, quota, most, margin, rescore | settled << EFFORT_BITS, slots, distances,
+            query, arrays.at, scratch.work.at, scratch.at, lists.at or scratch.no_cells, bound[1], bound[2], words,
+            limit, hidden, k, matches, quota, most, margin, rescore | settled << EFFORT_BITS, slots, distances,
         )  # fmt: skip
-        told, nearest = scratch.told, float(scratch.margin[0])
-        answer = Scanned(slots, distances, int(told[0]), int(told[1]), int(told[2]), nearest)
+        told, nearest = scratch.told.tolist(), float(scratch.margin[0])
         self._free.append(scratch)
-        if found < wanted:  # estimates that are not numbers: rows or query are too large for float32
-            return self._exactly(answer, sent, k, rows, limit, allowed, hidden)
-        if not vectors:  # stored in another type: the kernel leaves settling to its caller
-            slots, distances = exact_search_list(index.metric, rows, sent, wanted, slots[:found])
-            return answer._replace(slots=slots, distances=distances)
-        return answer
+        return Scanned(slots[:found], distances[:found], told[0], told[1], told[2], nearest)
 
     def _exactly(
-        self,
-        short: Scanned,
-        query: NDArray[Any],
-        k: int,
-        rows: Rows,
-        limit: int,
-        allowed: Bits | None,
-        hidden: int,
+        self, short: Scanned, query: NDArray[Any], rows: Rows, limit: int, allowed: Bits | None, wanted: _Wanted
     ) -> Scanned:
-        """Answer from the floats alone."""
-        found = exact_search(self.index.metric, rows, query, k + (hidden >= 0), start=0, stop=limit, allowed=allowed)
-        kept = found[0] != hidden
-        return short._replace(slots=found[0][kept][:k], distances=found[1][kept][:k])
+        """Answer from the stored vectors alone."""
+        k = wanted.k + (wanted.hidden >= 0)
+        slots, distances = exact_search(self.index.metric, rows, query, k, start=0, stop=limit, allowed=allowed)
+        kept = slots != wanted.hidden
+        return short._replace(slots=slots[kept][: wanted.k], distances=distances[kept][: wanted.k])
 
     def _borrow(self, arrays: CodedArrays, lists: Published, room: int) -> _Scratch:
         """Scratch of at least this room, for this thread alone until it is given back."""
@@ -227,10 +229,12 @@ class _Scratch:
         self.no_cells = address(self._no_cells)
 
 
-def _check(k: int, rescore: int, limit: int, reach: int) -> None:
-    if not 1 <= k <= K_MAX:
-        raise LimitExceeded(f"k is 1 to {K_MAX}", field="k", value=k, limit=K_MAX)
-    if not 1 <= rescore <= RESCORE_MAX:
-        raise LimitExceeded(f"rescore is 1 to {RESCORE_MAX}", field="rescore", value=rescore, limit=RESCORE_MAX)
+def _check(wanted: _Wanted, limit: int, reach: int) -> None:
+    if not 1 <= wanted.k <= K_MAX:
+        raise LimitExceeded(f"k is 1 to {K_MAX}", field="k", value=wanted.k, limit=K_MAX)
+    if not 1 <= wanted.rescore <= RESCORE_MAX:
+        raise LimitExceeded(
+            f"rescore is 1 to {RESCORE_MAX}", field="rescore", value=wanted.rescore, limit=RESCORE_MAX
+        )
     if not 0 <= limit <= reach:
         raise InvalidArgument(f"codes and rows reach {reach} slots", field="limit", value=limit, limit=reach)
