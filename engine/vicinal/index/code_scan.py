@@ -233,8 +233,6 @@ def _check(wanted: _Wanted, limit: int, reach: int) -> None:
     if not 1 <= wanted.k <= K_MAX:
         raise LimitExceeded(f"k is 1 to {K_MAX}", field="k", value=wanted.k, limit=K_MAX)
     if not 1 <= wanted.rescore <= RESCORE_MAX:
-        raise LimitExceeded(
-            f"rescore is 1 to {RESCORE_MAX}", field="rescore", value=wanted.rescore, limit=RESCORE_MAX
-        )
+        raise LimitExceeded(f"rescore is 1 to {RESCORE_MAX}", field="rescore", value=wanted.rescore, limit=RESCORE_MAX)
     if not 0 <= limit <= reach:
         raise InvalidArgument(f"codes and rows reach {reach} slots", field="limit", value=limit, limit=reach)

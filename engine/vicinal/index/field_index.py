@@ -220,8 +220,10 @@ class FieldIndex:
         """Take some slots out of the graph that are dead for good; False when there is nothing worth doing.
 
         dead: (at least n,), which slots no reader that comes from now on may return. Few are left for later: they cost
-        searches little, and taking out any number is a pass over all links.
+        searches little, and taking out any number is a pass over all links. Cells keep them: a mask costs less.
         """
+        if self._cells is not None:
+            return False
         removed = self._removed[: self.n] if self._large is not None else self._small.removed
         waiting = np.flatnonzero(dead[: self.n] & ~removed)
         living = self.n - np.count_nonzero(removed)
