@@ -135,10 +135,10 @@ class CellsSearcher:
     layout: str = "cells"
 
     @property
-    def codec(self) -> Mapping[str, str]:
+    def codec(self) -> Mapping[str, Any]:
         """The code by its public name, and why it was taken."""
         told = self.index.info
-        return {"chosen": _PUBLIC[told["code"]], "why": told["why"]}
+        return {"chosen": _PUBLIC[told["code"]], "why": told["why"], "recall_lost": None}
 
     @property
     def nbytes(self) -> int:
@@ -257,8 +257,8 @@ class FieldIndex:
         return self._layout.chosen == "cells"
 
     def _extend_cells(self, rows: Rows, stop: int, cancel: Cancel) -> None:
-        """Append to the cells, or make them anew when there are twice as many rows: that costs less."""
-        if self._cells is not None and stop < 2 * self._cells.built:
+        """Append to the cells; make them anew for twice as many rows, or rows unlike those they were fitted to."""
+        if self._cells is not None and stop < 2 * self._cells.built and not self._cells.index.drifted:
             self._cells.append(rows, self._cells.n, min(stop, self._cells.n + CHUNK_ROWS))
             return
         threads, seed = os.cpu_count() or 1, self._params.seed
