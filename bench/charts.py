@@ -70,7 +70,7 @@ def _style(name: str) -> dict[str, Any]:
     import matplotlib as mpl
 
     if name in OURS:
-        shade = ("black", "dimgrey", "grey", "darkgrey", "silver", "saddlebrown")[OURS.index(name)]
+        shade = ("black", "dimgrey", "grey", "darkgrey", "silver", "saddlebrown", "sienna", "peru")[OURS.index(name)]
         line = "solid" if name == OURS[0] else "dashed"
         return {"color": shade, "linewidth": 2.6, "zorder": 9, "marker": "o", "linestyle": line}
     if name == "hnswlib":

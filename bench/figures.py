@@ -28,6 +28,8 @@ FIGURES = {
     "speed-384": f"recall_qps --dataset {TEXT} {SINGLE}",
     "speed-50": f"recall_qps --dataset {WORDS} {FEW}",
     "speed-128": f"recall_qps --dataset {PATCHES} {FEW}",
+    "filtered-784": f"filtered_scans --dataset {PIXELS} --rivals faiss --queries 300",
+    "filtered-384": f"filtered_scans --dataset {TEXT} --rivals faiss --queries 300",
     "batch-784": f"batch --dataset {PIXELS} {ALL}",
     "batch-384": f"batch --dataset {TEXT} {ALL}",
     "build-784": f"build --dataset {PIXELS} --rivals all",
