@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from bench import results
+from bench import metrics, results
 from bench.rivals import FOREIGN, OURS
 
 __all__ = ["draw"]
@@ -88,7 +88,8 @@ def _curves(answer: dict[str, Any]) -> None:
     names = sorted(curves, key=lambda name: -(curves[name]["qps_at"]["0.95"] or 0))
     with _figure(answer, height=6) as axes:
         for name in names:
-            points = sorted((min(p["recall"], HIGHEST), p["qps"]) for p in curves[name]["points"])
+            best = metrics.pareto([(p["recall"], p["qps"]) for p in curves[name]["points"]])
+            points = [(min(share, HIGHEST), qps) for share, qps in best]
             axes.plot(*zip(*points, strict=True), markersize=4, label=name, **_style(name))
         _recall_axis(axes)
         axes.set_yscale("log")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RECALLS", "at_recall", "at_recalls", "code", "front", "machine", "quartiles", "ratios", "recall"]
+__all__ = ["RECALLS", "at_recall", "at_recalls", "code", "front", "machine", "pareto", "quartiles", "ratios", "recall"]
 
 RECALLS = (0.90, 0.95, 0.99)
 
@@ -45,11 +45,7 @@ def at_recall(points: Sequence[tuple[float, float]], wanted: float) -> float | N
 
     None when no setting reaches it; the fastest setting when all exceed it.
     """
-    best: list[tuple[float, float]] = []
-    for share, qps in sorted(points, reverse=True):  # a slower setting of lower recall says nothing
-        if not best or qps > best[-1][1]:
-            best.append((share, qps))
-    best.reverse()
+    best = pareto(points)
     for (low, fast), (high, slow) in pairwise(best):
         if low <= wanted <= high:
             t = (wanted - low) / (high - low)
@@ -57,6 +53,15 @@ def at_recall(points: Sequence[tuple[float, float]], wanted: float) -> float | N
     if best and wanted <= best[0][0]:
         return best[0][1]
     return None
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The (recall, qps) points that no other one beats in both, by recall."""
+    best: list[tuple[float, float]] = []
+    for share, qps in sorted(points, reverse=True):  # a slower setting of lower recall says nothing
+        if not best or qps > best[-1][1]:
+            best.append((share, qps))
+    return best[::-1]
 
 
 def at_recalls(points: Sequence[dict[str, Any]]) -> dict[str, float | None]:

@@ -48,6 +48,16 @@ def test_scouting_keeps_the_front_and_skips_what_is_more_work_than_enough(worked
     assert not {(5, 2), (6, 1), (6, 2)} & set(made.asked), "(5, 1) was good enough already"
 
 
+def test_one_parameter_alone_is_not_judged_by_time(worked, monkeypatch):
+    engine, made = worked
+    made.settings = (2, 4, 5)
+    monkeypatch.setattr(made, "query", lambda vector, k: np.concatenate([made.truth[int(vector[0])][: made.setting]]))
+    slow = {2: 3.0, 4: 2.0, 5: 1.0}  # as on a cold start
+    timed = engine._timed
+    monkeypatch.setattr(engine, "_timed", lambda s, *words: (slow[s] / 1e4, timed(s, *words)[1]))
+    assert [point["setting"] for point in engine.scout(1)] == [4, 5]
+
+
 def test_a_round_times_what_it_is_told(worked):
     engine, made = worked
     seconds = engine.round(1, [(5, 1), (2, 1)])["seconds"]
