@@ -17,6 +17,8 @@ _REQUESTS: Final[tuple[type[BaseModel], ...]] = (
     models.Create,
     models.Insert,
     models.Delete,
+    models.SetPayload,
+    models.DeletePayload,
     models.Query,
     models.QueryMulti,
     models.Get,
