@@ -53,9 +53,19 @@ def test_the_read_only_key(keyed: Served, database: FakeDatabase) -> None:
         if path in OPEN:
             continue
         response = keyed.request(method, path.replace("{c}", "papers"), headers={"api-key": READER})
-        writes = method in writing or path.rpartition("/")[2] in {"insert", "delete", "set_payload", "delete_payload", "flush"}
+        writes = method in writing or path.rpartition("/")[2] in {
+            "insert",
+            "delete",
+            "set_payload",
+            "delete_payload",
+            "flush",
+        }
         assert (response.status_code == 403) is writes, (method, path)
-    assert not any(name in ("upsert", "delete", "set_payload", "delete_payload") for c in database.made.values() for name, *_ in c.calls)
+    assert not any(
+        name in ("upsert", "delete", "set_payload", "delete_payload")
+        for c in database.made.values()
+        for name, *_ in c.calls
+    )
 
 
 def test_the_admin_key_opens(keyed: Served) -> None:
