@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vicinal.batch import DensePart, MultiPart
 from vicinal.casting import inverse_norms_of
 from vicinal.index.field_index import CHUNK_ROWS, FieldIndex
+from vicinal.index.short import ShortSearcher, short_norms
 from vicinal.multivector.fde import FixedDimensionalEncoder
 from vicinal.multivector.tokens import dequantise_tokens, quantise_tokens
 from vicinal.schema import Dense, Multi
@@ -126,11 +127,12 @@ class DenseField(_Indexed):
     """Vectors by slot, in the declared dtype, in one row file; 1/|x| derived under cosine."""
 
     def __init__(self, name: str, spec: Dense, vectors: RowFile) -> None:
-        super().__init__(FieldIndex(spec.metric, spec.columns, spec.params, codec=spec.codec, layout=spec.layout))
+        super().__init__(FieldIndex(spec.metric, spec.walked, spec.params, codec=spec.codec, layout=spec.layout))
         self.name, self.spec = name, spec
         self.files: Mapping[str, RowFile] = {vector_file(name): vectors}
         self._vectors = vectors
         self._norms = _NO_NORMS
+        self._short = Rows(np.zeros((0, spec.walked), spec.stored), _NO_NORMS)
         self._presence = _Presence()
 
     def append(self, part: DensePart | MultiPart | None, first: int, count: int) -> None:
@@ -138,6 +140,7 @@ class DenseField(_Indexed):
         block = part.vectors if isinstance(part, DensePart) else np.zeros((count, self.spec.columns), self.spec.stored)
         self._vectors.append(block.view(np.uint8))
         self._presence.extend(first, count, part is not None)
+        self._shorten(block, first)
         if self.spec.metric is Metric.COSINE:
             self._grow_norms(first + count)
             if isinstance(part, DensePart):
@@ -146,6 +149,23 @@ class DenseField(_Indexed):
     def _rows(self) -> Rows:
         return Rows(self._vectors.matrix(self.spec.stored, (self.spec.columns,)), self._norms)
 
+    def _walked(self) -> Rows:
+        """The rows that the graph is over: all of each, or its leading dimensions."""
+        return self._rows() if self.spec.search_dims is None else self._short
+
+    def _shorten(self, block: NDArray[Any], first: int) -> None:
+        """Copy the leading dimensions of rows from `first` on, where the graph is over them."""
+        if self.spec.search_dims is None:
+            return
+        stop = first + len(block)
+        vectors, norms = self._short
+        vectors = growable(vectors, stop)
+        vectors[first:stop] = block[:, : self.spec.search_dims]
+        if self.spec.metric is Metric.COSINE:
+            norms = growable(norms, len(vectors))
+            norms[first:stop] = short_norms(vectors[first:stop])
+        self._short = Rows(vectors, norms)
+
     def _grow_norms(self, n: int) -> None:
         # kernels may route through any mapped row, so norms reach as far as the map
         self._norms = growable(self._norms, max(n, len(self._rows().vectors)))
@@ -153,6 +173,8 @@ class DenseField(_Indexed):
     def view(self, n: int) -> DenseView:
         """Picture of the first n slots."""
         graph = self._index.searcher()  # before the rows: what it links to must lie inside their map
+        if graph is not None and self.spec.search_dims is not None:
+            graph = ShortSearcher(graph, self.spec.metric, self._short)
         return DenseView(self._rows(), graph, graph.n if graph else 0, self._presence.bits(n))
 
     def rewind(self, n: int) -> None:
@@ -161,24 +183,26 @@ class DenseField(_Indexed):
 
     def extend_index(self, n: int, cancel: Cancel, dead: NDArray[np.bool_] | None) -> None:
         """Take slots up to n into the graph."""
-        self._index.extend(self._rows(), n, cancel, self._presence.useless(n, dead))
+        self._index.extend(self._walked(), n, cancel, self._presence.useless(n, dead))
 
     def retire(self, n: int, dead: NDArray[np.bool_] | None, cancel: Cancel) -> bool:
         """Take dead slots out of the graph."""
         useless = self._presence.useless(n, dead)
-        return useless is not None and self._index.retire(self._rows(), useless, cancel)
+        return useless is not None and self._index.retire(self._walked(), useless, cancel)
 
     def restore(self, buffer: memoryview | bytes, n: int) -> None:
         """Take a graph snapshot."""
-        self._index.decode(buffer, self._rows(), n)
+        self._index.decode(buffer, self._walked(), n)
 
     def tail_bytes(self, n: int) -> int:
         """Bytes of vectors scanned per query."""
         return (n - self.indexed) * self.spec.row_bytes
 
     def load(self, n: int, present: NDArray[np.bool_]) -> None:
-        """Derive 1/|x| of the committed rows."""
+        """Derive 1/|x| and the leading dimensions of the committed rows."""
         self._presence.load(present)
+        for first in range(0, n, 8192):
+            self._shorten(self._rows().vectors[first : min(first + 8192, n)], first)
         if self.spec.metric is not Metric.COSINE:
             return
         self._grow_norms(n)

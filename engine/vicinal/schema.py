@@ -65,7 +65,8 @@ class Dense:
     `rabitq` keeps 1 bit, `int4` 4 bits of the principal components, `int8` 8 bits (up to 56 dimensions) per dimension.
     Whatever it is, results are settled on the stored vectors. layout: a `graph` answers fastest; `cells` (k-means) take
     far less time to build and to insert into, and memory for codes only; `auto` is a graph unless it would not fit in
-    half of the machine's memory. M and ef_construction are HNSW's (Malkov & Yashunin,
+    half of the machine's memory. search_dims: search on so many leading dimensions and settle on all, which suits
+    Matryoshka embeddings. M and ef_construction are HNSW's (Malkov & Yashunin,
     2018).
     """
 
@@ -76,6 +77,7 @@ class Dense:
     ef_construction: int = 200
     codec: Literal["auto", "none", "int8", "int4", "rabitq"] = "auto"
     layout: Literal["auto", "graph", "cells"] = "auto"
+    search_dims: int | None = None
 
     def __post_init__(self) -> None:
         _whole(self.dim, "dim", 1, limits.DIM_MAX)
@@ -96,11 +98,13 @@ class Dense:
                 "cells are scanned by their codes: leave layout out, or have a codec", field="layout", value=self.layout
             )
         self._check_bits()
-        if self.codec == "int8" and self.dim > limits.INT8_CODE_DIM_MAX:
+        if self.search_dims is not None:
+            _whole(self.search_dims, "search_dims", 1, self.dim)
+        if self.codec == "int8" and self.walked > limits.INT8_CODE_DIM_MAX:
             raise LimitExceeded(
                 f"codec int8 holds {limits.INT8_CODE_DIM_MAX} dimensions: rabitq keeps 8-bit rows beside its bits",
                 field="codec",
-                value=self.dim,
+                value=self.walked,
                 limit=limits.INT8_CODE_DIM_MAX,
             )
 
@@ -114,6 +118,8 @@ class Dense:
             return
         if self.dim % 8:
             raise InvalidArgument("bits are packed by eight: dim must be a multiple of 8", field="dim", value=self.dim)
+        if self.search_dims is not None:
+            raise InvalidArgument("bits are searched whole", field="search_dims", value=self.search_dims)
         if self.codec not in ("auto", "none"):
             raise InvalidArgument("bits have no shorter code: leave codec out", field="codec", value=self.codec)
 
@@ -126,6 +132,11 @@ class Dense:
     def columns(self) -> int:
         """Numbers in a stored row: `dim`, or the bytes that hold so many bits."""
         return self.dim // 8 if self.dtype == "bit" else self.dim
+
+    @property
+    def walked(self) -> int:
+        """Numbers of a stored row that its graph is built and walked on."""
+        return self.columns if self.search_dims is None else self.search_dims
 
     @property
     def row_bytes(self) -> int:

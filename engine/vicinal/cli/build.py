@@ -49,6 +49,7 @@ class BuildPlan:
     dtype: DtypeName = "float32"
     codec: CodecName = "auto"
     layout: LayoutName = "auto"
+    search_dims: int | None = None
     shown: bool = True
     resume: bool = False
 
@@ -79,6 +80,7 @@ def build(
     ef_construction: Annotated[int, typer.Option(help="Beam width while building.")] = 200,
     dtype: Annotated[DtypeName, typer.Option(help="How a vector is stored; bit: rows of packed bytes.")] = "float32",
     codec: Annotated[CodecName, typer.Option(help="What a large collection is walked on.")] = "auto",
+    search_dims: Annotated[int | None, typer.Option(help="Leading dimensions to search on; settles on all.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a build that was broken off.")] = False,
     layout: Annotated[
         LayoutName, typer.Option(help="Graph: fastest answers. Cells: built and grown faster, less memory.")
@@ -88,9 +90,8 @@ def build(
     """Build a collection from files: insert every row, then wait until the graph holds them all."""
     rows = _rows(source, payload, ids_col, vector_col)
     matrices = None if tokens is None else _tokens(tokens, rows.total)
-    plan = BuildPlan(
-        name or source.stem, rows, matrices, metric, M, ef_construction, dtype, codec, layout, resume=resume
-    )
+    options = (metric, M, ef_construction, dtype, codec, layout, search_dims)
+    plan = BuildPlan(name or source.stem, rows, matrices, *options, resume=resume)
     plan.dim  # noqa: B018  a source without vectors fails here, before the directory is made
     announce_compilation()
     from vicinal.database import Database
@@ -186,13 +187,8 @@ def _tokens(path: Path, total: int) -> Tokens:
 
 
 def _graph(plan: BuildPlan) -> dict[str, Any]:
-    return {
-        "M": plan.M,
-        "ef_construction": plan.ef_construction,
-        "dtype": plan.dtype,
-        "codec": plan.codec,
-        "layout": plan.layout,
-    }
+    names = ("M", "ef_construction", "dtype", "codec", "layout", "search_dims")
+    return {name: getattr(plan, name) for name in names}
 
 
 def _fields(plan: BuildPlan) -> dict[str, Any]:

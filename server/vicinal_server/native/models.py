@@ -91,6 +91,7 @@ class Create(_Request):
     dtype: str | None = None
     codec: str | None = None
     layout: str | None = None
+    search_dims: int | None = None
 
 
 class Insert(_Request):

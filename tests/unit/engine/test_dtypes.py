@@ -243,3 +243,51 @@ def test_a_damaged_row_is_found(tmp_path: Path) -> None:
     file.write_bytes(content)
     with vicinal.connect(tmp_path) as database, pytest.raises(VicinalError, match="vectors-1"):
         database.collection("c")
+
+
+def leading(n: int, dim: int, seed: int) -> Any:
+    """Rows whose first dimensions carry most, as Matryoshka embeddings."""
+    spread = 1 / (1 + np.arange(dim) / 6)
+    return (np.random.default_rng(seed).standard_normal((n, dim)) * spread).astype(np.float32)
+
+
+@pytest.mark.parametrize(("dtype", "metric"), [("float32", Metric.COSINE), ("float16", Metric.L2)])
+def test_leading_dimensions_find_and_all_dimensions_settle(dtype: str, metric: Metric, tmp_path: Path) -> None:
+    sent = leading(10_150, 96, 3).astype(dtype)
+    queries = leading(30, 96, 4).astype(dtype)
+    with vicinal.connect(tmp_path) as database:
+        collection = made(database, dtype, metric, 96, search_dims=48)
+        collection.upsert(range(10_100), sent[:10_100])
+        collection.flush()
+        collection.upsert(range(10_100, 10_150), sent[10_100:])
+        collection.flush()
+        hits = 0
+        for query in queries:
+            exact, found = collection.query(query, 10, exact=True), collection.query(query, 10)
+            shared = dict(zip(exact.ids, exact.scores, strict=True))
+            np.testing.assert_allclose(
+                [s for i, s in zip(found.ids, found.scores, strict=True) if i in shared],
+                [shared[i] for i in found.ids if i in shared],
+                rtol=1e-5,
+            )
+            hits += len(set(found.ids) & set(exact.ids))
+        assert hits >= 0.9 * 300
+        field = collection.info().fields[""]
+        assert field["search_dims"] == 48
+        assert "48 dimensions" in field["codec"]["why"]
+        answers = [list(collection.query(q, 10).ids) for q in queries]
+    with vicinal.connect(tmp_path) as database:
+        collection = database.collection("c")
+        assert [list(collection.query(q, 10).ids) for q in queries] == answers
+        kept = collection.query(np.concatenate([np.zeros(48), np.ones(48)]).astype(dtype), 10)
+        assert len(kept) == 10, "nothing to go by in the leading dimensions: a scan answers"
+
+
+@pytest.mark.parametrize("bad", [0, 97, 1.5, "8"])
+def test_search_dims_are_some_of_the_dimensions(bad: Any) -> None:
+    with pytest.raises(InvalidArgument, match="search_dims"):
+        Dense(96, search_dims=bad)
+    with pytest.raises(InvalidArgument, match="whole"):
+        Dense(96, metric=Metric.HAMMING, dtype="bit", search_dims=8)
+    assert Dense(1024, codec="int8", search_dims=56).walked == 56
+    assert from_mapping({"dim": 8}) == Dense(8), "as catalogues before this option say"

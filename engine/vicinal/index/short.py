@@ -1,0 +1,73 @@
+"""Search on the leading dimensions, settled on all: for Matryoshka embeddings (Kusupati et al. 2022).
+
+Such models put most of what matters first, so a graph over a quarter of the dimensions finds candidates for a quarter
+of the memory and bytes read; their distances are then those of the whole vectors. Other embeddings lose recall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.index.exact import Found, exact_search_list
+from vicinal.index.field_index import Searcher
+from vicinal.index.layout import Layout
+from vicinal.limits import K_MAX
+from vicinal.types import Bits, Metric, Rows
+
+__all__ = ["ShortSearcher", "short_norms"]
+
+
+def short_norms(vectors: NDArray[Any]) -> NDArray[np.float32]:
+    """1 / |x| of each row (n, dims), 0 for a row of zeros, which leading dimensions may be."""
+    wide = vectors.astype(np.float32)
+    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    return np.where(lengths > 0, 1 / np.maximum(lengths, np.float32(1e-30)), 0).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class ShortSearcher:
+    """A searcher over `short` rows that answers with distances of whole rows."""
+
+    inner: Searcher
+    metric: Metric
+    short: Rows
+
+    @property
+    def n(self) -> int:
+        """Slots in the graph."""
+        return self.inner.n
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the graph and of the leading dimensions that were copied for it."""
+        return self.inner.nbytes + self.inner.n * int(self.short.vectors.strides[0]) + self.short.inv_norms.nbytes
+
+    @property
+    def layout(self) -> str:
+        """`float` or `coded`."""
+        return self.inner.layout
+
+    @property
+    def placed(self) -> Layout:
+        """Graph or cells of the leading dimensions, and why."""
+        return self.inner.placed
+
+    @property
+    def codec(self) -> Mapping[str, Any]:
+        """The codes of the leading dimensions."""
+        return self.inner.codec
+
+    def search(self, query: NDArray[Any], k: int, ef: int, *, rows: Rows, limit: int, allowed: Bits | None) -> Found:
+        """The max(k, ef) nearest on the leading dimensions, of which the k nearest on all."""
+        query = np.ascontiguousarray(query)
+        head = query[: self.short.vectors.shape[1]]
+        if not head.any():  # as near to all rows
+            return np.empty(0, np.uint32), np.empty(0, np.float32)
+        wanted = min(max(k, ef), K_MAX, max(limit, 1))
+        slots, _ = self.inner.search(head, wanted, ef, rows=self.short, limit=limit, allowed=allowed)
+        return exact_search_list(self.metric, rows, query, k, slots)
