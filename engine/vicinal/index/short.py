@@ -21,6 +21,8 @@ from vicinal.types import Bits, Metric, Rows
 
 __all__ = ["ShortSearcher", "short_norms"]
 
+_SETTLED = 4  # times k: candidates of the leading dimensions that are settled on all
+
 
 def short_norms(vectors: NDArray[Any]) -> NDArray[np.float32]:
     """1 / |x| of each row (n, dims), 0 for a row of zeros, which leading dimensions may be."""
@@ -63,11 +65,11 @@ class ShortSearcher:
         return self.inner.codec
 
     def search(self, query: NDArray[Any], k: int, ef: int, *, rows: Rows, limit: int, allowed: Bits | None) -> Found:
-        """The max(k, ef) nearest on the leading dimensions, of which the k nearest on all."""
+        """The nearest on the leading dimensions, several times k of them, of which the k nearest on all."""
         query = np.ascontiguousarray(query)
         head = query[: self.short.vectors.shape[1]]
         if not head.any():  # as near to all rows
             return np.empty(0, np.uint32), np.empty(0, np.float32)
-        wanted = min(max(k, ef), K_MAX, max(limit, 1))
+        wanted = min(_SETTLED * k, K_MAX, max(limit, 1))
         slots, _ = self.inner.search(head, wanted, ef, rows=self.short, limit=limit, allowed=allowed)
         return exact_search_list(self.metric, rows, query, k, slots)
