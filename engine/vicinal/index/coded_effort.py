@@ -175,12 +175,13 @@ class EffortTable:
 
     def effort(self, k: int, ef: int) -> Effort:
         """Give the inner parameters for the k nearest at a given ef: more ef, more recall."""
-        chosen = self._chosen(max(ef, k + k // 4) if k > K else ef)
+        chosen = self._chosen(max(ef, k) if k > K else ef)
         if k <= K:
             return chosen
-        pool = max(chosen.pool, _multiple(1.25 * k + 28))
-        settle = max(chosen.settle, k + k // 8)
-        return Effort(pool, max(chosen.stop, k), max(chosen.rescore, k // 4 if self.exact_walk else 0), settle)
+        wide = max(ef, k)
+        stop = max(chosen.stop, wide + wide // 2 if self.exact_walk else wide)
+        pool = max(chosen.pool, _multiple(1.2 * stop + 28 + k / 2))
+        return Effort(pool, stop, max(chosen.rescore, k) if self.exact_walk else 0, max(chosen.settle, k + k // 8))
 
     def _chosen(self, ef: int) -> Effort:
         """Give the effort of an ef for few results."""

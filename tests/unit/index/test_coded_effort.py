@@ -129,3 +129,25 @@ def test_a_target_nobody_reaches_gives_the_largest_ef(measured):
     assert index.ef_for(1.0) in {EF_MAX, *index.efforts.efs}
     with pytest.raises(InvalidArgument, match="recall_target"):
         index.ef_for(1.5)
+
+
+@pytest.mark.parametrize("k", [100, 300])
+def test_many_results_are_found_as_well_as_ten(measured, k):
+    index, rows, _ = measured
+    found = 0
+    for at in range(20):
+        query = rows.vectors[N + at]
+        slots, _ = index.search(query, k, 64, rows=rows)
+        true = np.argsort(oracle.distances(Metric.L2, rows, query, N), kind="stable")[:k]
+        found += len(set(slots.tolist()) & set(true.tolist()))
+    assert found / (20 * k) > 0.93
+
+
+@pytest.mark.parametrize("exact_walk", [True, False])
+def test_more_ef_asks_for_more_when_many_results_are_wanted(exact_walk):
+    table = EffortTable.fit(fake, exact_walk=exact_walk)
+    efforts = [table.effort(300, ef) for ef in (10, 300, 600, 1200, EF_MAX)]
+    assert efforts[0] == efforts[1]
+    for one, two in pairwise(efforts[1:]):
+        assert one.stop < two.stop
+        assert one.pool < two.pool
