@@ -2,34 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.limits import ID_MAX
 from vicinal.schema import Dense, Schema
+from vicinal.searching import Batch
 from vicinal.types import Bits, Metric
 from vicinal.view import DenseView, MultiView, View
 
 if TYPE_CHECKING:
     from vicinal.index.field_index import Searcher
 
-__all__ = ["fields_of", "scores_of", "vectors_of"]
+__all__ = ["SCORES", "batch_of", "fields_of", "scores_of", "vectors_of"]
+
+_ONE: Final = np.array(1, np.float32)  # an array: numpy takes longer to look at a scalar
+
+
+def _as_they_are(distances: NDArray[np.float32]) -> NDArray[np.float32]:
+    return distances
+
+
+def _roots(distances: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.sqrt(distances, distances)
+
+
+def _products(distances: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.negative(distances, distances)
+
+
+def _cosines(distances: NDArray[np.float32]) -> NDArray[np.float32]:
+    np.subtract(_ONE, distances, distances)
+    # ascending distances, unless there are many rows of them: only rounding leads beyond 1
+    if distances.size and not (distances.ndim == 1 and distances.item(-1) >= -1.0 and distances.item(0) <= 1.0):
+        np.clip(distances, -1, 1, out=distances)
+    return distances
+
+
+SCORES: Final[Mapping[Metric, Callable[[NDArray[np.float32]], NDArray[np.float32]]]] = {
+    Metric.L2: _roots,
+    Metric.DOT: _products,
+    Metric.COSINE: _cosines,
+    Metric.HAMMING: _as_they_are,
+    Metric.JACCARD: _as_they_are,
+}
 
 
 def scores_of(metric: Metric, distances: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scores as Qdrant's: cosine and dot larger is nearer, l2 is the Euclidean distance, of bits the distance."""
-    if metric.of_bits:
-        return distances
-    if metric is Metric.L2:
-        roots: NDArray[np.float32] = np.sqrt(distances)
-        return roots
-    if metric is Metric.DOT:
-        return -distances
-    cosines: NDArray[np.float32] = np.clip(np.float32(1) - distances, np.float32(-1), np.float32(1))
-    return cosines
+    """Turn distances, ascending by row, into scores, in place.
+
+    As Qdrant's: cosine and dot larger is nearer, l2 is the Euclidean distance, of bits the distance.
+    """
+    return SCORES[metric](distances)
+
+
+def batch_of(view: View, metric: Metric, batch: Batch) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int64]]:
+    """Ids, scores and counts of many queries; what is missing is 2**64 - 1, or None among string ids, and NaN."""
+    slots, distances, counts = batch
+    missing = np.arange(slots.shape[1]) >= counts[:, None]
+    scores = scores_of(metric, distances)
+    scores[missing] = np.nan
+    if not view.n:
+        return np.full(slots.shape, ID_MAX, np.uint64), scores, counts
+    ids: NDArray[Any] = view.ids.numbers[slots.astype(np.intp)]
+    if view.ids.texts:
+        ids = np.array(view.ids.at(slots.ravel()), object).reshape(slots.shape)
+    ids[missing] = None if view.ids.texts else ID_MAX
+    return ids, scores, counts
 
 
 def _has(present: Bits | None, slot: int) -> bool:

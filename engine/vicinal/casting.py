@@ -13,22 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal import limits
-from vicinal.errors import InvalidVector, LimitExceeded
+from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded
 from vicinal.types import Metric
 
 __all__ = [
+    "HUGE",
+    "TINY",
     "as_array",
     "as_matrix",
     "as_query",
     "as_rows",
     "as_tokens",
+    "check_count",
     "check_finite",
     "inverse_norms",
     "inverse_norms_of",
 ]
 
 # squared lengths between these keep their precision in float32
-_TINY, _HUGE = 1e-30, 1e30
+TINY, HUGE = 1e-30, 1e30
 _BLOCK_ROWS = 8_192  # rows widened at a time
 
 
@@ -37,7 +40,7 @@ def inverse_norms(
 ) -> NDArray[np.float32]:
     """1 / |x| per row (n,) float32; InvalidVector when a row has length zero. first: the number of matrix[0]."""
     inv: NDArray[np.float32]
-    if np.all((squares > _TINY) & (squares < _HUGE)):
+    if np.all((squares > TINY) & (squares < HUGE)):
         inv = (1.0 / np.sqrt(squares)).astype(np.float32)
         return inv
     # squares of very short or long rows leave float32's range
@@ -187,7 +190,7 @@ def as_query(value: Any, dim: int, metric: Metric, name: str = "vector", dtype: 
             limit=dim,
         )
     query = _as_float32(array, name)
-    if not _TINY < query.dot(query) < _HUGE:  # else it is finite and has a direction, whatever the metric
+    if not TINY < query.dot(query) < HUGE:  # else it is finite and has a direction, whatever the metric
         squares = check_finite(query[None], name)
         if metric is Metric.COSINE:
             inverse_norms(query[None], squares, name)
@@ -232,3 +235,12 @@ def _as_float32(array: NDArray[Any], name: str) -> NDArray[np.float32]:
     _check_real(array, name, "float32")
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def check_count(name: str, value: Any, high: int, low: int = 1) -> int:
+    """A whole number from low to high, else a typed error naming the argument."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
+        raise InvalidArgument(f"{name} must be a whole number from {low} to {high}", field=name, value=value)
+    if value > high:
+        raise LimitExceeded(f"{name} may be at most {high}", field=name, value=value, limit=high)
+    return int(value)

@@ -6,7 +6,9 @@ began and never wait for writers. A write that has returned is durable and is se
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -14,34 +16,26 @@ import orjson
 from numpy.typing import NDArray
 
 from vicinal import limits
-from vicinal.answers import fields_of, scores_of, vectors_of
+from vicinal.answers import batch_of, fields_of, vectors_of
 from vicinal.batch import as_ids, make_batch
-from vicinal.casting import as_query, as_rows, as_tokens, check_finite
-from vicinal.errors import InvalidArgument, LimitExceeded
+from vicinal.casting import as_rows, as_tokens, check_count, check_finite, inverse_norms_of
+from vicinal.errors import InvalidArgument
 from vicinal.indexer import Indexer
 from vicinal.maintenance import Opened, save_snapshot
 from vicinal.matching import Matcher
 from vicinal.multi_search import MultiRequest, search_multi
 from vicinal.payloads import Change, removing, setting
-from vicinal.planner import Found, Target, default_ef, plan_search, search
-from vicinal.schema import Dense, Multi, Schema
-from vicinal.types import CollectionInfo, Hits, Payload, Point, PointId, Rerank
-from vicinal.view import DenseView, MultiView, View, slots_from_bits
+from vicinal.ready import Preparer
+from vicinal.schema import Multi, Schema
+from vicinal.searching import answer_all
+from vicinal.types import CollectionInfo, Hits, Metric, Payload, Point, PointId, Rerank
+from vicinal.view import MultiView, View, slots_from_bits
 from vicinal.writer import Delete, Rewrite, Upsert, Writer
 
 __all__ = ["Collection"]
 
 FilterLike = Mapping[str, Any] | str | Any | None
 _Resolve = Callable[[View], Sequence[PointId]]
-
-
-def check_count(name: str, value: Any, high: int, low: int = 1) -> int:
-    """A whole number from low to high, else a typed error naming the argument."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-        raise InvalidArgument(f"{name} must be a whole number from {low} to {high}", field=name, value=value)
-    if value > high:
-        raise LimitExceeded(f"{name} may be at most {high}", field=name, value=value, limit=high)
-    return int(value)
 
 
 class Collection:
@@ -51,6 +45,7 @@ class Collection:
         self.name = name
         self._opened = opened
         self._matcher = Matcher(opened.catalog)
+        self._planned = Preparer(opened.schema, self._matcher.bits)
         self._writer = Writer(opened.catalog, opened.fields, opened.view, opened.dead, read_only=read_only)
         save = None if read_only or opened.directory is None else self._save
         self._indexer = Indexer(self._writer, opened.fields, save, self._matcher.keep_up)
@@ -127,6 +122,7 @@ class Collection:
         filter: FilterLike = None,
         using: str | None = None,
         ef: int | None = None,
+        recall_target: float | None = None,
         exact: bool = False,
         explain: bool = False,
         with_payload: bool = True,
@@ -135,20 +131,21 @@ class Collection:
         """The k nearest points to `vector` (dim,), best first: always min(k, matches) of them.
 
         filter: a `must/should/must_not` tree or an expression. ef: beam width of the graph search, larger is more
-        accurate. exact: compare with every matching point. Scores: cosine and dot larger is nearer; l2 (the
-        Euclidean distance), hamming and jaccard smaller is nearer.
+        accurate, max(128, 2 k) when not given; or recall_target, 0 to 1: the least ef that reached this share of the
+        true nearest when the graph was built (`explain` tells what was measured). exact: compare with every matching
+        point. Scores: cosine and dot larger is nearer; l2 (the Euclidean distance), hamming and jaccard smaller is
+        nearer.
         """
-        name = self.schema.resolve(using, Dense)
-        spec = self.schema.fields[name]
-        assert isinstance(spec, Dense), "resolve returns a dense field"
-        query = as_query(vector, spec.dim, spec.metric, dtype=spec.dtype)
-        k, ef = self._bounds(k, ef)
-        view = self._view
-        target = self._target(view, name, spec, filter)
-        plan = plan_search(target, k, ef, exact)
-        found = search(target, query, k, plan)
-        told = {**plan.explain(), "seq": view.seq} if explain else None
-        return self._hits(view, found, scores_of(spec.metric, found.distances), with_payload, with_vectors, told)
+        view = self._writer.view
+        ready = self._planned.ready(view, k, filter, using, ef, recall_target, exact, explain)
+        query = ready.checked(vector)
+        started = perf_counter() if explain else 0.0
+        slots, distances = ready.answer.one(query)
+        told = {**ready.plan.explain(perf_counter() - started), "seq": view.seq} if explain else None
+        scores = ready.to_scores(distances)
+        if not (with_payload or with_vectors):
+            return Hits(view.ids.at(slots), scores, explain=told)
+        return self._hits(view, slots, scores, with_payload, with_vectors, told)
 
     def query_batch(
         self,
@@ -158,38 +155,29 @@ class Collection:
         filter: FilterLike | Sequence[FilterLike] = None,
         using: str | None = None,
         ef: int | None = None,
+        recall_target: float | None = None,
         exact: bool = False,
     ) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int64]]:
-        """Many queries at once: ids (n, k), scores (n, k) float32, counts (n,) int64.
+        """Many queries at once, over all cores: ids (n, k), scores (n, k) float32, counts (n,) int64.
 
         Row i holds counts[i] results; ids beyond are 2**64 - 1 (or None when any id is a string) and scores NaN.
-        filter: one for all, or a list with one per row.
+        filter: one for all, or a list with one per row. The answers are those of `query`.
         """
-        name = self.schema.resolve(using, Dense)
-        spec = self.schema.fields[name]
-        assert isinstance(spec, Dense), "resolve returns a dense field"
+        spec = self.schema.dense(using)[1]
         queries = as_rows(vectors, spec.dim, spec.dtype)
         check_count("the number of queries", len(queries), limits.QUERY_BATCH_MAX)
         if spec.dtype == "float32":
             check_finite(queries, "vectors")
-        k, ef = self._bounds(k, ef)
+        if spec.metric is Metric.COSINE:
+            inverse_norms_of(queries)
+        view = self._writer.view
         filters = self._filters(filter, len(queries))
-        view = self._view
-        targets: dict[int, Target] = {}
-        ids: NDArray[Any] = np.full((len(queries), k), limits.ID_MAX, np.uint64)
-        if view.ids.texts:
-            ids = np.full((len(queries), k), None, object)
-        scores = np.full((len(queries), k), np.nan, np.float32)
-        counts = np.zeros(len(queries), np.int64)
-        for row, (query, one) in enumerate(zip(queries, filters, strict=True)):
-            target = targets.get(id(one)) or targets.setdefault(id(one), self._target(view, name, spec, one))
-            found = search(
-                target, as_query(query, spec.dim, spec.metric, dtype=spec.dtype), k, plan_search(target, k, ef, exact)
-            )
-            m = counts[row] = len(found.slots)
-            ids[row, :m] = view.ids.at(found.slots) if view.ids.texts else view.ids.numbers[found.slots]
-            scores[row, :m] = scores_of(spec.metric, found.distances)
-        return ids, scores, counts
+        known = {
+            key: self._planned.ready(view, k, one, using, ef, recall_target, exact).answer
+            for key, one in {id(one): one for one in filters}.items()
+        }
+        answers = [known[id(one)] for one in (filters if len(known) > 1 else filters[:1])]
+        return batch_of(view, spec.metric, answer_all(queries, int(k), answers, os.cpu_count() or 1))
 
     def query_multi(
         self,
@@ -227,7 +215,7 @@ class Collection:
         request = MultiRequest(query, k, max(wanted, k), rerank, exact)
         found, told = search_multi(field, view.n, allowed, request)
         shown = {**told, "seq": view.seq} if explain else None
-        return self._hits(view, found, found.distances, with_payload, with_vectors, shown)
+        return self._hits(view, found.slots, found.distances, with_payload, with_vectors, shown)
 
     def get(self, ids: Any, with_payload: bool = True, with_vectors: bool = False) -> list[Point]:
         """The points with these ids, in the order asked; missing ids are left out."""
@@ -298,22 +286,13 @@ class Collection:
         self._matcher.bits(filter, self._view)  # a bad filter fails here, before it is queued
         return (), lambda view: self._matching_ids(view, filter)
 
-    def _bounds(self, k: Any, ef: Any) -> tuple[int, int]:
-        k = check_count("k", k, limits.K_MAX)
-        return k, default_ef(k) if ef is None else max(check_count("ef", ef, limits.EF_MAX), 1)
-
     def _filters(self, filter: Any, n: int) -> list[Any]:
+        """One filter for all rows, or one for each."""
         if isinstance(filter, str | Mapping) or not isinstance(filter, Sequence):
-            return [filter] * n
+            return [filter]
         if len(filter) != n:
             raise InvalidArgument(f"{n} queries but {len(filter)} filters", field="filter", value=len(filter), limit=n)
         return list(filter)
-
-    def _target(self, view: View, name: str, spec: Dense, filter: FilterLike) -> Target:
-        field = view.fields[name]
-        assert isinstance(field, DenseView), "the view follows the schema"
-        allowed = view.allowed(field.present, self._matcher.bits(filter, view))
-        return Target(spec.metric, field.rows, field.graph, field.indexed, view.n, allowed)
 
     def _matching(self, view: View, filter: FilterLike) -> NDArray[np.uint32]:
         allowed = view.allowed(None, self._matcher.bits(filter, view))
@@ -346,16 +325,16 @@ class Collection:
     def _hits(
         self,
         view: View,
-        found: Found,
+        slots: NDArray[np.uint32],
         scores: NDArray[np.float32],
         with_payload: bool,
         with_vectors: bool,
         explain: Mapping[str, Any] | None,
     ) -> Hits:
         return Hits(
-            view.ids.at(found.slots),
+            view.ids.at(slots),
             scores,
-            self._payloads(view, found.slots) if with_payload else None,
-            vectors_of(self.schema, view, found.slots) if with_vectors else None,
+            self._payloads(view, slots) if with_payload else None,
+            vectors_of(self.schema, view, slots) if with_vectors else None,
             explain=explain,
         )

@@ -28,7 +28,9 @@ __all__ = ["BFIndex", "Bitmap", "Index"]
 _ARRAY: Final = np.ndarray
 _FLOAT32: Final = np.dtype(np.float32)
 _INFINITY: Final = float("inf")
-_ONE: Final = np.float32(1)
+_INTP: Final = np.dtype(np.intp)
+_ONE: Final = np.array(1, np.float32)  # an array: numpy takes longer to look at a scalar
+_UINT64: Final = np.dtype(np.uint64)
 _SEED_END: Final = 1 << 64
 
 
@@ -130,8 +132,10 @@ class Index(FlatIndex):
                     )
                     if len(slots) == k:
                         if self._ip:
-                            near += _ONE
-                        return picture.labels[slots][None], near[None]
+                            np.add(near, _ONE, near)
+                        # numpy looks up by intp far sooner than by uint32
+                        labels = slots.astype(_UINT64) if picture.plain else picture.labels[slots.astype(_INTP)]
+                        return labels[None], near[None]
         return self._query(data, k, num_threads, filter, self._ef, strict=strict)
 
     def mark_deleted(self, label: int) -> None:

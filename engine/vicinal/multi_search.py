@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from vicinal import limits
 from vicinal.multivector.search import exact_maxsim, rerank
-from vicinal.planner import Found, Target, plan_search, search
+from vicinal.planner import Found, Target, plan_search
+from vicinal.searching import prepare
 from vicinal.types import Bits, Metric, Rerank
 from vicinal.view import MultiView, slots_from_bits
 
@@ -52,12 +53,14 @@ def _by_proxy(field: MultiView, n: int, allowed: Bits | None, request: MultiRequ
     indexed = min(field.indexed, n)
     target = Target(Metric.DOT, field.proxies, field.graph, indexed, indexed, allowed)
     plan = plan_search(target, request.candidates, min(request.candidates, limits.EF_MAX), False)
-    near = search(target, field.encoder.encode_query(request.query), request.candidates, plan)
+    started = perf_counter()
+    near = Found(*prepare(target, request.candidates, plan).one(field.encoder.encode_query(request.query)))
+    proxied = plan.explain(perf_counter() - started)
     tail = np.arange(indexed, n, dtype=np.uint32)
     if allowed is not None:
         tail = tail[(allowed[tail >> 6] >> (tail & 63).astype(np.uint64)) & np.uint64(1) == 1]
     candidates = np.concatenate((near.slots, tail))
-    told = {"proxy": plan.explain(), "candidates": len(candidates)}
+    told = {"proxy": proxied, "candidates": len(candidates)}
     if request.rerank == "none" and not len(tail):
         return Found(near.slots[: request.k], -near.distances[: request.k]), told
     return Found(*rerank(request.query, field.tokens, candidates, request.k, request.rerank)), told

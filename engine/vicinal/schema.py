@@ -233,6 +233,13 @@ class Schema:
             raise InvalidArgument(f"name the {word} field with `using`; there are {names}", field="using", limit=names)
         return names[0]
 
+    def dense(self, using: str | None) -> tuple[str, Dense]:
+        """Name and declaration of the dense field a query means."""
+        name = self.resolve(using, Dense)
+        spec = self.fields[name]
+        assert isinstance(spec, Dense), "resolve returns a dense field"
+        return name, spec
+
     def encode(self) -> bytes:
         """JSON as it stands in the catalogue."""
         fields = {n: {"kind": _kind(f), **asdict(f)} for n, f in self.fields.items()}

@@ -7,8 +7,8 @@ A reader takes the current View once and never waits for the writer. Arrays behi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +76,7 @@ class IdColumn(NamedTuple):
 
     def at(self, slots: NDArray[np.integer]) -> list[PointId]:
         """Ids of the given slots, in order."""
-        numbers: list[PointId] = self.numbers[slots].tolist()
+        numbers: list[PointId] = self.numbers[slots.astype(np.intp)].tolist()  # numpy looks up by intp far sooner
         if not self.texts:
             return numbers
         texts = self.texts
@@ -130,10 +130,11 @@ class View:
     ids: IdColumn
     fields: Mapping[str, DenseView | MultiView]
     changes: Changes = NO_CHANGES
+    prepared: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)  # see `ready`
 
-    def with_field(self, name: str, field: DenseView | MultiView) -> View:
+    def with_field(self, name: str, moved: DenseView | MultiView) -> View:
         """The same picture with one field's index moved on."""
-        return replace(self, fields={**self.fields, name: field})
+        return replace(self, fields={**self.fields, name: moved})
 
     def allowed(self, present: Bits | None, filter_bits: Bits | None) -> Bits | None:
         """Slots that may be returned: alive, with the field, matching. None means all n."""

@@ -8,18 +8,16 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.index.coded_batch import search_share
-from vicinal.index.exact import Found, exact_search, exact_search_list
-from vicinal.index.field_index import CodedSearcher, Searcher
+from vicinal.index.exact import Found
+from vicinal.index.field_index import Searcher
 from vicinal.limits import EF_MAX, K_MAX
-from vicinal.planner import Target, plan_search
+from vicinal.planner import Plan, Target, plan_search
+from vicinal.searching import Answer, Batch, prepare
 from vicinal.types import Bits, Metric, Rows
-from vicinal.view import slots_from_bits
 
-__all__ = ["Answer", "Batch", "Picture", "answering", "answering_lazily", "walks"]
+__all__ = ["Picture", "answering", "answering_lazily", "label_matrix", "walks"]
 
-One = Callable[[NDArray[np.float32]], Found]
-SLOW_FLOATS: Final = 1 << 18  # of a scan that takes some 15 microseconds
+_NOBODY: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 SCAN_ROWS: Final = 512  # so few rows are scanned sooner than a graph is walked
 
 
@@ -47,67 +45,20 @@ def walks(graph: Searcher | None, n: int, count: int) -> Callable[..., Found] | 
     return graph.search if graph is not None and n > SCAN_ROWS and count * 2 >= n else None
 
 
-class Batch(NamedTuple):
-    """Slots and distances (rows, k); row i holds counts[i] of them, distances beyond are infinite."""
-
-    slots: NDArray[np.uint32]
-    distances: NDArray[np.float32]
-    counts: NDArray[np.int64]
-
-
-class Answer(NamedTuple):
-    """How queries are answered over one picture.
-
-    `one` gives the answer to a query (dim,), whole. `share` answers rows [first, last) of many in one kernel call,
-    where that is possible; some may come out short. `slow`: `one` takes long enough for threads to be worth it.
-    """
-
-    one: One
-    share: Callable[[NDArray[np.float32], Batch, int, int], None] | None = None
-    slow: bool = False
-
-
 def answering(picture: Picture, k: int, ef: int, allowed: Bits | None, *, narrowed: bool) -> Answer:
     """How to find the k nearest allowed slots for any query: min(k, matches) of them, always.
 
     allowed: bits of the slots that may be returned, None for all; `narrowed` says that a filter took some away.
     """
-    metric, rows, n, graph = picture.metric, picture.rows, picture.n, picture.graph
+    target = Target(picture.metric, picture.rows, picture.graph, picture.n, picture.n, allowed)
     ef = min(ef, EF_MAX)
-
-    def scan(query: NDArray[np.float32]) -> Found:
-        return exact_search(metric, rows, query, k, start=0, stop=n, allowed=allowed)
-
-    scanning = Answer(scan, slow=n * rows.vectors.shape[1] > SLOW_FLOATS)
-    if k > K_MAX or graph is None:
-        return scanning
-    if picture.walk is None or narrowed or k > picture.alive_count:
-        plan = plan_search(Target(metric, rows, graph, n, n, allowed), k, ef, exact=False)
-        if plan.kind == "list" and allowed is not None:
-            listed = slots_from_bits(allowed, n)
-            slow = len(listed) * rows.vectors.shape[1] > SLOW_FLOATS
-            return Answer(lambda query: exact_search_list(metric, rows, query, k, listed), slow=slow)
-        if plan.kind != "sweep":
-            return scanning
-
-    def sweep(query: NDArray[np.float32]) -> Found:
-        found = graph.search(query, k, ef, rows=rows, limit=n, allowed=allowed)
-        return found if len(found[0]) == k else scan(query)  # parts of the graph may hold too few matches
-
-    if not isinstance(graph, CodedSearcher):
-        return Answer(sweep, slow=True)
-    return Answer(sweep, _sharing(graph, rows, n, ef, allowed))
-
-
-def _sharing(
-    graph: CodedSearcher, rows: Rows, n: int, ef: int, allowed: Bits | None
-) -> Callable[[NDArray[np.float32], Batch, int, int], None]:
-    """How a thread answers its share of a batch on codes."""
-
-    def share(queries: NDArray[np.float32], batch: Batch, first: int, last: int) -> None:
-        search_share(graph.index, queries, ef, first, last, rows=rows, limit=n, allowed=allowed, **batch._asdict())
-
-    return share
+    if k > K_MAX:
+        plan = Plan("exact", target.matches, picture.n, 0)
+    elif picture.walk is None or narrowed or k > picture.alive_count:
+        plan = plan_search(target, k, ef, exact=False)
+    else:
+        plan = Plan("sweep", picture.alive_count, picture.n, 0, ef)
+    return prepare(target, k, plan)
 
 
 def answering_lazily(
@@ -129,3 +80,14 @@ def answering_lazily(
         return whole().one(query)
 
     return Answer(answer)
+
+
+def label_matrix(batch: Batch, labels: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The labels of a batch's slots, 2**64 - 1 where a row has fewer than k."""
+    rows, k = batch.slots.shape
+    if not len(labels):
+        return np.full((rows, k), _NOBODY, np.uint64)
+    found: NDArray[np.uint64] = labels[batch.slots]
+    if (batch.counts < k).any():
+        found[np.arange(k) >= batch.counts[:, None]] = _NOBODY
+    return found

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from vicinal.casting import check_finite
 from vicinal.errors import InvalidVector, LimitExceeded
 from vicinal.flat import saved
-from vicinal.flat.batch import answer_all, label_matrix
 from vicinal.flat.file_format import Settings, parse
 from vicinal.flat.filters import allowed_by, filters_of_rows
 from vicinal.flat.inputs import SPACES, Refused, as_labels, as_rows, as_vectors, metric_of
-from vicinal.flat.picture import Answer, Batch, Picture, answering, answering_lazily
+from vicinal.flat.picture import Picture, answering, answering_lazily, label_matrix
 from vicinal.flat.points import Points, Tell
 from vicinal.limits import DIM_MAX, ID_MAX, SLOTS_MAX
+from vicinal.searching import Answer, Batch, answer_all
 from vicinal.types import Metric
 
 __all__ = ["FlatIndex"]

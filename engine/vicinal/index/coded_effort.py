@@ -231,3 +231,9 @@ class EffortTable:
             if pool > POOL_MOST * ef:
                 return f"codes expand up to {pool} nodes where floats find as much at ef {ef}"
         return None
+
+    def recall_at(self, ef: int) -> float | None:
+        """Give the recall of the ten nearest that was measured for an ef; None beyond the table."""
+        if not self.measured or ef < self.efs[0]:
+            return None
+        return self.measured[bisect_right(self.efs, ef) - 1].recall

@@ -67,6 +67,12 @@ class Searcher(Protocol):
     def search(self, query: NDArray[Any], k: int, ef: int, *, rows: Rows, limit: int, allowed: Bits | None) -> Found:
         """At most k nearest of the allowed slots below limit, nearest first."""
 
+    def ef_for(self, recall_target: float) -> int | None:
+        """The least ef that reached a recall of the ten nearest, the largest if none did; None: not measured."""
+
+    def recall_at(self, ef: int) -> float | None:
+        """The recall of the ten nearest that was measured at an ef; None: not measured."""
+
 
 @dataclass(frozen=True, slots=True)
 class FloatSearcher:
@@ -97,6 +103,14 @@ class FloatSearcher:
         """Beam search on floats."""
         return search_graph(self.picture, self.metric, rows, query, k, ef, limit=limit, allowed=allowed)
 
+    def ef_for(self, recall_target: float) -> None:
+        """Recall is not measured on floats."""
+        del recall_target
+
+    def recall_at(self, ef: int) -> None:
+        """Recall is not measured on floats."""
+        del ef
+
 
 @dataclass(frozen=True, slots=True)
 class CodedSearcher:
@@ -105,6 +119,7 @@ class CodedSearcher:
     index: CodedIndex
     n: int
     placed: Layout
+    search: Callable[..., Found]  # of the index itself: one call less per query
     refits: int = 0
     layout: str = "coded"
 
@@ -120,9 +135,13 @@ class CodedSearcher:
         """Bytes of codes, rows and links."""
         return self.index.memory_bytes
 
-    def search(self, query: NDArray[Any], k: int, ef: int, *, rows: Rows, limit: int, allowed: Bits | None) -> Found:
-        """Walk on codes, settled on the stored floats."""
-        return self.index.search(query, k, ef, rows=rows, limit=limit, allowed=allowed)
+    def ef_for(self, recall_target: float) -> int | None:
+        """The ef that reached a recall when the index was built; None: too few rows to measure."""
+        return self.index.ef_for(recall_target) if self.index.efforts.measured else None
+
+    def recall_at(self, ef: int) -> float | None:
+        """The recall that was measured at an ef."""
+        return self.index.efforts.recall_at(ef)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +167,14 @@ class CellsSearcher:
     def search(self, query: NDArray[Any], k: int, ef: int, *, rows: Rows, limit: int, allowed: Bits | None) -> Found:
         """Scan the nearest cells, settled on the stored vectors."""
         return self.index.search(query, k, ef, rows=rows, limit=limit, allowed=allowed)
+
+    def ef_for(self, recall_target: float) -> None:
+        """Recall is not measured on cells."""
+        del recall_target
+
+    def recall_at(self, ef: int) -> None:
+        """Recall is not measured on cells."""
+        del ef
 
 
 class FieldIndex:
@@ -197,7 +224,7 @@ class FieldIndex:
         if self._cells is not None:
             return CellsSearcher(self._cells, self._cells.n, self._layout)
         if self._large is not None:
-            return CodedSearcher(self._large, self._large.n, self._layout, self._refits)
+            return CodedSearcher(self._large, self._large.n, self._layout, self._large.search, self._refits)
         if not self._small.n:
             return None
         return FloatSearcher(self._small.picture(), self._metric, self._why, self._layout)

@@ -7,6 +7,7 @@ import pytest
 
 from vicinal.errors import InvalidArgument, InvalidVector
 from vicinal.flat_api import BFIndex, Index
+from vicinal.index.coded import CodedIndex
 from vicinal.index.coded_batch import search_share
 from vicinal.index.field_index import CodedSearcher
 
@@ -54,14 +55,14 @@ def test_rows_that_come_out_short_are_answered_again(coded, monkeypatch):
         counts[start:stop] = 3
 
     expected = coded.knn_query(QUERIES, 10)
-    monkeypatch.setattr("vicinal.flat.picture.search_share", short)
+    monkeypatch.setattr("vicinal.searching.search_share", short)
     for mine, theirs in zip(coded.knn_query(QUERIES, 10), expected, strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
 
 def test_a_walk_that_finds_too_few_is_followed_by_a_scan(coded, monkeypatch):
-    monkeypatch.setattr(CodedSearcher, "search", lambda *_, **__: (np.empty(0, np.uint32), np.empty(0, np.float32)))
-    monkeypatch.setattr("vicinal.flat.picture.search_share", lambda *_, **__: None)
+    monkeypatch.setattr(CodedIndex, "search", lambda *_, **__: (np.empty(0, np.uint32), np.empty(0, np.float32)))
+    monkeypatch.setattr("vicinal.searching.search_share", lambda *_, **__: None)
     index = Index.from_bytes(coded.to_bytes())
     labels, _ = index.knn_query(QUERIES[0], 5)
     assert labels.tolist() == np.argsort(-(X @ QUERIES[0]))[None, :5].tolist()
@@ -93,7 +94,7 @@ def test_an_error_in_a_thread_comes_through(coded, monkeypatch):
     def fails(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("vicinal.flat.picture.search_share", fails)
+    monkeypatch.setattr("vicinal.searching.search_share", fails)
     with pytest.raises(MemoryError):
         coded.knn_query(QUERIES, 10, num_threads=2)
 

@@ -1,0 +1,113 @@
+"""From a query's options to how its vectors are answered, kept in the View for queries with the same options.
+
+Checking and planning take longer than walking a graph does, and without a filter they depend on the View alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.answers import SCORES
+from vicinal.casting import HUGE, TINY, as_query, check_count
+from vicinal.errors import InvalidArgument
+from vicinal.limits import EF_MAX, K_MAX
+from vicinal.planner import Plan, Target, default_ef, ef_for, plan_search
+from vicinal.schema import Dense, Schema
+from vicinal.searching import Answer, prepare
+from vicinal.types import Bits
+from vicinal.view import DenseView, View
+
+__all__ = ["Preparer", "Ready"]
+
+_KEPT_MAX: Final = 64
+_ARRAY: Final = np.ndarray
+_FLOAT32: Final = np.dtype(np.float32)
+
+
+class Ready(NamedTuple):
+    """How to check a query's vector, answer it and turn distances into scores."""
+
+    checked: Callable[[Any], NDArray[Any]]
+    answer: Answer
+    to_scores: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    plan: Plan
+
+
+class Preparer:
+    """Plans queries over one collection; `bits` gives a filter's bitmap in a View."""
+
+    def __init__(self, schema: Schema, bits: Callable[[Any, View], Bits | None]) -> None:
+        self._schema, self._bits = schema, bits
+
+    def ready(
+        self,
+        view: View,
+        k: Any,
+        filter: Any,
+        using: Any,
+        ef: Any,
+        recall_target: Any,
+        exact: bool,
+        explain: bool = False,
+    ) -> Ready:
+        """What was kept for these options, else they are checked and planned; a typed error names what is wrong."""
+        if filter is not None or exact or explain:
+            return self._planned(view, k, filter, using, ef, recall_target, exact)
+        options = (using, k, ef, recall_target)
+        kept = view.prepared
+        try:
+            known: Ready | None = kept.get(options)
+        except TypeError:  # not hashable, so refused below
+            known = None
+        # True is equal to 1, and refused
+        if known is not None and k is not True and ef is not True and recall_target is not True:
+            return known
+        ready = self._planned(view, k, None, using, ef, recall_target, exact)
+        if len(kept) >= _KEPT_MAX:
+            kept.clear()
+        kept[options] = ready
+        return ready
+
+    def _planned(self, view: View, k: Any, filter: Any, using: Any, ef: Any, recall_target: Any, exact: bool) -> Ready:
+        name, spec = self._schema.dense(using)
+        k = check_count("k", k, K_MAX)
+        field = view.fields[name]
+        assert isinstance(field, DenseView), "the view follows the schema"
+        allowed = view.allowed(field.present, self._bits(filter, view))
+        target = Target(spec.metric, field.rows, field.graph, field.indexed, view.n, allowed)
+        plan = plan_search(target, k, _effort(target, k, ef, recall_target), exact)
+        return Ready(_check_of(spec), prepare(target, k, plan), SCORES[spec.metric], plan)
+
+
+def _effort(target: Target, k: int, ef: Any, recall_target: Any) -> int:
+    """The beam width of a query."""
+    if recall_target is None:
+        return default_ef(k) if ef is None else check_count("ef", ef, EF_MAX)
+    if ef is not None:
+        raise InvalidArgument("give either ef or recall_target", field="recall_target", value=recall_target)
+    fits = isinstance(recall_target, float | int | np.floating) and not isinstance(recall_target, bool)
+    if not fits or not 0 < recall_target <= 1:
+        raise InvalidArgument(
+            "recall_target is a number above 0, at most 1", field="recall_target", value=recall_target, limit=1
+        )
+    return ef_for(target.graph, k, float(recall_target))
+
+
+def _check_of(spec: Dense) -> Callable[[Any], NDArray[Any]]:
+    """How vectors of a field are checked, quickly where they come as the kernels read them."""
+    dim, metric, dtype, shape = spec.dim, spec.metric, spec.dtype, (spec.dim,)
+    if dtype != "float32":
+        return lambda vector: as_query(vector, dim, metric, dtype=dtype)
+
+    def checked(vector: Any) -> NDArray[Any]:
+        if type(vector) is _ARRAY and vector.dtype is _FLOAT32 and vector.shape == shape:
+            query: NDArray[np.float32] = vector
+            if TINY < query.dot(query) < HUGE:  # finite, and not of length zero
+                return query
+        return as_query(vector, dim, metric)
+
+    return checked
