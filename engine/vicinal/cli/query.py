@@ -37,6 +37,9 @@ def query(
     ] = None,
     using: Annotated[str | None, typer.Option(help="The vector field, where there are several.")] = None,
     ef: Annotated[int | None, typer.Option(help="Beam width: larger is slower and more accurate.")] = None,
+    recall_target: Annotated[
+        float | None, typer.Option(help="Share of the true nearest to find, 0 to 1; instead of --ef.")
+    ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every matching point.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show how the search was done.")] = False,
     api_key_file: ApiKeyFile = None,
@@ -54,7 +57,16 @@ def query(
             announce_compilation()
         for row, vector in enumerate(vectors):
             began = time.perf_counter()
-            hits = collection.query(vector, k, filter=wanted, using=using, ef=ef, exact=exact, explain=explain)
+            hits = collection.query(
+                vector,
+                k,
+                filter=wanted,
+                using=using,
+                ef=ef,
+                recall_target=recall_target,
+                exact=exact,
+                explain=explain,
+            )
             seconds = time.perf_counter() - began
             results.append({"seconds": seconds, **_hits_json(hits)})
             if not as_json:

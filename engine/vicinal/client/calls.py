@@ -143,6 +143,7 @@ class CollectionCalls:
         filter: Filter = None,
         using: str | None = None,
         ef: int | None = None,
+        recall_target: float | None = None,
         exact: bool = False,
         explain: bool = False,
         with_payload: bool = True,
@@ -151,7 +152,8 @@ class CollectionCalls:
         """Search with one vector; see `Collection.query`."""
         body = {"vector": pack_array(array_of(vector)), "k": k, "exact": exact, "explain": explain}
         wanted = {"with_payload": with_payload, "with_vectors": with_vectors}
-        return self._post("query", _hits, body | wanted | _present(filter=filter, using=using, ef=ef))
+        options = _present(filter=filter, using=using, ef=ef, recall_target=recall_target)
+        return self._post("query", _hits, body | wanted | options)
 
     def query_batch(
         self,
@@ -161,12 +163,14 @@ class CollectionCalls:
         filter: Filter | Sequence[Filter] = None,
         using: str | None = None,
         ef: int | None = None,
+        recall_target: float | None = None,
         exact: bool = False,
     ) -> Call[tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int64]]]:
         """Search with many vectors; ids (n, k), scores (n, k), counts (n,), as `Collection.query_batch`."""
         filters = filter if filter is None or isinstance(filter, str | Mapping) else list(filter)
         body = {"vectors": pack_array(array_of(vectors, "vectors")), "k": k, "exact": exact}
-        return self._post("query", _batch, body | _present(filter=filters, using=using, ef=ef))
+        options = _present(filter=filters, using=using, ef=ef, recall_target=recall_target)
+        return self._post("query", _batch, body | options)
 
     def query_multi(
         self,

@@ -134,6 +134,7 @@ class Query(_Request):
     filter: Filters = None
     using: str | None = None
     ef: int | None = None
+    recall_target: float | None = None
     exact: bool = False
     explain: bool = False
     with_payload: bool = True

@@ -146,6 +146,7 @@ def _one_query(service: Service, c: str, body: models.Query) -> dict[str, Any]:
         filter=body.filter,
         using=body.using,
         ef=body.ef,
+        recall_target=body.recall_target,
         exact=body.exact,
         explain=body.explain,
         with_payload=body.with_payload,
@@ -161,7 +162,13 @@ def _batch_query(service: Service, c: str, body: models.Query) -> dict[str, Any]
     vectors: NDArray[np.float32] = _query_array(body.vectors, "vectors")
     started = time.perf_counter()
     ids, scores, counts = service.database.collection(c).query_batch(
-        vectors, body.k, filter=body.filter, using=body.using, ef=body.ef, exact=body.exact
+        vectors,
+        body.k,
+        filter=body.filter,
+        using=body.using,
+        ef=body.ef,
+        recall_target=body.recall_target,
+        exact=body.exact,
     )
     return batch_tree(ids, scores, counts, time.perf_counter() - started)
 
