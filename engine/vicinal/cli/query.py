@@ -49,7 +49,7 @@ def query(
     from vicinal.io.npy import read_matrix
 
     vectors = read_matrix(npy)
-    wanted = _filter_of(filter)
+    options: dict[str, Any] = {"filter": _filter_of(filter), "using": using, "ef": ef, "recall_target": recall_target}
     results: list[dict[str, Any]] = []
     with _opened(directory, api_key_file) as database:
         collection = database.collection(_chosen(database, name))
@@ -57,16 +57,7 @@ def query(
             announce_compilation()
         for row, vector in enumerate(vectors):
             began = time.perf_counter()
-            hits = collection.query(
-                vector,
-                k,
-                filter=wanted,
-                using=using,
-                ef=ef,
-                recall_target=recall_target,
-                exact=exact,
-                explain=explain,
-            )
+            hits = collection.query(vector, k, exact=exact, explain=explain, **options)
             seconds = time.perf_counter() - began
             results.append({"seconds": seconds, **_hits_json(hits)})
             if not as_json:

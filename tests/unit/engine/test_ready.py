@@ -12,6 +12,7 @@ from vicinal import searching
 from vicinal.collection import Collection
 from vicinal.database import Database
 from vicinal.errors import InvalidArgument, InvalidVector, VicinalError
+from vicinal.index.coded_batch import search_share
 
 RNG = np.random.default_rng(11)
 ROWS = RNG.standard_normal((11_000, 32)).astype(np.float32)
@@ -85,7 +86,8 @@ def test_no_more_is_kept_than_fits(made: Any, monkeypatch: Any) -> None:
 def test_what_equals_a_valid_option_is_still_refused(made: Any) -> None:
     made.query(QUERIES[0], 1, ef=1)
     made.query(QUERIES[0], 1, recall_target=1)
-    for options in ({"k": True}, {"ef": True}, {"recall_target": True}, {"using": []}, {"k": [1]}):
+    refused: list[dict[str, Any]] = [{"k": True}, {"ef": True}, {"recall_target": True}, {"using": []}, {"k": [1]}]
+    for options in refused:
         with pytest.raises((VicinalError, TypeError)):
             made.query(QUERIES[0], **{"k": 1, **options})
 
@@ -116,7 +118,7 @@ def test_a_batch_answers_as_its_rows_do(made: Any, filter: Any) -> None:
 
 def test_a_batch_shares_one_kernel_call_among_its_rows(made: Any, monkeypatch: Any) -> None:
     shares: list[tuple[int, int]] = []
-    inner = searching.search_share
+    inner = search_share
 
     def counted(index: Any, queries: Any, ef: int, first: int, last: int, **rest: Any) -> None:
         shares.append((first, last))
@@ -186,6 +188,8 @@ def test_where_nothing_was_measured_explain_says_so() -> None:
         few = database.create_collection("few", dim=32, metric=vicinal.Metric.L2)
         few.upsert(np.arange(3000), ROWS[:3000])
         assert few.flush(60)
-        usual, hard = (few.query(QUERIES[0], 5, recall_target=target, explain=True).explain for target in (0.9, 0.999))
+        usual, hard = (
+            dict(few.query(QUERIES[0], 5, recall_target=target, explain=True).explain or ()) for target in (0.9, 0.999)
+        )
         assert (usual["plan"], usual["ef"], usual["recall_measured"]) == ("sweep", 128, None)
         assert hard["plan"] == "exact"
