@@ -64,6 +64,14 @@ class ShortSearcher:
         """The codes of the leading dimensions."""
         return self.inner.codec
 
+    def ef_for(self, recall_target: float) -> None:
+        """Recall on all dimensions is not measured on the leading ones."""
+        del recall_target
+
+    def recall_at(self, ef: int) -> None:
+        """Recall on all dimensions is not measured on the leading ones."""
+        del ef
+
     def search(self, query: NDArray[Any], k: int, ef: int, *, rows: Rows, limit: int, allowed: Bits | None) -> Found:
         """The nearest on the leading dimensions, several times k of them, of which the k nearest on all."""
         query = np.ascontiguousarray(query)
