@@ -16,6 +16,7 @@ SUITES = {
     "batch": "recall against speed, batch calls",
     "build": "seconds to build on two threads",
     "memory": "resident memory after all queries",
+    "compression": "dtypes and codes: bytes, recall, latency",
     "scaling": "growth with the number of rows",
     "reach": "recall that is reached",
     "cold_start": "a fresh process to its first answer",
@@ -34,6 +35,7 @@ def draw(answer: dict[str, Any]) -> None:
         "batch": _curves,
         "build": _build,
         "memory": _memory,
+        "compression": _compression,
         "scaling": _scaling,
         "reach": _reach,
         "cold_start": _cold_start,
@@ -173,6 +175,23 @@ def _cold_start(answer: dict[str, Any]) -> None:
     values = _ran(answer, ("seconds", 1))
     with _figure(answer, _height(values)) as axes:
         _bars(axes, values, "seconds, median", digits=2)
+
+
+def _compression(answer: dict[str, Any]) -> None:
+    """Bytes a vector takes on disk and in memory on the left, latency against recall on the right."""
+    options = answer["engines"]
+    with _figure(answer, height=6, panels=2) as (left, right):
+        for at, (name, told) in enumerate(options.items()):
+            left.barh(at, told["ram_mb"]["all"], height=0.35, color="black")
+            left.barh(at + 0.35, told["disk_mb"], height=0.35, color="silver")
+            right.scatter(told["recall"], told["microseconds"][1], color="black", s=18)
+            right.annotate(name, (told["recall"], told["microseconds"][1]), fontsize=7, xytext=(3, 3),
+                           textcoords="offset points")  # fmt: skip
+        left.set_yticks(range(len(options)), list(options), fontsize=8)
+        left.invert_yaxis()
+        left.set_xlabel("MB: resident after all queries (black), on disk (grey)")
+        right.set_xlabel(f"recall@{answer['k']} at the default ef")
+        right.set_ylabel("microseconds a query, median")
 
 
 def _scaling(answer: dict[str, Any]) -> None:

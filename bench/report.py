@@ -25,6 +25,7 @@ SECTIONS = (
     ("batch", "Batch calls", tables.speed),
     ("build", "Build time", tables.build),
     ("memory", "Resident memory", tables.memory),
+    ("compression", "Dtypes and codes", tables.compression),
     ("scaling", "Growth with the number of rows", tables.scaling),
     ("reach", "Recall that is reached", tables.reach),
     ("cold_start", "A fresh process to its first answer", tables.cold_start),

@@ -20,6 +20,7 @@ SUITES = (
     "batch",
     "build",
     "memory",
+    "compression",
     "scaling",
     "reach",
     "cold_start",

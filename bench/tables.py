@@ -11,6 +11,7 @@ __all__ = [
     "Table",
     "build",
     "cold_start",
+    "compression",
     "ingest",
     "insert",
     "memory",
@@ -122,6 +123,26 @@ def memory(answer: dict[str, Any]) -> Table:
     ]
     notes = [f"the vectors alone are {answer['vectors_mb']:,.0f} MB", *_failures(answer["engines"])]
     return Table(("engine", "MB", "anonymous", "mapped files", "x hnswlib"), rows, notes)
+
+
+def compression(answer: dict[str, Any]) -> Table:
+    """Bytes, recall, latency and build time of every dtype and code."""
+    rows = [
+        (
+            name,
+            told["codec"]["chosen"],
+            _number(told["row_bytes"]),
+            _number(told["codec"]["bytes_per_vector"]),
+            _number(told["disk_mb"]),
+            _number(told["ram_mb"]["all"]),
+            _number(told["recall"], 3),
+            _number(told["microseconds"][1], 1),
+            _number(told["build_seconds"], 1),
+        )
+        for name, told in answer["engines"].items()
+    ]
+    head = ("dtype, codec", "code", "B a vector", "B links + code", "disk MB", "RAM MB", "recall@10", "µs", "build s")
+    return Table(head, rows, [f"the vectors as float32 are {answer['vectors_mb']:,.0f} MB"])
 
 
 def scaling(answer: dict[str, Any]) -> Table:

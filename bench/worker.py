@@ -152,7 +152,7 @@ class Worker:
         gc.collect()
         _trim()
         _forget(self.data.base)
-        before = _resident()
+        before = resident()
         self.rival.open(Path(folder), self.data.base, self.data.metric)
         self.rival.set(self.rival.settings[len(self.rival.settings) // 2])
         _forget(self.data.base)
@@ -160,7 +160,7 @@ class Worker:
             self.rival.query(vector, self.k)
         gc.collect()
         _trim()
-        after = _resident()
+        after = resident()
         return {part: (after[part] - before[part]) / 1024 for part in before}
 
 
@@ -169,7 +169,7 @@ def _covers(setting: Any, end: Any) -> bool:
     return bool(np.all(np.asarray(setting) >= np.asarray(end)))
 
 
-def _resident() -> dict[str, int]:
+def resident() -> dict[str, int]:
     """Resident kilobytes: all, anonymous, and of mapped files."""
     names = {"VmRSS:": "all", "RssAnon:": "anonymous", "RssFile:": "files"}
     words = [line.split() for line in Path("/proc/self/status").read_text().splitlines()]

@@ -121,8 +121,11 @@ def _as_bits(array: NDArray[Any], dim: int, name: str) -> NDArray[np.uint8]:
 
 def _as_float16(array: NDArray[Any], name: str) -> NDArray[np.float16]:
     _check_real(array, name, "float16")
-    with np.errstate(over="ignore"):
-        rows = np.ascontiguousarray(array, np.float16)
+    if array.dtype == np.float16 and array.flags.c_contiguous:
+        rows = array
+    else:
+        with np.errstate(over="ignore"):
+            rows = np.ascontiguousarray(array, np.float16)
     if not np.isfinite(rows).all():
         _refuse(array, ~np.isfinite(rows), name, "finite and within 65504")
     return rows

@@ -195,6 +195,7 @@ class FieldIndex:
         self._codec = _LINES.get(codec, codec)
         self._coded_from = coded_from  # None: stored vectors however large it grows
         self._why = f"below {coded_from} rows a walk on the stored vectors is as fast"
+        self._in_bulk = codec == "none" and not metric.of_bits and params.M * 2 == DEGREE
         if codec == "none" or metric.of_bits or params.M * 2 != DEGREE or coded_from is None:
             self._coded_from = None
             self._why = "bits are walked as they are" if metric.of_bits else "asked for"
@@ -236,7 +237,7 @@ class FieldIndex:
         """
         if self._cells is not None or self._wants_cells(stop):
             self._extend_cells(rows, stop, cancel)
-        elif self._large is None and not self._wants_codes(stop - int(self._small.removed.sum())):
+        elif self._large is None and not self._wants_build(stop - int(self._small.removed.sum())):
             self._small.extend(rows, min(stop, self._small.n + CHUNK_ROWS), cancel)
         elif self._large is None or prefers_rebuild(self._large.n, stop):
             self._build(rows, stop, cancel, dead)
@@ -271,6 +272,12 @@ class FieldIndex:
             self._large.patch_links(patch.slots, patch.links)
             self._entry = growing.entry
         return True
+
+    def _wants_build(self, stop: int) -> bool:
+        """Whether a graph on stored vectors should be built anew, in bulk: for codes, or because that is faster."""
+        return self._wants_codes(stop) or (
+            self._in_bulk and stop >= CODED_FROM_ROWS and prefers_rebuild(self._small.n, stop)
+        )
 
     def _wants_codes(self, stop: int) -> bool:
         return self._coded_from is not None and stop >= self._coded_from
@@ -366,6 +373,8 @@ class FieldIndex:
             return
         if bytes(view[: len(coded_snapshot.MAGIC)]) != coded_snapshot.MAGIC:
             self._small = HnswIndex.decode(view, self._metric, self._dim, self._params, slots)
+            if self._wants_codes(self._small.n):
+                self._why = "codes could not tell the rows apart when the graph was built"
             return
         known = coded_snapshot.decode(view, self._metric, self._dim, slots)
         self._large = CodedIndex.of_choice(
