@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vicinal.connection import connect
     from vicinal.database import Database
     from vicinal.flat_api import BFIndex, Bitmap, Index
+    from vicinal.index.functions import register_metric
     from vicinal.multivector.fde import FixedDimensionalEncoder
     from vicinal.schema import Dense, Multi
     from vicinal.types import CollectionInfo, Hit, Hits, Metric, Point
@@ -41,6 +42,7 @@ __all__ = [
     "__version__",
     "connect",
     "connect_async",
+    "register_metric",
 ]
 
 __version__ = "0.1.0"
@@ -61,6 +63,7 @@ _HOMES = {
     "Point": "vicinal.types",
     "connect": "vicinal.connection",
     "connect_async": "vicinal.client",
+    "register_metric": "vicinal.index.functions",
 }
 
 

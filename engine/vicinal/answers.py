@@ -18,7 +18,7 @@ from vicinal.view import DenseView, MultiView, View
 if TYPE_CHECKING:
     from vicinal.index.field_index import Searcher
 
-__all__ = ["SCORES", "batch_of", "fields_of", "scores_of", "vectors_of"]
+__all__ = ["batch_of", "fields_of", "scores_of", "to_scores", "vectors_of"]
 
 _ONE: Final = np.array(1, np.float32)  # an array: numpy takes longer to look at a scalar
 
@@ -43,21 +43,25 @@ def _cosines(distances: NDArray[np.float32]) -> NDArray[np.float32]:
     return distances
 
 
-SCORES: Final[Mapping[Metric, Callable[[NDArray[np.float32]], NDArray[np.float32]]]] = {
+_Scoring = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+_SCORES: Final[Mapping[Metric, _Scoring]] = {
     Metric.L2: _roots,
     Metric.DOT: _products,
     Metric.COSINE: _cosines,
-    Metric.HAMMING: _as_they_are,
-    Metric.JACCARD: _as_they_are,
 }
+
+
+def to_scores(metric: Metric) -> _Scoring:
+    """What turns distances under a metric into scores, in place."""
+    return _SCORES.get(metric, _as_they_are)
 
 
 def scores_of(metric: Metric, distances: NDArray[np.float32]) -> NDArray[np.float32]:
     """Turn distances, ascending by row, into scores, in place.
 
-    As Qdrant's: cosine and dot larger is nearer, l2 is the Euclidean distance, of bits the distance.
+    As Qdrant's: cosine and dot larger is nearer, l2 is the Euclidean distance, others are the distance.
     """
-    return SCORES[metric](distances)
+    return to_scores(metric)(distances)
 
 
 def batch_of(view: View, metric: Metric, batch: Batch) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int64]]:

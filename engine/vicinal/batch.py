@@ -12,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from vicinal import limits
-from vicinal.casting import as_matrix, as_rows, as_tokens, check_finite, inverse_norms, inverse_norms_of
+from vicinal.casting import as_matrix, as_rows, as_tokens, check_vectors, inverse_norms, inverse_norms_of
 from vicinal.errors import InvalidArgument, InvalidId, InvalidPayload, InvalidVector, LimitExceeded
 from vicinal.schema import Dense, Multi, Schema
 from vicinal.types import Metric, PointId
@@ -97,10 +97,8 @@ def _dense(spec: Dense, name: str, value: Any) -> DensePart:
         unit = spec.metric is Metric.COSINE
         return DensePart(rows, inverse_norms_of(rows, name) if unit else np.empty(0, np.float32))
     matrix = as_matrix(value, spec.dim, name)
-    squares = check_finite(matrix, name)
-    if spec.metric is not Metric.COSINE:
-        return DensePart(matrix, np.empty(0, np.float32))
-    return DensePart(matrix, inverse_norms(matrix, squares, name))
+    squares = check_vectors(matrix, spec.metric, name)
+    return DensePart(matrix, inverse_norms(squares) if spec.metric is Metric.COSINE else np.empty(0, np.float32))
 
 
 def _multi(spec: Multi, name: str, value: Any) -> MultiPart:
@@ -120,7 +118,7 @@ def _multi(spec: Multi, name: str, value: Any) -> MultiPart:
 
 def _ragged(spec: Multi, name: str, tokens: Any, ends: Any) -> MultiPart:
     matrix = as_matrix(tokens, spec.dim, name)
-    check_finite(matrix, name)
+    check_vectors(matrix, None, name)
     stops = np.asarray(ends)
     if stops.dtype.kind not in "iu" or not len(stops):
         raise InvalidVector(f"the ends of {name} must be whole numbers", field=name, value=stops.dtype)

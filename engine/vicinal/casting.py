@@ -7,88 +7,129 @@ bits are checked first: a cast would wrap or round what does not fit.
 
 from __future__ import annotations
 
-from typing import Any, cast
+import re
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vicinal import limits
-from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded
+from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded, UnknownMetric
 from vicinal.types import Metric
 
 __all__ = [
-    "HUGE",
-    "TINY",
+    "LONGEST",
+    "SHORTEST",
     "as_array",
     "as_matrix",
+    "as_metric",
     "as_query",
     "as_rows",
     "as_tokens",
     "check_count",
-    "check_finite",
+    "check_dim",
+    "check_vectors",
     "inverse_norms",
     "inverse_norms_of",
+    "sure_squares",
 ]
 
-# squared lengths between these keep their precision in float32
-TINY, HUGE = 1e-30, 1e30
 _BLOCK_ROWS = 8_192  # rows widened at a time
 
+# Lengths outside these have squares, or products of inverses, that leave float32's range
+LONGEST: Final = 2.0**62
+SHORTEST: Final = 2.0**-62
+_BUILT_IN: Final = frozenset(Metric)
+_LATITUDE, _LONGITUDE = 90, 180  # degrees, either way
 
-def inverse_norms(
-    matrix: NDArray[np.float32], squares: NDArray[np.float32], name: str = "vector", first: int = 0
-) -> NDArray[np.float32]:
-    """1 / |x| per row (n,) float32; InvalidVector when a row has length zero. first: the number of matrix[0]."""
-    inv: NDArray[np.float32]
-    if np.all((squares > TINY) & (squares < HUGE)):
-        inv = (1.0 / np.sqrt(squares)).astype(np.float32)
-        return inv
-    # squares of very short or long rows leave float32's range
-    exact = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
-    if not exact.all():
-        row = first + int(np.argmin(exact))
-        raise InvalidVector(
-            f"row {row} of {name} has length zero, which has no direction under cosine: leave the point out "
-            "or use l2 or dot",
-            field=name,
-            value=row,
+
+def as_metric(name: Any) -> Metric:
+    """The metric of that name; UnknownMetric when it is neither built in nor registered."""
+    try:
+        return Metric(name)
+    except ValueError:
+        pass
+    known = [m.value for m in Metric]
+    if isinstance(name, str) and re.fullmatch(limits.NAME_PATTERN, name):
+        raise UnknownMetric(
+            f"metric {name!r} is none of {known}; if it is a function of yours, call "
+            f'vicinal.register_metric("{name}", function) before',
+            field="metric",
+            value=name,
+            limit=known,
         )
-    with np.errstate(over="ignore"):
-        inv = (1.0 / exact).astype(np.float32)
-    return np.minimum(inv, np.float32(np.finfo(np.float32).max))
+    raise UnknownMetric(f"metric must be one of {known} or a registered name", field="metric", value=name, limit=known)
 
 
-def check_finite(matrix: NDArray[np.float32], name: str) -> NDArray[np.float32]:
-    """Squared lengths (n,) float32 of finite rows; InvalidVector names the first row with NaN or infinity."""
-    with np.errstate(over="ignore", invalid="ignore"):
+def check_dim(metric: Metric, dim: int) -> None:
+    """Refuse a dimension that the metric does not compare."""
+    if metric is Metric.HAVERSINE and dim != 2:
+        raise InvalidArgument("haversine compares (latitude, longitude): dim is 2", field="dim", value=dim, limit=2)
+
+
+def sure_squares(metric: Metric) -> tuple[float, float]:
+    """Squared lengths strictly between these need no look at the numbers."""
+    if metric is Metric.HAVERSINE:
+        return np.inf, np.inf
+    return SHORTEST**2 if metric is Metric.COSINE else -1.0, LONGEST**2 if metric in _BUILT_IN else np.inf
+
+
+def inverse_norms(squares: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / |x| (n,) float32 from the squared lengths of checked rows, 0 for a row of zeros."""
+    inv = np.zeros(len(squares), np.float32)
+    return np.divide(np.float32(1), np.sqrt(squares), out=inv, where=squares > 0)
+
+
+def check_vectors(matrix: NDArray[np.float32], metric: Metric | None, name: str, first: int = 0) -> NDArray[np.float32]:
+    """Squared lengths (n,) float32 of rows that the metric can compare; InvalidVector names the first other one.
+
+    Refused are NaN and infinity, lengths above 2**62 (whose distances overflow; not asked under functions of the
+    user and tokens, metric None), under cosine lengths below 2**-62, under haversine degrees out of range.
+    first: the number of matrix[0].
+    """
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         squares: NDArray[np.float32] = np.einsum("ij,ij->i", matrix, matrix)
     if not np.isfinite(squares).all():  # a long finite row may overflow its square: look again, exactly
-        bad = ~np.isfinite(matrix).all(axis=1)
-        if bad.any():
-            row = int(np.argmax(bad))
-            raise InvalidVector(
-                f"row {row} of {name} holds NaN or infinity (as float32)",
-                field=name,
-                value=row,
-                limit="finite",
-            )
+        _refuse_row(~np.isfinite(matrix).all(axis=1), first, name, "holds NaN or infinity (as float32)", "finite")
+    if metric in _BUILT_IN and not (squares <= LONGEST**2).all():
+        _refuse_row(
+            squares > LONGEST**2, first, name, "is too long for float32 arithmetic: scale the data", "length 2**62"
+        )
+    if metric is Metric.COSINE and not (squares >= SHORTEST**2).all():
+        _refuse_row(
+            squares < SHORTEST**2,
+            first,
+            name,
+            "has length zero (or below 2**-62), which has no direction under cosine: leave the point out "
+            "or use l2 or dot",
+            "length 2**-62",
+        )
+    if metric is Metric.HAVERSINE:
+        bad = (np.abs(matrix) > (_LATITUDE, _LONGITUDE)).any(axis=1)
+        _refuse_row(bad, first, name, "is no latitude of -90 to 90 and longitude of -180 to 180 degrees", "degrees")
     return squares
 
 
+def _refuse_row(bad: Any, first: int, name: str, why: str, limit: str) -> None:
+    """Raise InvalidVector for the first bad row, if there is one."""
+    if bad.any():
+        row = first + int(np.argmax(bad))
+        raise InvalidVector(f"row {row} of {name} {why}", field=name, value=row, limit=limit)
+
+
 def inverse_norms_of(matrix: NDArray[Any], name: str = "vectors") -> NDArray[np.float32]:
-    """1 / |x| per row of any real dtype, as `inverse_norms`, without a float32 copy of the whole."""
+    """1 / |x| per row of any real dtype, checked as under cosine, without a float32 copy of the whole."""
     out = np.empty(len(matrix), np.float32)
     for first in range(0, len(matrix), _BLOCK_ROWS):
         block = matrix[first : first + _BLOCK_ROWS].astype(np.float32)
-        squares = np.einsum("ij,ij->i", block, block)
-        out[first : first + len(block)] = inverse_norms(block, squares, name, first)
+        out[first : first + len(block)] = inverse_norms(check_vectors(block, Metric.COSINE, name, first))
     return out
 
 
 def as_rows(value: Any, dim: int, dtype: str, name: str = "vectors") -> NDArray[Any]:
     """Rows as a field of `dim` numbers of `dtype` stores them, C-contiguous; InvalidVector for what does not fit.
 
-    float32 may still hold NaN (`check_finite`); float16 is finite; int8 and uint8 take whole numbers of any type.
+    float32 may still hold NaN (`check_vectors`); float16 is finite; int8 and uint8 take whole numbers of any type.
     Bits are (n, dim / 8) packed bytes, or (n, dim) of True and False or 1 and 0.
     """
     if dtype == "float32":
@@ -193,10 +234,9 @@ def as_query(value: Any, dim: int, metric: Metric, name: str = "vector", dtype: 
             limit=dim,
         )
     query = _as_float32(array, name)
-    if not TINY < query.dot(query) < HUGE:  # else it is finite and has a direction, whatever the metric
-        squares = check_finite(query[None], name)
-        if metric is Metric.COSINE:
-            inverse_norms(query[None], squares, name)
+    least, most = sure_squares(metric)
+    if not least < np.vdot(query, query) < most:
+        check_vectors(query[None], metric, name)
     return query
 
 
@@ -207,7 +247,7 @@ def as_tokens(value: Any, dim: int, name: str = "tokens") -> NDArray[np.float32]
         raise InvalidVector(f"{name} is an empty matrix: send at least one token", field=name, value=matrix.shape)
     if len(matrix) > limits.TOKENS_MAX:
         raise LimitExceeded(f"{name} has too many tokens", field=name, value=len(matrix), limit=limits.TOKENS_MAX)
-    check_finite(matrix, name)
+    check_vectors(matrix, None, name)
     return matrix
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vicinal import limits
 from vicinal.answers import batch_of, fields_of, vectors_of
 from vicinal.batch import as_ids, make_batch
-from vicinal.casting import as_rows, as_tokens, check_count, check_finite, inverse_norms_of
+from vicinal.casting import as_rows, as_tokens, check_count, check_vectors, inverse_norms_of
 from vicinal.errors import InvalidArgument
 from vicinal.indexer import Indexer
 from vicinal.maintenance import Opened, save_snapshot
@@ -133,7 +133,7 @@ class Collection:
         filter: a `must/should/must_not` tree or an expression. ef: beam width of the graph search, larger is more
         accurate, max(128, 2 k) when not given; or recall_target, 0 to 1: the least ef that reached this share of the
         true nearest when the graph was built (`explain` tells what was measured). exact: compare with every matching
-        point. Scores: cosine and dot larger is nearer; l2 (the Euclidean distance), hamming and jaccard smaller is
+        point. Scores: cosine and dot larger is nearer; l2 (the Euclidean distance) and every other metric smaller is
         nearer.
         """
         view = self._writer.view
@@ -167,8 +167,8 @@ class Collection:
         queries = as_rows(vectors, spec.dim, spec.dtype)
         check_count("the number of queries", len(queries), limits.QUERY_BATCH_MAX)
         if spec.dtype == "float32":
-            check_finite(queries, "vectors")
-        if spec.metric is Metric.COSINE:
+            check_vectors(queries, spec.metric, "vectors")
+        elif spec.metric is Metric.COSINE:
             inverse_norms_of(queries)
         view = self._writer.view
         filters = self._filters(filter, len(queries))

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from vicinal.collection import Collection
 from vicinal.errors import AlreadyExists, Closed, InvalidArgument, NotFound, ReadOnly
-from vicinal.maintenance import create, open_collection
+from vicinal.maintenance import check_functions, create, open_collection
 from vicinal.schema import Dense, Field, Multi, Schema, check_name, from_mapping
 from vicinal.storage.database_catalog import DatabaseCatalog
 from vicinal.storage.files import Files
@@ -98,6 +98,7 @@ class Database:
         """
         check_name(name, "collection name")
         schema = Schema(_fields(dim, metric, vectors, options))
+        check_functions(schema)
         with self._guard:
             self._check_writable()
             if name in self._names.list():  # before a directory is made; `create` looks again

@@ -5,6 +5,7 @@
     │   ├── InvalidVector                shape, dtype, NaN, infinity, zero under cosine
     │   ├── InvalidId                    not a u64 or a string of 1..512 bytes, or twice in a batch
     │   ├── InvalidPayload               not JSON, or too large
+    │   ├── UnknownMetric                neither built in nor registered in this process
     │   └── InvalidFilter                malformed, too deep, too wide
     ├── LimitExceeded (ValueError)       a bound of limits.py
     ├── NotFound (LookupError)           collection or field unknown
@@ -42,6 +43,7 @@ __all__ = [
     "StorageFull",
     "Unauthorized",
     "Unavailable",
+    "UnknownMetric",
     "VicinalError",
 ]
 
@@ -100,6 +102,12 @@ class InvalidPayload(InvalidArgument):
     """A payload that is not a JSON object, or is too large."""
 
     code = "invalid_payload"
+
+
+class UnknownMetric(InvalidArgument):
+    """A metric that is neither built in nor registered in this process."""
+
+    code = "unknown_metric"
 
 
 class InvalidFilter(InvalidArgument):

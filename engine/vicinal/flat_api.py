@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.casting import sure_squares
 from vicinal.errors import LimitExceeded
 from vicinal.flat.file_format import Settings
 from vicinal.flat.filters import Bitmap
@@ -21,7 +22,6 @@ from vicinal.flat.inputs import Refused, as_labels
 from vicinal.flat.points import Points, Tell
 from vicinal.flat.shared import FlatIndex
 from vicinal.limits import EF_CONSTRUCTION_MAX, EF_MAX, K_MAX, M_MAX, M_MIN
-from vicinal.types import Metric
 
 __all__ = ["BFIndex", "Bitmap", "Index"]
 
@@ -37,8 +37,8 @@ _SEED_END: Final = 1 << 64
 class Index(FlatIndex):
     """Approximate nearest neighbours by a graph.
 
-    space: l2, ip or cosine. Call `init_index` first to choose the graph's parameters; adding to an index that was not
-    initiated takes the defaults.
+    space: l2, ip or cosine; l1, haversine, or a name given to `vicinal.register_metric`. Call `init_index` first to
+    choose the graph's parameters; adding to an index that was not initiated takes the defaults.
     """
 
     _fresh: ClassVar[Settings] = Settings("l2", 1, M=16, ef_construction=200, seed=100)
@@ -52,7 +52,7 @@ class Index(FlatIndex):
         self._single = ((1, self.dim), (self.dim,))
         self._ef = self._settings.ef
         self._walk_ef = min(self._ef, EF_MAX)
-        self._positive = -1.0 if self._metric is not Metric.COSINE else 0.0
+        self._least, self._most = sure_squares(self._metric)
 
     def init_index(
         self,
@@ -126,7 +126,7 @@ class Index(FlatIndex):
             walk = picture.walk
             if walk is not None and 0 < k <= K_MAX and data.shape in self._single:
                 query = data[0] if data.ndim == 2 else data
-                if self._positive < query.dot(query) < _INFINITY:
+                if self._least < np.vdot(query, query) < self._most:
                     slots, near = walk(
                         query, k, self._walk_ef, rows=picture.rows, limit=picture.n, allowed=picture.alive
                     )

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.errors import CorruptData, FormatTooNew
+from vicinal.errors import CorruptData, FormatTooNew, VicinalError
 from vicinal.fields import TOKEN_END, DenseField, FieldStore, MultiField, ends_file, token_file, vector_file
+from vicinal.index.functions import check_function
 from vicinal.schema import Dense, Multi, Schema
 from vicinal.storage import snapshots
 from vicinal.storage.catalog import Catalog
@@ -23,7 +24,7 @@ from vicinal.storage.files import Files
 from vicinal.storage.vectors import RowFile
 from vicinal.view import IdColumn, View, bits_from_mask
 
-__all__ = ["Opened", "create", "open_collection"]
+__all__ = ["Opened", "check_functions", "create", "open_collection"]
 
 CATALOG = "catalog.db"
 
@@ -39,6 +40,13 @@ class Opened:
     dead: NDArray[np.bool_]
     directory: Path | None
     files: Files
+
+
+def check_functions(schema: Schema) -> None:
+    """Raise InvalidArgument when a registered metric fails on vectors of its field's dimension."""
+    for spec in schema.fields.values():
+        if isinstance(spec, Dense):
+            check_function(spec.metric, spec.dim)
 
 
 def create(files: Files, directory: Path | None, schema: Schema) -> Opened:
@@ -64,7 +72,11 @@ def create(files: Files, directory: Path | None, schema: Schema) -> Opened:
 def open_collection(files: Files, directory: Path, *, read_only: bool = False) -> Opened:
     """Recover the collection in `directory`; FormatTooNew or CorruptData when it cannot be trusted."""
     catalog = Catalog.open(files, directory / CATALOG, read_only=read_only)
-    schema = Schema.decode(catalog.config)
+    try:
+        schema = Schema.decode(catalog.config)
+    except VicinalError:
+        catalog.close()  # the folder may be opened again, by this process too
+        raise
     last = catalog.last
     row_files: dict[str, RowFile] = {}
     for field, spec in schema.fields.items():

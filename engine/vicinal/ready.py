@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.answers import SCORES
-from vicinal.casting import HUGE, TINY, as_query, check_count
+from vicinal.answers import to_scores
+from vicinal.casting import as_query, check_count, sure_squares
 from vicinal.errors import InvalidArgument
 from vicinal.limits import EF_MAX, K_MAX
 from vicinal.planner import Plan, Target, default_ef, ef_for, plan_search
@@ -80,7 +80,7 @@ class Preparer:
         allowed = view.allowed(field.present, self._bits(filter, view))
         target = Target(spec.metric, field.rows, field.graph, field.indexed, view.n, allowed)
         plan = plan_search(target, k, _effort(target, k, ef, recall_target), exact)
-        return Ready(_check_of(spec), prepare(target, k, plan), SCORES[spec.metric], plan)
+        return Ready(_check_of(spec), prepare(target, k, plan), to_scores(spec.metric), plan)
 
 
 def _effort(target: Target, k: int, ef: Any, recall_target: Any) -> int:
@@ -100,13 +100,14 @@ def _effort(target: Target, k: int, ef: Any, recall_target: Any) -> int:
 def _check_of(spec: Dense) -> Callable[[Any], NDArray[Any]]:
     """How vectors of a field are checked, quickly where they come as the kernels read them."""
     dim, metric, dtype, shape = spec.dim, spec.metric, spec.dtype, (spec.dim,)
+    least, most = sure_squares(metric)
     if dtype != "float32":
         return lambda vector: as_query(vector, dim, metric, dtype=dtype)
 
     def checked(vector: Any) -> NDArray[Any]:
         if type(vector) is _ARRAY and vector.dtype is _FLOAT32 and vector.shape == shape:
             query: NDArray[np.float32] = vector
-            if TINY < query.dot(query) < HUGE:  # finite, and not of length zero
+            if least < np.vdot(query, query) < most:  # finite, and not of length zero
                 return query
         return as_query(vector, dim, metric)
 

@@ -15,7 +15,8 @@ import numpy as np
 import orjson
 
 from vicinal import limits
-from vicinal.errors import CorruptData, FormatTooNew, InvalidArgument, LimitExceeded, NotFound
+from vicinal.casting import as_metric, check_dim
+from vicinal.errors import CorruptData, FormatTooNew, InvalidArgument, LimitExceeded, NotFound, UnknownMetric
 from vicinal.types import HnswParams, Metric
 
 __all__ = ["FORMAT", "Dense", "Field", "Multi", "Schema", "check_name", "from_mapping"]
@@ -59,7 +60,9 @@ def _one_of(value: Any, what: str, known: Sequence[str]) -> None:
 class Dense:
     """One vector of `dim` numbers per point.
 
-    metric: `cosine`, `dot` or `l2`; of bits `hamming` or `jaccard`. dtype: how a vector is stored and compared.
+    metric: `cosine`, `dot` or `l2`; of bits `hamming` or `jaccard`; of float32 also `l1`, `haversine` (latitude and
+    longitude in degrees, kilometres) or a name given to `vicinal.register_metric`. dtype: how a vector is stored and
+    compared.
     `int8` and `uint8` hold whole numbers exactly; `bit` holds `dim` bits, a multiple of 8, packed as `numpy.packbits`
     does. codec: what a large collection is walked on. `auto` measures and decides; `none` walks on the stored vectors;
     `rabitq` keeps 1 bit, `int4` 4 bits of the principal components, `int8` 8 bits (up to 56 dimensions) per dimension.
@@ -83,13 +86,8 @@ class Dense:
         _whole(self.dim, "dim", 1, limits.DIM_MAX)
         _whole(self.M, "M", limits.M_MIN, limits.M_MAX)
         _whole(self.ef_construction, "ef_construction", 1, limits.EF_CONSTRUCTION_MAX)
-        try:
-            object.__setattr__(self, "metric", Metric(self.metric))
-        except ValueError:
-            known = [m.value for m in Metric]
-            raise InvalidArgument(
-                f"metric must be one of {known}", field="metric", value=self.metric, limit=known
-            ) from None
+        object.__setattr__(self, "metric", as_metric(self.metric))
+        check_dim(self.metric, self.dim)
         _one_of(self.dtype, "dtype", list(_STORED))
         _one_of(self.codec, "codec", _CODECS)
         _one_of(self.layout, "layout", _LAYOUTS)
@@ -114,6 +112,8 @@ class Dense:
             raise InvalidArgument(
                 f'dtype "bit" goes with the metrics {of_bits}, and they with it', field="metric", value=self.metric
             )
+        if self.metric.is_function and self.dtype != "float32":
+            raise InvalidArgument(f"{self.metric} compares float32 vectors", field="dtype", value=self.dtype)
         if self.dtype != "bit":
             return
         if self.dim % 8:
@@ -247,7 +247,7 @@ class Schema:
 
     @classmethod
     def decode(cls, text: bytes) -> Schema:
-        """Read what `encode` wrote; FormatTooNew or CorruptData otherwise."""
+        """Read what `encode` wrote; FormatTooNew, CorruptData or, for a metric not registered, UnknownMetric."""
         try:
             tree = orjson.loads(text)
             written = tree["format"]
@@ -259,6 +259,8 @@ class Schema:
                     limit=FORMAT,
                 )
             return cls({n: from_mapping(f) for n, f in tree["fields"].items()})
+        except UnknownMetric:
+            raise
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, InvalidArgument) as error:
             raise CorruptData(f"the schema in the catalogue cannot be read: {error}", field="config") from error
 

@@ -35,7 +35,9 @@ class Metric(StrEnum):
     """How two vectors compare; see `design` words: distance is internal, score is what users see.
 
     distance: l2 is the squared Euclidean distance, dot is -<x, y>, cosine is 1 - cos(x, y); of bits, hamming is how
-    many differ and jaccard is 1 - |both| / |either|.
+    many differ and jaccard is 1 - |both| / |either|; l1 is the sum of |x - y|, haversine the kilometres between two
+    (latitude, longitude) in degrees. Metrics that `vicinal.register_metric` was given are members too, of this
+    process: `Metric("name")` finds them, iteration shows those built in.
     """
 
     COSINE = "cosine"
@@ -43,6 +45,32 @@ class Metric(StrEnum):
     L2 = "l2"
     HAMMING = "hamming"
     JACCARD = "jaccard"
+    L1 = "l1"
+    HAVERSINE = "haversine"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Metric | None:
+        return _REGISTERED.get(value)
+
+    @classmethod
+    def declare(cls, name: str) -> Metric:
+        """The member of that name, made when there is none."""
+        found = _REGISTERED.get(name)
+        if found is None:
+            found = str.__new__(cls, name)
+            found._name_ = found._value_ = name
+            _REGISTERED[name] = found
+        return found
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether large graphs under it are walked on codes."""
+        return self in _CODED
+
+    @property
+    def is_function(self) -> bool:
+        """Whether it is computed by a function of two float32 vectors."""
+        return self not in _CODED and self not in _OF_BITS
 
     @property
     def of_bits(self) -> bool:
@@ -50,6 +78,8 @@ class Metric(StrEnum):
         return self in _OF_BITS
 
 
+_REGISTERED: dict[object, Metric] = {}
+_CODED = frozenset({Metric.COSINE, Metric.DOT, Metric.L2})
 _OF_BITS = frozenset({Metric.HAMMING, Metric.JACCARD})
 
 
@@ -98,7 +128,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One result. `score` as Qdrant: cosine, dot and MaxSim larger is nearer, l2 smaller is nearer."""
+    """One result. `score` as Qdrant: cosine, dot and MaxSim larger is nearer, otherwise smaller is."""
 
     id: PointId
     score: float

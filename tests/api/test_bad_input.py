@@ -237,7 +237,7 @@ def test_unknown_collections(filled: Served, verb: str) -> None:
         ("new", {"dim": 0}, "invalid_argument"),
         ("new", {"dim": 10**6}, "invalid_argument"),
         ("new", {"dim": "3"}, "invalid_argument"),
-        ("new", {"dim": 3, "metric": "manhattan"}, "invalid_argument"),
+        ("new", {"dim": 3, "metric": "manhattan"}, "unknown_metric"),
         ("new", {"dim": 3, "vectors": {"a": {"dim": 3}}}, "invalid_argument"),
         ("new", {"dim": 3, "M": 1}, "invalid_argument"),
         ("new", {"dim": 3, "colour": "red"}, "invalid_argument"),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tests.support.served import Served
 
+import vicinal
 from vicinal_server.native.codec import as_block
 
 ONE = "/v1/collections/papers"
@@ -142,3 +143,41 @@ def test_payloads_change_over_http(served: Served) -> None:
         ("delete_payload", {"keys": ["b"], "ids": [1], "filter": "a = 1"}),
     ]:
         assert served.post(f"{ONE}/{action}", wrong).status_code == 400
+
+
+def squares(a: Any, b: Any) -> Any:
+    total = 0.0
+    for i in range(len(a)):
+        total += (a[i] - b[i]) ** 2 / a[i]
+    return total
+
+
+def test_metrics_that_are_functions(served: Served) -> None:
+    vicinal.register_metric("chi", squares)
+    rows = np.array([[1, 2], [2, 3], [4, 1], [1, 1]], np.float32)
+    for metric, query, expected in (
+        ("l1", [1, 1], [0.0, 1.0, 3.0, 3.0]),
+        ("haversine", [1, 1], [0.0, 111.178, 248.57, 333.585]),
+        ("chi", [1, 0], [3.4028235e38] * 4),  # by 0: as far as can be, and a number in JSON
+    ):
+        assert served.put(f"{ONE}-{metric}", {"dim": 2, "metric": metric}).status_code == 201
+        served.post(f"{ONE}-{metric}/insert", {"ids": [1, 2, 3, 4], "vectors": rows.tolist()})
+        hits = served.post(f"{ONE}-{metric}/query", {"vector": query, "k": 4}).json()["hits"]
+        scores = [hit["score"] for hit in hits]
+        assert scores == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    hits = served.post(f"{ONE}-chi/query", {"vector": [1, 2], "k": 4}).json()["hits"]
+    assert [hit["id"] for hit in hits] == [1, 4, 2, 3]
+    assert [hit["score"] for hit in hits] == [0.0, 0.5, 1.5, 9.5]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"dim": 2, "metric": "nobody"}, "unknown_metric"),
+        ({"dim": 2, "metric": "no body"}, "unknown_metric"),
+        ({"dim": 3, "metric": "haversine"}, "invalid_argument"),
+    ],
+)
+def test_metrics_the_process_does_not_know(served: Served, body: dict[str, Any], code: str) -> None:
+    answer = served.put(ONE, body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)

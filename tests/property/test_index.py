@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.vectors_oracle import METRICS, nearest, rows_of
+from tests.support.vectors_oracle import FLOAT_METRICS, nearest, rows_of
 
 from vicinal.index.check import check_graph
 from vicinal.index.exact import exact_search
@@ -21,7 +21,7 @@ SHAPES = st.fixed_dictionaries(
         "ef_construction": st.integers(1, 60),
         "values": st.integers(1, 60),  # few values: many copies and ties
         "seed": st.integers(0, 2**32 - 1),
-        "metric": st.sampled_from(METRICS),
+        "metric": st.sampled_from(FLOAT_METRICS),
         "k": st.integers(1, 200),
         "ef": st.integers(1, 80),
         "alive": st.floats(0, 1),

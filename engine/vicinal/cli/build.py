@@ -27,7 +27,7 @@ __all__ = ["BuildPlan", "build", "build_collection"]
 DENSE_FIELD = "vector"
 MULTI_FIELD = "tokens"
 # the names of vicinal.types.Metric: importing that loads numpy, which `--help` can do without
-MetricName = Literal["cosine", "dot", "l2", "hamming", "jaccard"]
+MetricName = Literal["cosine", "dot", "l2", "hamming", "jaccard", "l1", "haversine"]
 DtypeName = Literal["float32", "float16", "int8", "uint8", "bit"]
 CodecName = Literal["auto", "none", "int8", "int4", "rabitq"]
 LayoutName = Literal["auto", "graph", "cells"]

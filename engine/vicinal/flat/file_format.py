@@ -1,6 +1,6 @@
-r"""An index as one file: a header of 128 bytes and four sections, each on a cache line; little-endian.
+r"""An index as one file: a header of 192 bytes and four sections, each on a cache line; little-endian.
 
-    header   magic "VICFLAT\\0" | format u32 | byte order mark u32 | kind u32 | space u32 | dim u32 | M u32 |
+    header   magic "VICFLAT\\0" | format u32 | byte order mark u32 | kind u32 | space 64 bytes | dim u32 | M u32 |
              ef_construction u32 | ef u32 | threads i32 | flags u32 | seed u64 | max_elements u64 | n u64 |
              graph bytes u64 | total length u64 | CRC32C u32 of each section (vectors, labels, states, graph) |
              zeros | CRC32C u32 of the bytes before
@@ -12,6 +12,7 @@ Reading computes every size from the header and compares it with the bytes there
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -21,17 +22,17 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from vicinal.errors import CorruptData, FormatTooNew
-from vicinal.limits import DIM_MAX, EF_CONSTRUCTION_MAX, M_MAX, M_MIN, SLOTS_MAX
+from vicinal.limits import DIM_MAX, EF_CONSTRUCTION_MAX, M_MAX, M_MIN, NAME_PATTERN, SLOTS_MAX
 
 __all__ = ["HEADER_BYTES", "MAGIC", "Parts", "Settings", "encode", "parse", "total_bytes"]
 
 MAGIC: Final = b"VICFLAT\0"
 FORMAT: Final = 1
-HEADER_BYTES: Final = 128
+HEADER_BYTES: Final = 192
 _ORDER: Final = 0x01020304
-_HEADER: Final = struct.Struct("<8sIIIIIIIIiIQQQQQ4I")
+_HEADER: Final = struct.Struct("<8sIII64sIIIIiIQQQQQ4I")
 _LINE: Final = 64
-_SPACES: Final = ("l2", "ip", "cosine")
+_SPACE: Final = re.compile(NAME_PATTERN)
 _STARTED, _REPLACES, _BRUTE = 1, 2, 1
 _STATES: Final = 3
 
@@ -92,7 +93,7 @@ def encode(
         FORMAT,
         _ORDER,
         0 if settings.M else _BRUTE,
-        _SPACES.index(settings.space),
+        settings.space.encode(),
         settings.dim,
         settings.M,
         settings.ef_construction,
@@ -134,9 +135,10 @@ def _unpack(buffer: memoryview, name: str) -> tuple[Any, ...]:
 
 
 def _settings(fields: tuple[Any, ...], name: str) -> Settings:
-    kind, space, dim, M, ef_construction, ef, threads, flags, seed, max_elements = fields[:10]
+    kind, field, dim, M, ef_construction, ef, threads, flags, seed, max_elements = fields[:10]
+    space = field.rstrip(b"\0").decode("ascii", "replace")
     fits = (
-        space < len(_SPACES)
+        _SPACE.fullmatch(space) is not None
         and 1 <= dim <= DIM_MAX
         and flags <= _STARTED + _REPLACES
         and max_elements <= SLOTS_MAX
@@ -147,7 +149,7 @@ def _settings(fields: tuple[Any, ...], name: str) -> Settings:
     if not fits or kind > _BRUTE or not (graph_fits if kind != _BRUTE else M == ef_construction == 0):
         raise _corrupt(name, f"space {space}, dim {dim}, M {M}, ef_construction {ef_construction}, ef {ef} cannot be")
     started, replaces = bool(flags & _STARTED), bool(flags & _REPLACES)
-    return Settings(_SPACES[space], dim, started, max_elements, M, ef_construction, seed, replaces, ef, threads)
+    return Settings(space, dim, started, max_elements, M, ef_construction, seed, replaces, ef, threads)
 
 
 def parse(buffer: memoryview, name: str) -> Parts:

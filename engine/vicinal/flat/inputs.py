@@ -5,13 +5,14 @@ Errors are ours and hnswlib's at once: code that caught hnswlib's RuntimeError g
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.casting import as_matrix, check_finite, inverse_norms
-from vicinal.errors import InvalidArgument, InvalidVector, NotFound
+from vicinal.casting import as_matrix, as_metric, check_vectors, inverse_norms
+from vicinal.errors import InvalidArgument, InvalidVector, NotFound, UnknownMetric
 from vicinal.types import Metric
 
 __all__ = ["SPACES", "LabelNotFound", "Refused", "RefusedVector", "as_labels", "as_rows", "as_vectors", "metric_of"]
@@ -33,11 +34,19 @@ class LabelNotFound(NotFound, RuntimeError):
 
 
 def metric_of(space: str) -> Metric:
-    """The metric of a space's name; Refused unless it is l2, ip or cosine."""
-    metric = SPACES.get(space)
-    if metric is None:
-        raise Refused("Space name must be one of l2, ip, or cosine.", field="space", value=space, limit=list(SPACES))
-    return metric
+    """The metric of a space's name: hnswlib's l2, ip and cosine, l1, haversine, or a registered name; else Refused."""
+    found = SPACES.get(space)
+    if found is None and space != Metric.DOT:
+        with contextlib.suppress(UnknownMetric):
+            found = as_metric(space)
+    if found is None:
+        raise Refused(
+            "Space name must be one of l2, ip, or cosine, l1, haversine, or a metric given to vicinal.register_metric",
+            field="space",
+            value=space,
+            limit=list(SPACES),
+        )
+    return found
 
 
 def as_rows(data: Any, dim: int, name: str = "data") -> NDArray[np.float32]:
@@ -58,13 +67,11 @@ def as_rows(data: Any, dim: int, name: str = "data") -> NDArray[np.float32]:
 def as_vectors(data: Any, dim: int, metric: Metric) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Finite rows (n, dim) and, under cosine, 1 / |x| of each (otherwise an empty array).
 
-    InvalidVector names the first row with NaN or infinity, or of length zero under cosine.
+    InvalidVector names the first row that the metric cannot compare (`casting.check_vectors`).
     """
     rows = as_rows(data, dim)
-    squares = check_finite(rows, "data")
-    if metric is not Metric.COSINE:
-        return rows, np.empty(0, np.float32)
-    return rows, inverse_norms(rows, squares, "data")
+    squares = check_vectors(rows, metric, "data")
+    return rows, inverse_norms(squares) if metric is Metric.COSINE else np.empty(0, np.float32)
 
 
 def as_labels(ids: Any, name: str = "ids") -> NDArray[np.uint64]:

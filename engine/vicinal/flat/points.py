@@ -19,6 +19,7 @@ from vicinal.flat.inputs import LabelNotFound, Refused
 from vicinal.flat.labels import MISSING, LabelMap
 from vicinal.flat.picture import Picture, walks
 from vicinal.index.field_index import FieldIndex
+from vicinal.index.functions import check_function
 from vicinal.types import Bits, HnswParams, Metric, Rows
 from vicinal.view import word_count
 
@@ -43,6 +44,7 @@ class Points:
     """Points of one metric and dimension; params None: no graph, every search scans."""
 
     def __init__(self, metric: Metric, dim: int, params: HnswParams | None, room: int = 0) -> None:
+        check_function(metric, dim)
         self.metric, self.dim, self.params = metric, dim, params
         self._graph = FieldIndex(metric, dim, params) if params is not None else None
         self._names = LabelMap()

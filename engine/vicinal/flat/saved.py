@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.casting import check_finite, inverse_norms
+from vicinal.casting import check_vectors, inverse_norms
 from vicinal.errors import CorruptData
 from vicinal.flat.file_format import MAGIC, Parts, Settings, encode, parse, total_bytes
-from vicinal.flat.inputs import SPACES, Refused
+from vicinal.flat.inputs import Refused, metric_of
 from vicinal.flat.points import DELETED, GONE, Points
 from vicinal.io.hnswlib_file import HnswlibPoints, read_brute_force, read_hnsw
 from vicinal.limits import EF_CONSTRUCTION_MAX, SLOTS_MAX
@@ -75,7 +75,7 @@ def load(buffer: memoryview, wanted: Settings, name: str) -> tuple[Settings, Poi
 
 def revive(parts: Parts, built_for: str, name: str) -> tuple[Settings, Points]:
     """The points of a file; a graph built for another space is built anew."""
-    settings, metric = parts.settings, SPACES[parts.settings.space]
+    settings, metric = parts.settings, metric_of(parts.settings.space)
     points = Points(metric, settings.dim, params_of(settings))
     same = settings.space == built_for
     norms = _norms(parts.vectors, metric, parts.states, name)
@@ -90,7 +90,7 @@ def _imported(found: HnswlibPoints, wanted: Settings, name: str) -> tuple[Settin
         ef_construction=min(found.ef_construction, EF_CONSTRUCTION_MAX),
         max_elements=min(found.max_elements, SLOTS_MAX),
     )
-    metric = SPACES[settings.space]
+    metric = metric_of(settings.space)
     states = np.where(found.deleted, DELETED, 0).astype(np.uint8)
     points = Points(metric, settings.dim, params_of(settings))
     points.adopt(found.vectors, _norms(found.vectors, metric, states, name), found.labels, states)
@@ -105,12 +105,12 @@ def params_of(settings: Settings) -> HnswParams | None:
 def _norms(vectors: NDArray[np.float32], metric: Metric, states: NDArray[np.uint8], name: str) -> NDArray[np.float32]:
     """1 / |x| under cosine, 0 for what is gone; CorruptData unless every vector could have been added."""
     try:
-        squares = check_finite(vectors, "vectors")
-        if metric is not Metric.COSINE:
-            return _NO_NORMS
         named = states != GONE
-        norms = np.zeros(len(vectors), np.float32)
-        norms[named] = inverse_norms(vectors[named], squares[named], "vectors")
+        squares = check_vectors(vectors if named.all() else vectors[named], metric, "vectors")
     except ValueError as error:
         raise CorruptData(f"{name}: {error}", field=name) from error
+    if metric is not Metric.COSINE:
+        return _NO_NORMS
+    norms = np.zeros(len(vectors), np.float32)
+    norms[named] = inverse_norms(squares)
     return norms

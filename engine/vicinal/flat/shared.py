@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.casting import check_finite
-from vicinal.errors import InvalidVector, LimitExceeded
+from vicinal.casting import check_dim, check_vectors
+from vicinal.errors import LimitExceeded
 from vicinal.flat import saved
 from vicinal.flat.file_format import Settings, parse
 from vicinal.flat.filters import allowed_by, filters_of_rows
-from vicinal.flat.inputs import SPACES, Refused, as_labels, as_rows, as_vectors, metric_of
+from vicinal.flat.inputs import Refused, as_labels, as_rows, as_vectors, metric_of
 from vicinal.flat.picture import Picture, answering, answering_lazily, label_matrix
 from vicinal.flat.points import Points, Tell
 from vicinal.limits import DIM_MAX, ID_MAX, SLOTS_MAX
@@ -36,23 +36,24 @@ class FlatIndex:
     _fresh: ClassVar[Settings] = Settings("l2", 1)  # of an index nobody initiated, but for its space and dim
 
     def __init__(self, space: str, dim: int) -> None:
-        metric_of(space)
+        metric = metric_of(space)
         if not isinstance(dim, int | np.integer) or not 1 <= dim <= DIM_MAX:
             raise LimitExceeded(f"dim is 1 to {DIM_MAX}, not {dim!r}", field="dim", value=dim, limit=DIM_MAX)
+        check_dim(metric, int(dim))
         self.num_threads = os.cpu_count() or 1
         self._take(self._fresh._replace(space=space, dim=int(dim)), None)
 
     def _take(self, settings: Settings, points: Points | None) -> None:
         """Become an index of these settings and points."""
         self._settings = settings
-        metric = SPACES[settings.space]
+        metric = metric_of(settings.space)
         self._points = points if points is not None else Points(metric, settings.dim, saved.params_of(settings))
         self._metric = metric
         self._ip = metric is Metric.DOT
 
     @property
     def space(self) -> str:
-        """`l2`, `ip` or `cosine`."""
+        """`l2`, `ip`, `cosine`, `l1`, `haversine` or the name of a registered metric."""
         return self._settings.space
 
     @property
@@ -93,9 +94,7 @@ class FlatIndex:
 
     def _query(self, data: Any, k: int, threads: int, filter: Any, ef: int, *, strict: bool) -> Answered:
         queries = as_rows(data, self.dim)
-        squares = check_finite(queries, "data")
-        if self._metric is Metric.COSINE and not squares.all() and not queries.any(axis=1).all():
-            raise InvalidVector("a query of length zero has no direction under cosine", field="data")
+        check_vectors(queries, self._metric, "data")
         if not isinstance(k, int | np.integer) or k < 1:
             raise Refused(f"k is a whole number from 1 on, not {k!r}", field="k", value=k, limit=1)
         if k > SLOTS_MAX:

@@ -195,10 +195,10 @@ class FieldIndex:
         self._codec = _LINES.get(codec, codec)
         self._coded_from = coded_from  # None: stored vectors however large it grows
         self._why = f"below {coded_from} rows a walk on the stored vectors is as fast"
-        self._in_bulk = codec == "none" and not metric.of_bits and params.M * 2 == DEGREE
-        if codec == "none" or metric.of_bits or params.M * 2 != DEGREE or coded_from is None:
+        self._in_bulk = codec == "none" and metric.is_coded and params.M * 2 == DEGREE
+        if codec == "none" or not metric.is_coded or params.M * 2 != DEGREE or coded_from is None:
             self._coded_from = None
-            self._why = "bits are walked as they are" if metric.of_bits else "asked for"
+            self._why = "asked for" if metric.is_coded else f"{metric} has no codes"
             if params.M * 2 != DEGREE:
                 self._why = f"coded rows hold {DEGREE} links, which is M = {DEGREE // 2}"
         self._asked, self._budget = layout, budget  # bytes that a graph may take; None: by the machine's memory

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.index.functions import function_at
 from vicinal.index.scratch import address
 from vicinal.kernels import distance as kernel
 from vicinal.kernels.bitset import words_of
@@ -21,7 +22,7 @@ _CODES = {
     Metric.COSINE: kernel.COSINE,
     Metric.HAMMING: kernel.L2,
     Metric.JACCARD: kernel.JACCARD,
-}
+}  # others: kernel.FUNCTION
 # the numbers by whose type kernels are specialised, see `kernels.elements`
 _ELEMENTS = {
     np.dtype(np.float32): np.float32(0),
@@ -59,7 +60,12 @@ def space_of(metric: Metric, rows: Rows) -> kernel.Space:
         raise ValueError(f"rows.inv_norms must be a C-contiguous float32 array, got {norms.dtype}")
     inv_norms = address(norms) if metric is Metric.COSINE else 0
     width = vectors.shape[1]
-    return kernel.Space(_CODES[metric], width, address(vectors), inv_norms, width * vectors.itemsize, element)
+    function, code = 0, _CODES.get(metric, kernel.FUNCTION)
+    if code == kernel.FUNCTION:
+        if vectors.dtype != np.float32:
+            raise ValueError(f"{metric} compares float32 vectors, got {vectors.dtype}")
+        function = function_at(metric)
+    return kernel.Space(code, width, address(vectors), inv_norms, width * vectors.itemsize, function, element)
 
 
 def space_at(metric: Metric, rows: Rows) -> tuple[Any, int]:

@@ -22,7 +22,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from numba.core import config
 from vicinal import __version__
 from vicinal.kernels import cpu
 
-__all__ = ["cache_folder", "njit"]
+__all__ = ["cache_folder", "cfunc", "njit"]
 
 
 def _user_cache() -> Path:
@@ -94,11 +94,24 @@ def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """
     if function is None:
         return functools.partial(njit, **options)
+    with _our_cache() as cached:
+        settings = {"nogil": True, "cache": cached, "boundscheck": False, "error_model": "numpy"}
+        return numba.njit(**(settings | options))(function)
+
+
+def cfunc(signature: Any, function: Callable[..., Any], **options: Any) -> Any:
+    """Compile now, or load, numba's `cfunc` of a signature, with the cache folder of `njit`."""
+    with _our_cache() as cached:
+        return numba.cfunc(signature, cache=cached, error_model="numpy", **options)(function)
+
+
+@contextlib.contextmanager
+def _our_cache() -> Iterator[bool]:
+    """Let what is declared meanwhile be cached in our folder; gives whether there is one."""
     folder = cache_folder()
-    settings = {"nogil": True, "cache": folder is not None, "boundscheck": False, "error_model": "numpy"}
     before = config.CACHE_DIR
     config.CACHE_DIR = str(folder or "")
     try:
-        return numba.njit(**(settings | options))(function)
+        yield folder is not None
     finally:
         config.CACHE_DIR = before

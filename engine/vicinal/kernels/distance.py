@@ -4,6 +4,9 @@ One algorithm for every type of element (`kernels.elements`): kernels are specia
 Four accumulators of one block each hide the latency of fma; a tail of less than a block reads the last block of the
 row again with the lanes already counted blanked out, so nothing beyond the row is read. All are symmetric to the bit,
 and equal rows give equal bits: the graph finds exact copies by that.
+
+Every other metric is a function of two float32 rows that is called by its address (`kernels.functions`): one compiled
+walk serves all of them, whichever are registered later.
 """
 
 # ruff: noqa: ARG001 - an intrinsic's arguments are its signature; its body reads `args`
@@ -24,6 +27,7 @@ from vicinal.kernels.simd import Loop, const, f32, get_f32, get_i64, i32, i64, v
 __all__ = [
     "COSINE",
     "DOT",
+    "FUNCTION",
     "JACCARD",
     "L2",
     "Space",
@@ -39,17 +43,18 @@ __all__ = [
     "row_scale",
 ]
 
-L2, DOT, COSINE, JACCARD = 0, 1, 2, 3  # L2 of bits is the Hamming distance
+L2, DOT, COSINE, JACCARD, FUNCTION = 0, 1, 2, 3, 4  # L2 of bits is the Hamming distance
 
 
 class Space(NamedTuple):
     """Where the vectors lie and how they compare; addresses as integers, valid while their arrays live."""
 
-    metric: int  # L2, DOT, COSINE, or JACCARD of bits
+    metric: int  # L2, DOT, COSINE, FUNCTION, or JACCARD of bits
     dim: int  # elements of a row; of bits, their bytes
     vectors: int  # address of (capacity, dim) elements
     inv_norms: int  # address of (capacity,) float32; read under COSINE only
     row_bytes: int
+    function: int  # address of float32(query, row: addresses of float32, dim); called under FUNCTION only
     element: Any  # a number whose type is that of the elements: uint16 stands for halves, uint64 for bits
 
 
@@ -57,7 +62,13 @@ class Space(NamedTuple):
 def space_at(block, element):
     """The Space whose fields lie as int64 at an address, of elements of that type."""
     return Space(
-        get_i64(block), get_i64(block + 8), get_i64(block + 16), get_i64(block + 24), get_i64(block + 32), element
+        get_i64(block),
+        get_i64(block + 8),
+        get_i64(block + 16),
+        get_i64(block + 24),
+        get_i64(block + 32),
+        get_i64(block + 40),
+        element,
     )
 
 
@@ -213,6 +224,17 @@ def jaccard(typingctx, element, first, second, dim):
     return types.float32(element, types.intp, types.intp, types.intp), gen
 
 
+@intrinsic
+def _call(typingctx, function, query, row, dim):
+    """What the function at an address says of a query and a row."""
+
+    def gen(ctx, b, sig, args):
+        shape = ir.FunctionType(f32, [i64, i64, i64])
+        return b.call(b.inttoptr(args[0], shape.as_pointer()), args[1:])
+
+    return types.float32(types.intp, types.intp, types.intp, types.intp), gen
+
+
 @njit
 def dot(first, second, dim):
     """Inner product of two float32 rows by address."""
@@ -253,12 +275,15 @@ def distance(space, query, scale, slot):
     """Distance of a stored row from the query at an address; scale is 1 / |query| under COSINE.
 
     L2: squared Euclid. DOT: -<q, x>. COSINE: 1 - cos(q, x). JACCARD: 1 - |both| / |either|.
+    FUNCTION: what the function says of the query and the row.
     """
     row = space.vectors + slot * space.row_bytes
     if space.metric == L2:
         return difference(space.element, query, row, space.dim)
     if space.metric == JACCARD:
         return jaccard(space.element, query, row, space.dim)
+    if space.metric == FUNCTION:
+        return _call(space.function, query, row, space.dim)
     inner = product(space.element, query, row, space.dim)
     if space.metric == COSINE:
         return np.float32(1) - inner * (scale * get_f32(space.inv_norms + slot * 4))

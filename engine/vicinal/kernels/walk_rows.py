@@ -98,7 +98,7 @@ def _settle_whole(index, work, count, room):
 @njit
 def _settle_floats(index, work, query, inverse, vectors, inv_norms, count, room):
     """Insert the distances of `count` chosen nodes, on the stored floats, into work.settled."""
-    space = Space(index.metric, index.dim, vectors, inv_norms, index.dim * 4, np.float32(0))
+    space = Space(index.metric, index.dim, vectors, inv_norms, index.dim * 4, 0, np.float32(0))
     for i in range(count):
         slot = get_u32(work.chosen + i * 4)
         pool_insert(work.settled, room, make_key(distance(space, query, inverse, slot), slot))

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from vicinal.kernels.beam import Graph, search
 from vicinal.kernels.bitset import bits_to_slots, slots_to_bits
-from vicinal.kernels.distance import COSINE, DOT, L2, Space, inverse_norms
+from vicinal.kernels.distance import COSINE, DOT, FUNCTION, L2, Space, inverse_norms
 from vicinal.kernels.exact import Work, scan_list, scan_range
+from vicinal.kernels.functions import l1_function
 from vicinal.kernels.insert import Builder, draw_levels, insert
 from vicinal.kernels.reach import flood, mend
 from vicinal.kernels.simd import SENTINEL
@@ -42,7 +43,9 @@ class _Bench:
         self.norms = np.ones(_N, np.float32)
         vectors = self.keep(self.vectors)
         inverse_norms(vectors, _N, _DIM, self.norms)
-        self.space = Space(metric, _DIM, vectors, self.keep(self.norms), 4 * _DIM, _ELEMENT)
+        self._function = l1_function() if metric == FUNCTION else None
+        function = self._function.address if self._function is not None else 0
+        self.space = Space(metric, _DIM, vectors, self.keep(self.norms), 4 * _DIM, function, _ELEMENT)
         self.graph = Graph(
             self.make(_N * 16, np.uint32, SENTINEL), 64, 2 * _M,
             self.make(_N * 16, np.uint32, SENTINEL), 64, _M, self.make(_N, np.uint32), _N,
@@ -82,6 +85,8 @@ class _Bench:
         x, q = self.vectors.astype(np.float64), self.query.astype(np.float64)
         if self.space.metric == L2:
             return ((x - q) ** 2).sum(axis=1)
+        if self.space.metric == FUNCTION:
+            return np.abs(x - q).sum(axis=1)
         dots = x @ q
         return -dots if self.space.metric == DOT else 1 - dots / np.linalg.norm(x, axis=1) / np.linalg.norm(q)
 
@@ -167,7 +172,7 @@ def warm(report: Callable[[str, float], None] | None = None) -> dict[str, float]
     """
     seconds: dict[str, float] = {}
     began = time.perf_counter()
-    benches = [_Bench(metric) for metric in (L2, DOT, COSINE)]
+    benches = [_Bench(metric) for metric in (L2, DOT, COSINE, FUNCTION)]
     for job in _JOBS:
         for bench in benches:
             job.run(bench)

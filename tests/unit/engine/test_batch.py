@@ -54,12 +54,33 @@ def test_a_zero_vector_is_fine_where_direction_does_not_matter() -> None:
     assert part.inv_norms.size == 0
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e-22, 1.0, 1e18, 1e25])
+@pytest.mark.parametrize("scale", [1e-19, 1e-12, 1.0, 1e12, 9e17])
 def test_norms_of_tiny_and_huge_rows(scale: float) -> None:
     row = np.array([[3.0, 4.0, 0.0, 0.0]]) * scale
     part = make_batch(COSINE, [1], row, None).parts[""]
     assert isinstance(part, DensePart)
     np.testing.assert_allclose(part.inv_norms, [1 / (5 * scale)], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("schema", "scale"), [(COSINE, 1e-20), (COSINE, 1e-40), (COSINE, 1e20), (L2, 1e20), (L2, 1e38)]
+)
+def test_lengths_whose_distances_leave_float32_are_refused(schema: Schema, scale: float) -> None:
+    rows = np.array([[3.0, 4.0, 0.0, 0.0]]) * [[1], [scale]]
+    with pytest.raises(InvalidVector, match="row 1 of"):
+        make_batch(schema, [1, 2], rows, None)
+    with pytest.raises(InvalidVector):
+        as_query(rows[1], 4, schema.fields[""].metric)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("row", [[90.1, 0], [-91, 0], [0, 180.5], [0, -200], [np.nan, 0]])
+def test_degrees_out_of_range_are_refused(row: list[float]) -> None:
+    places = Schema({"": Dense(2, metric=Metric.HAVERSINE)})
+    with pytest.raises(InvalidVector):
+        make_batch(places, [1], [row], None)
+    with pytest.raises(InvalidVector):
+        as_query(row, 2, Metric.HAVERSINE)
+    assert make_batch(places, [1, 2], [[90, -180], [-90, 180]], None).ids == [1, 2]
 
 
 @pytest.mark.parametrize("bad", [-1, 1 << 64, 1.5, None, b"x", "", "x" * 513, True, ["nested"], "nul\0", "\ud800"])

@@ -35,10 +35,10 @@ NAMES = [
 
 def with_header(**fields) -> bytes:
     """The content with header fields changed and the header's checksum right."""
-    values = list(struct.unpack_from("<8sIIIIIIIIiIQQQQQ", CONTENT))
+    values = list(struct.unpack_from("<8sIII64sIIIIiIQQQQQ", CONTENT))
     for name, value in fields.items():
         values[NAMES.index(name)] = value
-    head = struct.pack("<8sIIIIIIIIiIQQQQQ", *values) + CONTENT[88 : HEADER_BYTES - 4]
+    head = struct.pack("<8sIII64sIIIIiIQQQQQ", *values) + CONTENT[148 : HEADER_BYTES - 4]
     return head + struct.pack("<I", crc32c(head)) + CONTENT[HEADER_BYTES:]
 
 
@@ -60,7 +60,7 @@ def test_any_flipped_byte_is_refused_or_padding(at, flip):
     assert index.to_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("length", [0, 1, 8, 127, 128, 200, len(CONTENT) - 1])
+@pytest.mark.parametrize("length", [0, 1, 8, 191, 192, 200, len(CONTENT) - 1])
 def test_a_file_cut_short_is_refused(tmp_path, length):
     (tmp_path / "cut").write_bytes(CONTENT[:length])
     for open_ in (Index("cosine", 3).load_index, Index("cosine", 3).view):
@@ -88,7 +88,8 @@ def test_a_longer_file_is_refused():
         {"M": 9},
         {"kind": 1},
         {"kind": 2},
-        {"space": 3},
+        {"space": b"no name"},
+        {"space": b""},
         {"ef": 0},
         {"threads": -1},
         {"flags": 4},

@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from tests.support.vectors_oracle import METRICS, clustered, nearest, recall, rows_of
+from tests.support.vectors_oracle import FLOAT_METRICS, clustered, nearest, recall, rows_of
 
 from vicinal.index import scratch
 from vicinal.index.check import check_graph, self_recall
@@ -36,7 +36,7 @@ def _recall(index, metric, rows, queries, n, *, k=10, ef=100, allowed=None, limi
     return total / len(queries)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", FLOAT_METRICS)
 @pytest.mark.parametrize("dim", [*range(1, 18), 50, 384, 784])
 def test_every_dimension(metric, dim):
     n = 300 if dim < 384 else 150
@@ -48,7 +48,7 @@ def test_every_dimension(metric, dim):
         assert _recall(index, metric, rows, vectors[n:], n) >= 0.95
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", FLOAT_METRICS)
 def test_recall_and_order_at_size(metric):
     vectors = clustered(4100, 32, 5)
     index, rows = _built(metric, vectors[:4000])
@@ -58,7 +58,7 @@ def test_recall_and_order_at_size(metric):
     assert self_recall(index.picture(), metric, rows, np.arange(0, 4000, 7, dtype=np.uint32)) >= least
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", FLOAT_METRICS)
 def test_distances_are_those_of_the_metric(metric):
     vectors = clustered(500, 20, 6)
     index, rows = _built(metric, vectors)
@@ -128,7 +128,7 @@ def test_insertion_order_from_sorted_data_leaves_no_slot_behind():
 # --- exact copies ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", FLOAT_METRICS)
 @pytest.mark.parametrize("M", [2, 16])
 def test_a_thousand_copies_harm_nobody(metric, M):
     n, copies = 5000, 1000
@@ -173,7 +173,7 @@ def test_zero_rows_are_copies_of_each_other_under_cosine():
 # --- what may be returned -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", FLOAT_METRICS)
 @pytest.mark.parametrize("share", [0.999, 0.5, 0.1, 0.02])
 def test_disallowed_slots_are_routed_through(metric, share):
     n = 4000
@@ -304,7 +304,7 @@ def test_slots_beyond_the_readers_rows_are_not_looked_at():
 # --- building -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", FLOAT_METRICS)
 def test_the_same_seed_gives_the_same_bytes(metric):
     vectors = clustered(1500, 16, 23)
     vectors[::50] = vectors[0]

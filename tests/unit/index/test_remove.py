@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support.build_oracle import reached, walk
+from tests.support.vectors_oracle import FLOAT_METRICS
 from tests.unit.index.test_builder import NONE, build, clouds
 
 from vicinal.casting import inverse_norms
@@ -152,12 +153,12 @@ def test_bad_slots_are_refused():
             growing.remove_links(np.asarray(slots))
 
 
-@pytest.mark.parametrize("metric", [m for m in Metric if not m.of_bits])
+@pytest.mark.parametrize("metric", FLOAT_METRICS)
 def test_slots_leave_a_graph_on_floats(metric):
     vectors = clouds(1500, 12, 40, 11)
     vectors[500:900] = vectors[3]  # a tree of copies
     vectors[900:910] = vectors[4]
-    norms = inverse_norms(vectors, (vectors**2).sum(1)) if metric is Metric.COSINE else NONE
+    norms = inverse_norms((vectors**2).sum(1)) if metric is Metric.COSINE else NONE
     rows, rng = Rows(vectors, norms), np.random.default_rng(12)
     index = HnswIndex(metric, 12, HnswParams(M=8, ef_construction=40))
     index.extend(rows, 1200)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numba import njit
-from tests.support.vectors_oracle import METRICS, rows_of, true_distances
+from tests.support.vectors_oracle import FLOAT_METRICS, rows_of, true_distances
 
 from vicinal.index.spaces import space_of
 from vicinal.kernels import distance as kernel
@@ -60,7 +60,7 @@ def test_within_a_limit(share):
         assert (found == full) if full <= limit else (found > limit)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", FLOAT_METRICS)
 @pytest.mark.parametrize("dim", [1, 7, 16, 50, 384])
 def test_the_three_metrics(metric, dim):
     vectors = np.random.default_rng(dim).standard_normal((40, dim)).astype(np.float32)
