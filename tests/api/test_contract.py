@@ -92,7 +92,8 @@ def test_query(scripted: Served, database: FakeDatabase) -> None:
     assert answer["seconds"] >= 0
     method, args, sent = last_call(database)
     assert (method, args) == ("query", ([1, 2], 3))
-    assert sent == {k: v for k, v in options.items() if k != "k"} | {"with_payload": True, "with_vectors": True}
+    told = {"with_payload": True, "with_vectors": True, "recall_target": None}
+    assert sent == {k: v for k, v in options.items() if k != "k"} | told
 
 
 def test_query_arrays_are_writable_memory(scripted: Served, database: FakeDatabase) -> None:

@@ -10,11 +10,11 @@ from vicinal.warmup import KernelMismatch
 
 
 def test_every_part_is_reported_in_order(monkeypatch):
-    monkeypatch.setattr(warmup, "_coded_graphs", lambda: None)
+    monkeypatch.setattr(warmup, "_JOBS", tuple((name, lambda: None) for name, _ in warmup._JOBS))
     said: list[str] = []
     seconds = warmup.warm(lambda name, _: said.append(name))
     assert said == list(seconds)
-    assert said[-2:] == ["coded graphs", "token matrices"]
+    assert said[-3:] == ["coded graphs", "cells", "token matrices"]
 
 
 @pytest.mark.full

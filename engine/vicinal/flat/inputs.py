@@ -39,7 +39,7 @@ def metric_of(space: str) -> Metric:
     if found is None and space != Metric.DOT:
         with contextlib.suppress(UnknownMetric):
             found = as_metric(space)
-    if found is None:
+    if found is None or found.of_bits:  # an Index holds float32 rows
         raise Refused(
             "Space name must be one of l2, ip, or cosine, l1, haversine, or a metric given to vicinal.register_metric",
             field="space",
