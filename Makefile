@@ -6,7 +6,7 @@ DEV := $(VENV)/.dev
 BENCH := $(VENV)/.bench
 RIVALS := $(VENV)/.rivals
 
-.PHONY: demo check test full bench clean
+.PHONY: demo check test full full-crash full-codes full-rest bench clean
 
 $(DEV): pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
@@ -33,10 +33,22 @@ check: $(DEV)
 test: $(DEV)
 	$(BIN)/pytest -q -m 'not full'
 
-full: $(BENCH)
-	$(BIN)/pytest -q -m full --timeout 1500
+# The long suite, in parts that end within 25 minutes each: what crashes, codes on every kind of data, all the rest.
+FULL := $(BIN)/pytest -q -m full --timeout 1500
+CRASH := tests/crash tests/unit/storage tests/model
+CODES := tests/property/test_codec_choice.py
 
-# Every claimed figure, hours in all: it goes on where it was broken off. `make bench FIGURES=speed-784` is one of them.
+full: full-crash full-codes full-rest
+
+full-crash: $(BENCH)
+	$(FULL) $(CRASH)
+
+full-codes: $(BENCH)
+	$(FULL) $(CODES)
+
+full-rest: $(BENCH)
+	$(FULL) tests $(addprefix --ignore=,$(CRASH) $(CODES))
+
 bench: $(RIVALS)
 	$(BIN)/python -m bench.figures $(FIGURES)
 
