@@ -39,6 +39,9 @@ from vicinal.kernels.walk_ir import LINE, V16F, V16I, gathered, sum_lanes
 __all__ = ["RowQuery", "answer", "fetch_last", "row_query", "row_score", "settle"]
 
 
+_NEAR = np.float32(0.25)  # of a row's square: distances below are too near 0 for 16 bits
+
+
 class RowQuery(NamedTuple):
     """A framed query against rows of bytes."""
 
@@ -147,11 +150,13 @@ _fine_square, _fine_product = _fine_sum(squared=True), _fine_sum(squared=False)
 
 
 @njit
-def _settle_fine(index, work, count, room):
+def _settle_fine(index, work, query, inverse, vectors, inv_norms, count, room):
     """Insert the distances of `count` chosen nodes, on 16 bits a dimension, into work.settled.
 
-    The padding of rows and of the query stands for 0 on both sides. Distances are within 1e-5 of the rows' squares.
+    The padding of rows and of the query stands for 0 on both sides. Rounding is about 4e-6 of |x| |x - q|, so rows much
+    nearer than they are long are settled on the stored floats: a row finds itself at distance 0.
     """
+    space = Space(index.metric, index.dim, vectors, inv_norms, index.dim * 4, np.float32(0))
     scale = get_f32(index.numbers + 4 * Number.SCALE)
     unit = np.float32(1) / (scale * scale)
     blocks = (index.dim + 15) // 16
@@ -169,7 +174,11 @@ def _settle_fine(index, work, count, room):
             value = -(_fine_product(row + VECTOR_AT, low, factor, constant, work.vector, blocks) + across)
         else:
             value = _fine_square(row + VECTOR_AT, low, factor, constant, work.vector, blocks)
-        pool_insert(work.settled, room, make_key(value * unit, slot))
+        near = value < get_f32(row + HEAD_NORM) * _NEAR
+        value *= unit
+        if near and vectors != 0 and index.metric != DOT:
+            value = distance(space, query, inverse, slot)
+        pool_insert(work.settled, room, make_key(value, slot))
 
 
 @njit
@@ -193,7 +202,7 @@ def settle(index, work, framed, query, vectors, inv_norms, k, count):
     if whole:
         _settle_whole(index, work, found, room)
     elif index.fine != 0:
-        _settle_fine(index, work, found, room)
+        _settle_fine(index, work, query, framed.inverse, vectors, inv_norms, found, room)
     elif vectors == 0:
         _settle_results(work, count, room)
     else:
