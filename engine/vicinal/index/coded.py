@@ -185,7 +185,7 @@ class CodedIndex:
                     distances,
                 )
                 near = distances[:count]
-                if not vectors:
+                if not vectors or self._arrays.fine is not None:  # measured as on floats, to the last bit
                     _, near = exact_search_list(self.metric, rows, query, K, slots[:count])
                 found += int((near <= furthest[at]).sum())
                 hops += int(scratch.hops[0])
