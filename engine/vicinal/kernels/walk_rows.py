@@ -156,7 +156,7 @@ def _settle_fine(index, work, query, inverse, vectors, inv_norms, count, room):
     The padding of rows and of the query stands for 0 on both sides. Rounding is about 4e-6 of |x| |x - q|, so rows much
     nearer than they are long are settled on the stored floats: a row finds itself at distance 0.
     """
-    space = Space(index.metric, index.dim, vectors, inv_norms, index.dim * 4, np.float32(0))
+    space = Space(index.metric, index.dim, vectors, inv_norms, index.dim * 4, 0, np.float32(0))
     scale = get_f32(index.numbers + 4 * Number.SCALE)
     unit = np.float32(1) / (scale * scale)
     blocks = (index.dim + 15) // 16
