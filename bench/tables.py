@@ -218,5 +218,7 @@ def start(answer: dict[str, Any]) -> Table:
         "import_seconds": "import vicinal, beyond numpy",
         "first_answer_cached_seconds": "first answer of a fresh process, kernels cached",
         "first_answer_empty_cache_seconds": "the same with an empty cache",
+        "coded_first_answer_cached_seconds": "from 20,000 points on codes, kernels cached",
+        "coded_first_answer_empty_cache_seconds": "the same with an empty cache",
     }
     return Table(("start-up", "seconds"), [(words, _number(answer[key][1], 3)) for key, words in names.items()])
