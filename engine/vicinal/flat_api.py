@@ -37,11 +37,13 @@ _SEED_END: Final = 1 << 64
 class Index(FlatIndex):
     """Approximate nearest neighbours by a graph.
 
-    space: l2, ip or cosine; l1, haversine, or a name given to `vicinal.register_metric`. Call `init_index` first to
-    choose the graph's parameters; adding to an index that was not initiated takes the defaults.
+    space: l2, ip or cosine; l1, haversine, or a name given to `vicinal.register_metric`. vectors: where the float32
+    rows are, `auto`, `memory` or `file`: searches walk on codes and seldom read them, so from 64 MB on they are in a
+    temporary file unless told otherwise. Call `init_index` first to choose the graph's parameters; adding to an index
+    that was not initiated takes the defaults.
     """
 
-    _fresh: ClassVar[Settings] = Settings("l2", 1, M=16, ef_construction=200, seed=100)
+    _fresh: ClassVar[Settings] = Settings("l2", 1, M=16, ef_construction=200, seed=100, vectors="auto")
 
     def _take(self, settings: Settings, points: Points | None) -> None:
         super()._take(settings, points)

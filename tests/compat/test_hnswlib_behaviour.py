@@ -241,8 +241,8 @@ def test_copies_through_reduce(space):
 
 def test_an_index_can_be_sent_to_another_process(tmp_path):
     index = make()
-    function, (content,) = index.__reduce__()
-    assert function(content).element_count == 1500
+    function, (content, vectors) = index.__reduce__()
+    assert function(content, vectors).element_count == 1500
     (tmp_path / "bytes").write_bytes(content)
     code = (
         "import sys; from vicinal.flat_api import Index; "

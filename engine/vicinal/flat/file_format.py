@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from crc32c import crc32c
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from vicinal.errors import CorruptData, FormatTooNew
 from vicinal.limits import DIM_MAX, EF_CONSTRUCTION_MAX, M_MAX, M_MIN, NAME_PATTERN, SLOTS_MAX
 
-__all__ = ["HEADER_BYTES", "MAGIC", "Parts", "Settings", "encode", "parse", "total_bytes"]
+__all__ = ["HEADER_BYTES", "MAGIC", "Bytes", "Parts", "Settings", "encode", "parse", "total_bytes"]
 
 MAGIC: Final = b"VICFLAT\0"
 FORMAT: Final = 1
@@ -37,8 +37,17 @@ _STARTED, _REPLACES, _BRUTE = 1, 2, 1
 _STATES: Final = 3
 
 
+class Bytes(Protocol):
+    """A file's bytes, of which slices are taken: in memory, mapped, or read as they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> memoryview:
+        """The bytes of a slice."""
+
+
 class Settings(NamedTuple):
-    """All of an index but its points; M is 0 for one without a graph."""
+    """All of an index but its points; M is 0 for one without a graph. `vectors` is not part of a file."""
 
     space: str
     dim: int
@@ -50,6 +59,7 @@ class Settings(NamedTuple):
     replaces: bool = False
     ef: int = 10
     threads: int = 0
+    vectors: str = "memory"
 
 
 class Parts(NamedTuple):
@@ -118,18 +128,19 @@ def _corrupt(name: str, what: str) -> CorruptData:
     return CorruptData(f"{name}: {what}", field=name)
 
 
-def _unpack(buffer: memoryview, name: str) -> tuple[Any, ...]:
+def _unpack(buffer: Bytes, name: str) -> tuple[Any, ...]:
     """The header's fields after magic, format and order mark, of a header that holds."""
     if len(buffer) < HEADER_BYTES:
         raise _corrupt(name, f"{len(buffer)} bytes are too few for a header of {HEADER_BYTES}")
-    fields = _HEADER.unpack_from(buffer)
+    head = buffer[:HEADER_BYTES]
+    fields = _HEADER.unpack_from(head)
     if fields[0] != MAGIC or fields[2] != _ORDER:
         raise _corrupt(name, "this is no index saved by vicinal or hnswlib")
-    if struct.unpack_from("<I", buffer, HEADER_BYTES - 4)[0] != crc32c(buffer[: HEADER_BYTES - 4]):
+    if struct.unpack_from("<I", head, HEADER_BYTES - 4)[0] != crc32c(head[: HEADER_BYTES - 4]):
         raise _corrupt(name, f"the header's checksum is wrong (offset {HEADER_BYTES - 4})")
     if fields[1] > FORMAT:
         raise FormatTooNew(f"{name} has format {fields[1]}; this version reads up to {FORMAT}", value=fields[1])
-    if fields[1] != FORMAT or any(buffer[_HEADER.size : HEADER_BYTES - 4]):
+    if fields[1] != FORMAT or any(head[_HEADER.size : HEADER_BYTES - 4]):
         raise _corrupt(name, f"format {fields[1]} was never written so")
     return fields[3:]
 
@@ -152,7 +163,7 @@ def _settings(fields: tuple[Any, ...], name: str) -> Settings:
     return Settings(space, dim, started, max_elements, M, ef_construction, seed, replaces, ef, threads)
 
 
-def parse(buffer: memoryview, name: str) -> Parts:
+def parse(buffer: Bytes, name: str) -> Parts:
     """The parts of a file's bytes; CorruptData, or FormatTooNew, unless every length and checksum holds."""
     fields = _unpack(buffer, name)
     settings = _settings(fields, name)

@@ -18,6 +18,7 @@ from vicinal.flat.arrays import all_bits, clear_bits, last_of_each, longer
 from vicinal.flat.inputs import LabelNotFound, Refused
 from vicinal.flat.labels import MISSING, LabelMap
 from vicinal.flat.picture import Picture, walks
+from vicinal.flat.row_room import RowRoom, is_mapped, let_go
 from vicinal.index.field_index import FieldIndex
 from vicinal.index.functions import check_function
 from vicinal.types import Bits, HnswParams, Metric, Rows
@@ -29,6 +30,7 @@ ALIVE, DELETED, GONE = 0, 1, 2
 Tell = Callable[[float], None]
 _COMPACT_SLOTS: Final = 4096  # gone slots that are never worth a rebuild
 _FIRST_ROWS: Final = 64
+_MANY_ROWS: Final = 4096  # added at once
 _LABELS_END: Final = 1 << 64
 
 
@@ -41,12 +43,14 @@ def _never() -> bool:
 
 
 class Points:
-    """Points of one metric and dimension; params None: no graph, every search scans."""
+    """Points of one metric and dimension; params None: no graph, every search scans. keep: see `RowRoom`."""
 
-    def __init__(self, metric: Metric, dim: int, params: HnswParams | None, room: int = 0) -> None:
+    def __init__(self, metric: Metric, dim: int, params: HnswParams | None, keep: str = "memory") -> None:
         check_function(metric, dim)
         self.metric, self.dim, self.params = metric, dim, params
         self._graph = FieldIndex(metric, dim, params) if params is not None else None
+        coded = self._graph is not None and self._graph.may_code
+        self._room = RowRoom(dim, "memory" if keep == "auto" and not coded else keep)
         self._names = LabelMap()
         self._writing = threading.RLock()  # one writer at a time
         self._publishing = threading.Lock()  # names, states and the picture change together
@@ -54,10 +58,9 @@ class Points:
         self._taken = 0  # slots written, in the picture or not
         self._alive = 0
         self._gone = 0
-        norms = room if metric is Metric.COSINE else 0
-        self._rows = Rows(np.empty((room, dim), np.float32), np.empty(norms, np.float32))
-        self._labels = np.empty(room, np.uint64)
-        self._states = np.empty(room, np.uint8)
+        self._rows = Rows(np.empty((0, dim), np.float32), np.empty(0, np.float32))
+        self._labels = np.empty(0, np.uint64)
+        self._states = np.empty(0, np.uint8)
         self.picture = Picture(metric, self._rows, None, 0, self._labels, None, 0, plain=True, walk=None)
 
     def __len__(self) -> int:
@@ -97,6 +100,8 @@ class Points:
             self._taken = stop
             self._gone += stop - start
             self._link(tell)
+            if given >= _MANY_ROWS:
+                let_go(self._rows.vectors)  # building read all of them
             self._publish(start, labels, replace=replace)
             self._added += given
             self._retire()
@@ -116,7 +121,7 @@ class Points:
     def _make_room(self, rows: int) -> None:
         """Let the arrays hold so many rows."""
         used = self._taken
-        if rows <= len(self._labels) and rows <= len(self._rows.vectors):
+        if rows <= len(self._labels) and rows <= len(self._rows.vectors) and not self._room.shared:
             return
         rows = max(rows, used + used // 2, _FIRST_ROWS)
         self._labels = longer(self._labels, rows, used)
@@ -124,12 +129,13 @@ class Points:
         norms = self._rows.inv_norms
         if self.metric is Metric.COSINE:
             norms = longer(norms, rows, used)
-        self._rows = Rows(longer(self._rows.vectors, rows, used), norms)
+        self._rows = Rows(self._room.longer(self._rows.vectors, rows, used), norms)
 
     def reserve(self, rows: int) -> None:
-        """Make room for so many rows now."""
+        """Make room for so many rows now, unless they go to a file, which grows without copying."""
         with self._writing:
-            self._make_room(rows)
+            if not self._room.in_file(rows):
+                self._make_room(rows)
 
     def _link(self, tell: Tell | None) -> None:
         """Take every slot written into the graph."""
@@ -281,9 +287,9 @@ class Points:
                 if drop_deleted:
                     self._forget_deleted()
                 kept = np.flatnonzero(self._states[: self._taken] != GONE)
-            fresh = Points(self.metric, self.dim, self.params, len(kept))
+            fresh = Points(self.metric, self.dim, self.params, self._room.keep)
             fresh.adopt(
-                self._rows.vectors[kept],
+                fresh._room.taken(self._rows.vectors, kept),
                 self._rows.inv_norms[kept] if self.metric is Metric.COSINE else self._rows.inv_norms,
                 self._labels[kept],
                 self._states[kept],
@@ -302,14 +308,17 @@ class Points:
                 return self._rows.vectors[:n], self._labels[:n], self._states[:n].copy(), graph
 
     def memory(self) -> dict[str, int]:
-        """Bytes by part; room kept for growth counts, memory mapped from a file too."""
+        """Bytes of memory by part, room kept for growth included, and under `mapped` those that lie in a file."""
         with self._publishing:
             picture = self.picture
             bits = 0 if picture.alive is None else picture.alive.nbytes
+            vectors, labels = self._rows.vectors, self._labels
+            mapped = [array.nbytes if is_mapped(array) else 0 for array in (vectors, labels)]
             return {
-                "vectors": self._rows.vectors.nbytes + self._rows.inv_norms.nbytes,
+                "vectors": vectors.nbytes - mapped[0] + self._rows.inv_norms.nbytes,
                 "graph": picture.graph.nbytes if picture.graph is not None else 0,
-                "labels": self._labels.nbytes + self._states.nbytes + bits + self._names.nbytes,
+                "labels": labels.nbytes - mapped[1] + self._states.nbytes + bits + self._names.nbytes,
+                "mapped": sum(mapped),
             }
 
     def _forget_deleted(self) -> None:
@@ -321,6 +330,7 @@ class Points:
     def _take_over(self, other: Points) -> None:
         self._graph, self._names = other._graph, other._names
         self._rows, self._labels, self._states = other._rows, other._labels, other._states
+        self._room = other._room
         self._taken, self._alive, self._gone = other._taken, other._alive, other._gone
         self.picture = other.picture
 
@@ -338,12 +348,13 @@ class Points:
         Labels of slots that are not gone must differ. The arrays may be maps of a file.
         """
         n = len(vectors)
-        self._rows, self._labels = Rows(vectors, inv_norms), labels
+        self._rows, self._labels = Rows(self._room.taken(vectors), inv_norms), labels
         self._taken = n
         self._states = states.copy()
         if graph and self._graph is not None:
             self._graph.decode(graph, self._rows, n)
         self._link(tell)
+        let_go(self._rows.vectors)
         named = np.flatnonzero(states != GONE)
         self._names.put(labels[named], named)
         self._added = len(named)

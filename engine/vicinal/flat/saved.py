@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 
 from vicinal.casting import check_vectors, inverse_norms
 from vicinal.errors import CorruptData
-from vicinal.flat.file_format import MAGIC, Parts, Settings, encode, parse, total_bytes
+from vicinal.flat.file_format import MAGIC, Bytes, Parts, Settings, encode, parse, total_bytes
 from vicinal.flat.inputs import Refused, metric_of
 from vicinal.flat.points import DELETED, GONE, Points
+from vicinal.flat.row_room import RowRoom, copy_of_file
 from vicinal.io.hnswlib_file import HnswlibPoints, read_brute_force, read_hnsw
 from vicinal.limits import EF_CONSTRUCTION_MAX, SLOTS_MAX
-from vicinal.storage.files import Files
+from vicinal.storage.files import Files, OpenFile
 from vicinal.types import HnswParams, Metric
 
-__all__ = ["file_bytes", "load", "pack", "read_bytes", "revive", "save"]
+__all__ = ["file_bytes", "load", "load_file", "pack", "params_of", "revive", "save"]
 
 _NO_NORMS: Final = np.empty(0, np.float32)
 
@@ -41,21 +42,42 @@ def file_bytes(settings: Settings, points: Points) -> int:
     return total_bytes(settings.dim, len(labels), len(graph))
 
 
-def read_bytes(path: str | os.PathLike[str], *, mapped: bool) -> memoryview:
-    """A file's bytes in memory, or as a map that must not be cut while an index uses it."""
+class _Unmapped:
+    """A file's bytes, read slice by slice: none stays in memory unless it is kept."""
+
+    def __init__(self, file: OpenFile) -> None:
+        self._file, self._size = file, file.size()
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice, /) -> memoryview:
+        start, stop, _ = part.indices(self._size)
+        return memoryview(self._file.pread(max(0, stop - start), start))
+
+
+def load_file(path: str | os.PathLike[str], wanted: Settings, *, mapped: bool) -> tuple[Settings, Points]:
+    """The index of a file for one of `wanted` space, dimension and kind; see `load`.
+
+    mapped: vectors stay in the file, which must not be cut while the index lives; otherwise the file is read, or where
+    the vectors belong in a file copied, and not needed afterwards.
+    """
     target = Path(os.fsdecode(path))
     if not target.is_file():
         raise Refused(f"Cannot open file {target}", field="path", value=str(target))
-    if not mapped:
-        return memoryview(target.read_bytes())
     file = Files().open(target, read_only=True)
     try:
-        return file.map(file.size()).data if file.size() else memoryview(b"")
+        size = file.size()
+        copied = RowRoom(1, wanted.vectors).in_file(size // 4) and not mapped
+        buffer: Bytes | None = copy_of_file(target) if copied else None
+        if mapped and size:
+            buffer = file.map(size).data
+        return load(_Unmapped(file) if buffer is None else buffer, wanted, target.name)
     finally:
         file.close()
 
 
-def load(buffer: memoryview, wanted: Settings, name: str) -> tuple[Settings, Points]:
+def load(buffer: Bytes, wanted: Settings, name: str) -> tuple[Settings, Points]:
     """The index of a file's bytes for an index of `wanted` space, dimension and kind (M 0: no graph)."""
     if bytes(buffer[: len(MAGIC)]) == MAGIC:
         parts = parse(buffer, name)
@@ -68,15 +90,16 @@ def load(buffer: memoryview, wanted: Settings, name: str) -> tuple[Settings, Poi
             )
         if bool(parts.settings.M) != bool(wanted.M):
             raise Refused(f"{name} was saved by the other kind of index: Index or BFIndex", field="path", value=name)
-        return revive(parts._replace(settings=parts.settings._replace(space=wanted.space)), parts.settings.space, name)
+        settings = parts.settings._replace(space=wanted.space, vectors=wanted.vectors)
+        return revive(parts._replace(settings=settings), parts.settings.space, name)
     read = read_hnsw if wanted.M else read_brute_force
-    return _imported(read(buffer, wanted.dim, name), wanted, name)
+    return _imported(read(buffer[:], wanted.dim, name), wanted, name)
 
 
 def revive(parts: Parts, built_for: str, name: str) -> tuple[Settings, Points]:
     """The points of a file; a graph built for another space is built anew."""
     settings, metric = parts.settings, metric_of(parts.settings.space)
-    points = Points(metric, settings.dim, params_of(settings))
+    points = Points(metric, settings.dim, params_of(settings), settings.vectors)
     same = settings.space == built_for
     norms = _norms(parts.vectors, metric, parts.states, name)
     points.adopt(parts.vectors, norms, parts.labels, parts.states, parts.graph if same else b"")
@@ -92,7 +115,7 @@ def _imported(found: HnswlibPoints, wanted: Settings, name: str) -> tuple[Settin
     )
     metric = metric_of(settings.space)
     states = np.where(found.deleted, DELETED, 0).astype(np.uint8)
-    points = Points(metric, settings.dim, params_of(settings))
+    points = Points(metric, settings.dim, params_of(settings), settings.vectors)
     points.adopt(found.vectors, _norms(found.vectors, metric, states, name), found.labels, states)
     return settings, points
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -18,6 +17,7 @@ from vicinal.flat.filters import allowed_by, filters_of_rows
 from vicinal.flat.inputs import Refused, as_labels, as_rows, as_vectors, metric_of
 from vicinal.flat.picture import Picture, answering, answering_lazily, label_matrix
 from vicinal.flat.points import Points, Tell
+from vicinal.flat.row_room import KEEP
 from vicinal.limits import DIM_MAX, ID_MAX, SLOTS_MAX
 from vicinal.searching import Answer, Batch, answer_all
 from vicinal.types import Metric
@@ -31,23 +31,32 @@ Answered = tuple[NDArray[np.uint64], NDArray[np.float32]]
 
 
 class FlatIndex:
-    """An index in memory whose points have labels of 0 to 2**64 - 1."""
+    """An index whose points have labels of 0 to 2**64 - 1.
+
+    vectors: where the float32 rows are: `memory`, `file` (an unlinked temporary one), or `auto`: a file from 64 MB on
+    where a folder for temporary files lies on a disk.
+    """
 
     _fresh: ClassVar[Settings] = Settings("l2", 1)  # of an index nobody initiated, but for its space and dim
 
-    def __init__(self, space: str, dim: int) -> None:
+    def __init__(self, space: str, dim: int, *, vectors: str | None = None) -> None:
         metric = metric_of(space)
+        kept = self._fresh.vectors if vectors is None else vectors
+        if kept not in KEEP:
+            raise Refused(f"vectors is one of {KEEP}, not {vectors!r}", field="vectors", value=vectors, limit=KEEP)
         if not isinstance(dim, int | np.integer) or not 1 <= dim <= DIM_MAX:
             raise LimitExceeded(f"dim is 1 to {DIM_MAX}, not {dim!r}", field="dim", value=dim, limit=DIM_MAX)
         check_dim(metric, int(dim))
         self.num_threads = os.cpu_count() or 1
-        self._take(self._fresh._replace(space=space, dim=int(dim)), None)
+        self._take(self._fresh._replace(space=space, dim=int(dim), vectors=kept), None)
 
     def _take(self, settings: Settings, points: Points | None) -> None:
         """Become an index of these settings and points."""
         self._settings = settings
         metric = metric_of(settings.space)
-        self._points = points if points is not None else Points(metric, settings.dim, saved.params_of(settings))
+        if points is None:
+            points = Points(metric, settings.dim, saved.params_of(settings), settings.vectors)
+        self._points = points
         self._metric = metric
         self._ip = metric is Metric.DOT
 
@@ -186,9 +195,12 @@ class FlatIndex:
         self._points.compact(drop_deleted=True)
 
     def memory_usage(self) -> dict[str, int]:
-        """Bytes by part (vectors, graph, labels) and in total."""
+        """Bytes of memory by part (vectors, graph, labels) and in `total`, and bytes `mapped` from a file.
+
+        What is mapped is in memory while nothing else needs the room; the system takes it back by itself.
+        """
         parts = self._points.memory()
-        return {**parts, "total": sum(parts.values())}
+        return {**parts, "total": sum(parts.values()) - parts["mapped"]}
 
     # files
 
@@ -204,8 +216,7 @@ class FlatIndex:
         return saved.file_bytes(self._settings, self._points)
 
     def _load(self, path: str | os.PathLike[str], *, mapped: bool) -> Settings:
-        name = Path(os.fsdecode(path)).name
-        settings, points = saved.load(saved.read_bytes(path, mapped=mapped), self._settings, name)
+        settings, points = saved.load_file(path, self._settings, mapped=mapped)
         self._take(settings._replace(started=True), points)
         return settings
 
@@ -214,16 +225,17 @@ class FlatIndex:
         return saved.pack(self._saved_settings(), self._points)
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> Self:
-        """The index of `to_bytes`; CorruptData unless every length and checksum holds."""
+    def from_bytes(cls, content: bytes, vectors: str | None = None) -> Self:
+        """The index of `to_bytes`; CorruptData unless every length and checksum holds. vectors: as for a new index."""
         parts = parse(memoryview(content), "these bytes")
         settings = parts.settings
-        index = cls(settings.space, settings.dim)
+        index = cls(settings.space, settings.dim, vectors=vectors)
         if bool(settings.M) != bool(cls._fresh.M):
             raise Refused("these bytes are of the other kind of index: Index or BFIndex", field="content")
-        index._take(*saved.revive(parts, settings.space, "these bytes"))
+        settings = settings._replace(vectors=index._settings.vectors)
+        index._take(*saved.revive(parts._replace(settings=settings), settings.space, "these bytes"))
         index.num_threads = settings.threads or index.num_threads
         return index
 
-    def __reduce__(self) -> tuple[Callable[[bytes], Self], tuple[bytes]]:
-        return type(self).from_bytes, (self.to_bytes(),)
+    def __reduce__(self) -> tuple[Callable[[bytes, str], Self], tuple[bytes, str]]:
+        return type(self).from_bytes, (self.to_bytes(), self._settings.vectors)

@@ -220,6 +220,11 @@ class FieldIndex:
             return self._cells.n
         return self._small.n if self._large is None else self._large.n
 
+    @property
+    def may_code(self) -> bool:
+        """Whether it is or will be walked on codes once it is large, and then reads few stored vectors."""
+        return self._coded_from is not None
+
     def searcher(self) -> Searcher | None:
         """What a reader needs; None while the graph is empty."""
         if self._cells is not None:
