@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numba.extending import overload
 
 from vicinal.kernels import njit
 from vicinal.kernels.bitset import has_bit
@@ -38,7 +39,7 @@ from vicinal.kernels.simd import (
     set_u32,
 )
 
-__all__ = ["COPY", "Filter", "Graph", "descend", "row_of", "search", "walk"]
+__all__ = ["COPY", "Filter", "Graph", "descend", "row_ahead", "row_of", "search", "send_for", "unvisited", "walk"]
 
 COPY = 0x80000000  # flag of a link that leads to an exact copy
 _SLOT = 0x7FFFFFFF
@@ -135,12 +136,47 @@ def _unvisited(space, graph, work, epoch, row, width, copies):
         set_u8(mark, epoch)
         set_u32(work.fresh + n * 4, slot)
         n += int(new)
+    send_for(space, work.fresh, n)
+    return n
+
+
+@njit
+def send_for(space, fresh, count):
+    """Send for the vectors of the first few of the slots listed."""
     lines = min(space.row_bytes, _AHEAD)
-    for t in range(min(n, 4)):
-        vector = space.vectors + get_u32(work.fresh + t * 4) * space.row_bytes
+    for t in range(min(count, 4)):
+        vector = space.vectors + get_u32(fresh + t * 4) * space.row_bytes
         for line in range(0, lines, 64):
             prefetch(vector + line)
-    return n
+
+
+def unvisited(space, graph, work, epoch, slot, level, wanted):
+    """List in work.fresh the neighbours of a slot that this search has not met, mark them, and return how many.
+
+    A kind of graph other than `Graph` brings its own, and its own `row_ahead`, by `numba.extending.overload`.
+    """
+    raise NotImplementedError("compiled code only")
+
+
+def row_ahead(graph, slot, level):
+    """Where the links of a slot begin that may be expanded soon."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(unvisited)
+def _unvisited_links(space, graph, work, epoch, slot, level, wanted):  # noqa: ARG001 - the signature all kinds share
+    if getattr(graph, "instance_class", None) is Graph:
+        return lambda space, graph, work, epoch, slot, level, wanted: _unvisited(
+            space, graph, work, epoch, row_of(graph, slot, level), graph.M0 if level == 0 else graph.M, wanted.copies
+        )
+    return None
+
+
+@overload(row_ahead)
+def _row_of_links(graph, slot, level):  # noqa: ARG001
+    if getattr(graph, "instance_class", None) is Graph:
+        return lambda graph, slot, level: row_of(graph, slot, level)  # noqa: PLW0108 - numba compiles its source
+    return None
 
 
 @njit
@@ -153,7 +189,6 @@ def walk(space, graph, work, epoch, level, query, scale, vectors, results, ef, w
     """
     pool, fresh, lost = work.pool, work.fresh, INF_KEY
     apart = results != pool
-    width = graph.M0 if level == 0 else graph.M
     end = results + ef * 8 - 8
     result_vectors = (ef + 7) >> 3
     bytes_ = space.row_bytes
@@ -167,7 +202,7 @@ def walk(space, graph, work, epoch, level, query, scale, vectors, results, ef, w
             break
         limit = key_distance(bound)
         set_i64(pool + first * 8, key | 1)
-        n = _unvisited(space, graph, work, epoch, row_of(graph, key_slot(key), level), width, wanted.copies)
+        n = unvisited(space, graph, work, epoch, key_slot(key), level, wanted)
         for t in range(n):
             if t + 4 < n:
                 ahead = space.vectors + get_u32(fresh + (t + 4) * 4) * bytes_
@@ -176,7 +211,7 @@ def walk(space, graph, work, epoch, level, query, scale, vectors, results, ef, w
             slot = get_u32(fresh + t * 4)
             key = make_key(distance_within(space, query, scale, slot, limit), slot)
             if key < bound:
-                prefetch_l2(row_of(graph, slot, level))
+                prefetch_l2(row_ahead(graph, slot, level))
                 if apart:
                     last = get_i64(pool + vectors * 64 - 8)
                     if last & 1 == 0 or key > last:
