@@ -20,6 +20,8 @@ from vicinal.answers import batch_of, fields_of, vectors_of
 from vicinal.batch import as_ids, make_batch
 from vicinal.casting import as_rows, as_tokens, check_count, check_vectors, inverse_norms_of
 from vicinal.errors import InvalidArgument
+from vicinal.faceting import Facet, facet_path, facets
+from vicinal.filter.bits import all_bits
 from vicinal.indexer import Indexer
 from vicinal.maintenance import Opened, save_snapshot
 from vicinal.matching import Matcher
@@ -250,6 +252,17 @@ class Collection:
         if filter is None:
             return view.alive
         return len(self._matching(view, filter))
+
+    def facet(self, key: str, filter: FilterLike = None, limit: int = 10) -> list[Facet]:
+        """The commonest values of a key among matching points, each with the number of points that have it, exactly.
+
+        Strings, integers and booleans count, in a list each once for its point. Most points first; among equals false,
+        true, integers, strings, each ascending.
+        """
+        path, limit = facet_path(key), check_count("limit", limit, limits.FACET_MAX)
+        view = self._view
+        allowed = view.allowed(None, self._matcher.bits(filter, view))
+        return facets(self._matcher, path, all_bits(view.n) if allowed is None else allowed, view, limit)
 
     def info(self) -> CollectionInfo:
         """Sizes, fields and state, of one commit."""

@@ -23,6 +23,7 @@ EF_MAX: Final = 4_096
 CANDIDATES_MAX: Final = 100_000
 QUERY_BATCH_MAX: Final = 10_000
 SCROLL_MAX: Final = 10_000
+FACET_MAX: Final = 10_000
 
 # Filters: walked recursively, so depth bounds the stack; nodes and values bound the work
 FILTER_DEPTH_MAX: Final = 16

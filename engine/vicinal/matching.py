@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from vicinal.filter.cache import BitmapCache
 from vicinal.filter.columns import Columns
 from vicinal.filter.evaluate import evaluate
+from vicinal.filter.facets import Tally, tally
 from vicinal.filter.model import Filter
 from vicinal.filter.parse import parse_filter
+from vicinal.filter.path import Path, values_at
 from vicinal.storage.catalog import Catalog
 from vicinal.types import Bits, PointId
-from vicinal.view import NO_CHANGES, Changes, View, bits_from_slots
+from vicinal.view import NO_CHANGES, Changes, View, bits_from_mask, bits_from_slots, mask_from_bits
 
 __all__ = ["Matcher"]
 
@@ -56,6 +60,14 @@ class Matcher:
         tree = parse_filter(filter)
         return None if tree is None else self._attributes.bits(tree, view)
 
+    def tally(self, path: Path, allowed: Bits, view: View) -> Tally:
+        """How many of the allowed slots have each value at the path."""
+        return self._attributes.tally(path, allowed, view)
+
+    def texts(self, digests: Counter[int], path: Path, found_at: Mapping[int, int], view: View) -> Counter[str]:
+        """The same counts under the texts, from the payloads of slots that have them."""
+        return self._attributes.texts(digests, path, found_at, view)
+
     def keep_up(self, view: View, cancel: Cancel) -> None:
         """Take in what the View has more than the columns, sort what is not sorted; for a background thread."""
         attributes = self._attributes
@@ -74,7 +86,7 @@ class _Attributes:
     def __init__(self, catalog: Catalog, skipped: Changes) -> None:
         self._catalog = catalog
         self._slots = BitmapCache(Columns())
-        self._changes = BitmapCache(Columns())
+        self._changes = BitmapCache(Columns(self._slots.columns.salt))
         self._skipped = skipped.total
         self._log = skipped  # the newest seen
         self._stops: list[int] = []  # slots [stops[i-1], stops[i]) are held as of commit seqs[i]
@@ -127,32 +139,73 @@ class _Attributes:
 
     def _overridden(self, bits: Bits, tree: Filter, view: View) -> Bits:
         """The bits, with the newest change of each slot in place of what the columns hold."""
-        slots = view.changes.slots[self._skipped : view.changes.total]
+        slots, rows = self._newest(view)
+        known = self._known(view)
 
         def rows_of(ids: Sequence[PointId]) -> NDArray[np.uint32]:
-            return np.flatnonzero(np.isin(slots, self._slots_of(ids, view))).astype(np.uint32)
+            return np.flatnonzero(np.isin(known, self._slots_of(ids, view))).astype(np.uint32)
 
-        matching = self._changes.evaluate(tree, rows_of, len(slots))
-        last = len(slots) - 1 - np.unique(slots[::-1], return_index=True)[1]
-        return _replaced(bits, slots[last], last, matching, view.n)
+        matching = self._changes.evaluate(tree, rows_of, len(known))
+        return _replaced(bits, slots, rows, matching, view.n)
+
+    def _known(self, view: View) -> NDArray[np.uint32]:
+        """The slot of each change that the View knows."""
+        return view.changes.slots[self._skipped : view.changes.total]
+
+    def _newest(self, view: View) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """The changed slots, and for each the row of the newest change that the View knows."""
+        known = self._known(view)
+        rows = len(known) - 1 - np.unique(known[::-1], return_index=True)[1]
+        return known[rows], rows
 
     def _taken_back(self, bits: Bits, tree: Filter, view: View) -> Bits:
         """The bits, for a reader of an older View than some columns were read at."""
-        slots = self._log.slots[view.changes.total : self._log.total]
-        seqs = self._log.seqs[view.changes.total : self._log.total]
-        known = slots < view.n
-        slots, seqs = slots[known], seqs[known]
-        slots = np.unique(slots[seqs <= self._held(slots)])
+        slots, columns = self._older(view)
         if not slots.size:
             return bits
-        columns = Columns()
-        columns.extend(self._catalog.payloads(slots.tolist(), view.seq))
 
         def rows_of(ids: Sequence[PointId]) -> NDArray[np.uint32]:
             return np.flatnonzero(np.isin(slots, self._slots_of(ids, view))).astype(np.uint32)
 
         matching = evaluate(tree, columns, rows_of, len(slots))
         return _replaced(bits, slots, np.arange(len(slots)), matching, view.n)
+
+    def _older(self, view: View) -> tuple[NDArray[np.uint32], Columns]:
+        """The slots that the columns hold as later than the View, and columns of what it knows of them, by row."""
+        slots = self._log.slots[view.changes.total : self._log.total]
+        seqs = self._log.seqs[view.changes.total : self._log.total]
+        below = slots < view.n
+        slots, seqs = slots[below], seqs[below]
+        slots = np.unique(slots[seqs <= self._held(slots)])
+        columns = Columns(self._slots.columns.salt)
+        columns.extend(self._catalog.payloads(slots.tolist(), view.seq))
+        return slots, columns
+
+    def tally(self, path: Path, allowed: Bits, view: View) -> Tally:
+        """As `Matcher.tally`: each slot is counted in the columns that hold what the View knows of it."""
+        self.extend(view)
+        mask = mask_from_bits(allowed, view.n).copy()
+        older, columns = self._older(view)
+        found = tally(columns, path, bits_from_mask(mask[older]), older)
+        mask[older] = False
+        slots, rows = self._newest(view)
+        known = self._known(view)
+        changed = bits_from_slots(rows[mask[slots]], len(known))
+        found.add(tally(self._changes.columns, path, changed, known))
+        mask[slots] = False
+        found.add(tally(self._slots.columns, path, bits_from_mask(mask), None))
+        return found
+
+    def texts(self, digests: Counter[int], path: Path, found_at: Mapping[int, int], view: View) -> Counter[str]:
+        """As `Matcher.texts`."""
+        texts: Counter[str] = Counter()
+        wanted = list(digests)
+        payloads = self._catalog.payloads([found_at[digest] for digest in wanted], view.seq)
+        for digest, payload in zip(wanted, payloads, strict=True):
+            assert payload is not None, "a slot that was counted has a payload"
+            said = [text for text in values_at(orjson.loads(payload), path) if isinstance(text, str)]
+            texts[said[self._slots.columns.digests(said).index(digest)]] = digests[digest]
+        return texts
 
     def _held(self, slots: NDArray[np.uint32]) -> NDArray[np.int64]:
         """The commit whose payload the columns hold, for each slot."""

@@ -17,7 +17,7 @@ from vicinal_server.settings import Settings, is_loopback
 __all__ = ["OPEN_PATHS", "Access", "Gate", "needed_access"]
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/livez", "/readyz"})
-_READING_VERBS: Final = frozenset({"query", "query_multi", "get", "scroll", "count"})
+_READING_VERBS: Final = frozenset({"query", "query_multi", "get", "scroll", "count", "facet"})
 
 
 class Access(IntEnum):

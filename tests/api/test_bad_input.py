@@ -215,7 +215,9 @@ def test_ends(filled: Served, ends: list[int]) -> None:
     )
 
 
-@pytest.mark.parametrize("verb", ["insert", "query", "query_multi", "get", "scroll", "count", "delete", "flush"])
+@pytest.mark.parametrize(
+    "verb", ["insert", "query", "query_multi", "get", "scroll", "count", "facet", "delete", "flush"]
+)
 def test_unknown_collections(filled: Served, verb: str) -> None:
     trees: dict[str, Any] = {
         "insert": one([1, 2, 3]),

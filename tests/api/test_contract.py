@@ -146,6 +146,13 @@ def test_get_and_scroll_and_count(scripted: Served) -> None:
     assert scripted.post(ONE + "/flush").json()["tail"] == 2
 
 
+def test_facet(scripted: Served, database: FakeDatabase) -> None:
+    answer = scripted.post(ONE + "/facet", {"key": "topic", "filter": "year > 1", "limit": 2}).json()
+    assert answer == {"facets": [{"value": "cs.LG", "count": 2}, {"value": True, "count": 1}]}
+    assert last_call(database)[1] == ("topic", "year > 1", 2)
+    assert scripted.post(ONE + "/facet", {}).json()["error"]["field"] == "key"
+
+
 def test_a_bodyless_post_is_an_empty_map(scripted: Served) -> None:
     assert scripted.post(ONE + "/count", content=b"").json() == {"count": 2}
 

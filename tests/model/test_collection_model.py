@@ -12,19 +12,38 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from tests.support.filter_oracle import facet_of, holds
 from tests.support.model import ModelCollection
 from tests.support.vectors_oracle import FLOAT_METRICS
 
 from vicinal.answers import scores_of
 from vicinal.collection import Collection
 from vicinal.database import Database
+from vicinal.filter.geo import GeoBoundingBox, GeoCondition, GeoPoint, GeoRadius
+from vicinal.filter.model import Filter
 from vicinal.types import Metric, PointId
 
 DIM = 6
 IDS: st.SearchStrategy[PointId] = st.one_of(
     st.integers(0, 30), st.sampled_from(["a", "7", "é", "x" * 512]), st.just((1 << 64) - 1)
 )
-PAYLOADS = st.one_of(st.none(), st.fixed_dictionaries({"n": st.integers(0, 5)}, optional={"t": st.text(max_size=3)}))
+PLACES = [{"lon": lon, "lat": lat} for lon in (-179, 13, 179) for lat in (-52, 0, 52)]
+PAYLOADS = st.one_of(
+    st.none(),
+    st.fixed_dictionaries(
+        {"n": st.integers(0, 5)},
+        optional={
+            "t": st.text(max_size=3),
+            "tags": st.lists(st.sampled_from([0, 1, True, "a", "b" * 99, 1.5, None]), max_size=3),
+            "at": st.one_of(st.sampled_from(PLACES), st.lists(st.sampled_from(PLACES), max_size=2)),
+        },
+    ),
+)
+_SIDES = st.sampled_from([-180, 10, 170, 180])
+AREAS: st.SearchStrategy[GeoCondition] = st.one_of(
+    st.builds(GeoRadius, st.just("at"), st.sampled_from(PLACES), st.sampled_from([1e5, 4e5, 6e6])),  # type: ignore[arg-type]
+    st.builds(lambda a, b: GeoBoundingBox("at", GeoPoint(a, 60), GeoPoint(b, -1)), _SIDES, _SIDES),
+)
 
 
 class CollectionModel(RuleBasedStateMachine):
@@ -92,6 +111,18 @@ class CollectionModel(RuleBasedStateMachine):
         assert self.real.count(f"n = {n}") == len(chosen)
         tree = {"must": [{"has_id": ids}, {"key": "n", "match": {"value": n}}]}
         assert self.real.count(tree) == len(chosen & set(ids))
+
+    @rule(area=AREAS)
+    def count_by_place(self, area: GeoCondition) -> None:
+        tree = Filter(must=(area,))
+        payloads = [payload for _, payload in self.model.points.values()]
+        assert self.real.count(tree) == sum(holds(tree, payload, None) for payload in payloads)
+
+    @rule(key=st.sampled_from(["n", "t", "tags"]), n=st.one_of(st.none(), st.integers(0, 5)), limit=st.integers(1, 5))
+    def facet(self, key: str, n: int | None, limit: int) -> None:
+        kept = list(self.model.points) if n is None else self.matching(n)
+        counted = facet_of([self.model.points[i][1] for i in kept], key)
+        assert repr(self.real.facet(key, None if n is None else f"n = {n}", limit)) == repr(counted[:limit])
 
     def matching(self, n: int) -> list[PointId]:
         return [i for i, (_, payload) in self.model.points.items() if payload is not None and payload.get("n") == n]

@@ -66,6 +66,10 @@ class FakeCollection:
         self._called("count", *args, **kwargs)
         return 2
 
+    def facet(self, *args: Any, **kwargs: Any) -> list[tuple[bool | int | str, int]]:
+        self._called("facet", *args, **kwargs)
+        return [("cs.LG", 2), (True, 1)]
+
     def flush(self) -> bool:
         self._called("flush")
         return True

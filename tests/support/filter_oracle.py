@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from tests.support.places_oracle import area_text, areas, lies_within, places
 
+from vicinal.filter.geo import GeoCondition
 from vicinal.filter.model import (
     Condition,
     Filter,
@@ -29,6 +31,7 @@ __all__ = [
     "ALL_KEYS",
     "bits_to_list",
     "conditions",
+    "facet_of",
     "holds",
     "payloads",
     "to_text",
@@ -128,6 +131,8 @@ def holds(condition: Condition, payload: dict[str, Any] | None, point: Any) -> b
         return any(_same(v, a) for v in values for a in condition.values)
     if isinstance(condition, MatchExcept):
         return any(v is not None and not any(_same(v, a) for a in condition.values) for v in values)
+    if isinstance(condition, GeoCondition):
+        return any(lies_within(v, condition) for v in values)
     assert isinstance(condition, Range)
     return any(_within(v, condition) for v in values)
 
@@ -140,6 +145,18 @@ def _filter_holds(tree: Filter, payload: dict[str, Any] | None, point: Any) -> b
         and (not tree.should or any(holds(c, payload, point) for c in tree.should))
         and (few is None or sum(holds(c, payload, point) for c in few.conditions) >= few.min_count)
     )
+
+
+def facet_of(rows: list[dict[str, Any] | None], key: str) -> list[tuple[bool | int | str, int]]:
+    """The values of a key with how many payloads have each, in the order of `Collection.facet`."""
+    counts: dict[tuple[int, Any], int] = {}
+    ranks = {bool: 0, int: 1, str: 2}
+    for row in rows:
+        found = list(_at(row or {}, _steps(key)))
+        inside = [*found, *(e for v in found if isinstance(v, list) for e in v)]
+        for entry in {(ranks[type(v)], v) for v in inside if type(v) in ranks}:
+            counts[entry] = counts.get(entry, 0) + 1
+    return [(value, n) for (_, value), n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
 
 def bits_to_list(bits: Bits, n: int) -> list[bool]:
@@ -180,6 +197,8 @@ def to_text(condition: Condition) -> str | None:  # noqa: PLR0911
         return f"{key} is empty"
     if isinstance(condition, IsNull):
         return f"{key} is null"
+    if isinstance(condition, GeoCondition):
+        return area_text(condition, key)
     if (
         isinstance(condition, Range)
         and condition.bounds
@@ -231,7 +250,12 @@ _SCALARS = st.one_of(
 )
 _STORED = st.one_of(_SCALARS, _SCALARS, st.none())
 _VALUES: st.SearchStrategy[Any] = st.one_of(
-    _STORED, _STORED, st.lists(_STORED, max_size=4), st.just({}), st.lists(st.lists(_STORED, max_size=2), max_size=2)
+    _STORED,
+    _STORED,
+    st.lists(_STORED, max_size=4),
+    st.just({}),
+    st.lists(st.lists(_STORED, max_size=2), max_size=2),
+    places,
 )
 _INNER = st.fixed_dictionaries(
     {},
@@ -297,6 +321,7 @@ _LEAVES = st.one_of(
     st.one_of(_ranges(_TIMES), st.builds(Range, _KEYS, gte=_TIMES), st.builds(Range, _KEYS, lt=_TIMES)),
     st.builds(IsEmpty, _KEYS),
     st.builds(IsNull, _KEYS),
+    areas(_KEYS),
     st.builds(HasId, st.lists(st.one_of(st.integers(0, 70), st.sampled_from(["p1", "p3", "7"])), max_size=4)),
 )
 

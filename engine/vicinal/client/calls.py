@@ -127,6 +127,10 @@ class CollectionCalls:
         """Count points that match."""
         return self._post("count", lambda answer: int(answer["count"]), _present(filter=filter))
 
+    def facet(self, key: str, filter: Filter = None, limit: int = 10) -> Call[list[tuple[bool | int | str, int]]]:
+        """Count the commonest values of a key among points that match; see `Collection.facet`."""
+        return self._post("facet", _facets, {"key": key, "limit": limit} | _present(filter=filter))
+
     def info(self) -> Call[CollectionInfo]:
         """Ask for the collection's state: points, tail, bytes, fields."""
         return Call("GET", _path(self.name), _info)
@@ -215,6 +219,10 @@ def _chosen(ids: Any, filter: Filter) -> dict[str, Any]:
     if (ids is None) == (filter is None):
         raise InvalidArgument("give ids or a filter, exactly one of them", field="ids")
     return _present(ids=None if ids is None else pack_ids(ids), filter=filter)
+
+
+def _facets(answer: Mapping[str, Any]) -> list[tuple[bool | int | str, int]]:
+    return [(row["value"], int(row["count"])) for row in answer["facets"]]
 
 
 def _changed(answer: Mapping[str, Any]) -> int:

@@ -109,6 +109,7 @@ class RemoteCollection:
     get = _performed(CollectionCalls.get)
     scroll = _performed(CollectionCalls.scroll)
     count = _performed(CollectionCalls.count)
+    facet = _performed(CollectionCalls.facet)
     info = _performed(CollectionCalls.info)
     flush = _performed(CollectionCalls.flush)
     query = _performed(CollectionCalls.query)

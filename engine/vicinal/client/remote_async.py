@@ -104,6 +104,7 @@ class AsyncCollection:
     get = _performed(CollectionCalls.get)
     scroll = _performed(CollectionCalls.scroll)
     count = _performed(CollectionCalls.count)
+    facet = _performed(CollectionCalls.facet)
     info = _performed(CollectionCalls.info)
     flush = _performed(CollectionCalls.flush)
     query = _performed(CollectionCalls.query)

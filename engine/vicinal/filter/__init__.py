@@ -5,9 +5,9 @@
     columns.extend(payloads)                        # one JSON object, or None, for each slot
     bits = evaluate(tree, columns, slots_of, n)     # or BitmapCache(columns).evaluate(...)
 
-Modules, bottom up: `path`, `instants`, `literals`, `model` (the tree), `normal` (its normal form), `expression`,
-`parse`, `render` (its outer forms); `bits`, `membership`, `sealed`, `values`, `shred`, `columns` (typed columns);
-`probes`, `evaluate`, `cache`, `estimate` (the two together).
+Modules, bottom up: `path`, `instants`, `literals`, `model` and `geo` (the tree), `normal` (its normal form),
+`expression`, `parse`, `render` (its outer forms); `bits`, `areas`, `membership`, `sealed`, `values`, `shred`,
+`columns` (typed columns); `probes`, `evaluate`, `cache`, `estimate`, `facets` (the two together).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from vicinal.filter.cache import BitmapCache
 from vicinal.filter.columns import Columns
 from vicinal.filter.estimate import Cardinality, cardinality
 from vicinal.filter.evaluate import SlotsOf, evaluate
+from vicinal.filter.facets import Tally, tally
+from vicinal.filter.geo import GeoBoundingBox, GeoPoint, GeoPolygon, GeoRadius
 from vicinal.filter.model import (
     Condition,
     Filter,
@@ -39,6 +41,10 @@ __all__ = [
     "Columns",
     "Condition",
     "Filter",
+    "GeoBoundingBox",
+    "GeoPoint",
+    "GeoPolygon",
+    "GeoRadius",
     "HasId",
     "IsEmpty",
     "IsNull",
@@ -48,10 +54,12 @@ __all__ = [
     "MinShould",
     "Range",
     "SlotsOf",
+    "Tally",
     "canonical",
     "cardinality",
     "count_bits",
     "evaluate",
     "parse_filter",
+    "tally",
     "to_mapping",
 ]

@@ -3,15 +3,17 @@
 One `Column` for every path that occurs, typed by kind, so that a key that holds numbers here and text there
 answers both. Integers keep all 64 bits: signed ones, and those of 2**63 and above, have columns of their own.
 Strings are codes of a dictionary; those longer than 64 characters, or new when the dictionary is full, are kept
-as 64 bits of Python's keyed hash instead (SipHash with a secret of the process: two different strings are taken
-for equal once in 2**64 comparisons). Strings that are ISO 8601 datetimes have their instant beside them.
+as a digest of 64 bits instead (BLAKE2b under a secret salt: two different strings are taken for equal once in
+2**64 comparisons). Strings that are ISO 8601 datetimes have their instant beside them.
 """
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Sequence
 from enum import Enum, auto
+from hashlib import blake2b
 from typing import Any, Final
 
 import numpy as np
@@ -24,9 +26,10 @@ from vicinal.filter.path import Path, render_path
 from vicinal.filter.shred import Piece, shred
 from vicinal.filter.values import Values
 
-__all__ = ["Column", "Columns", "Kind", "Tag"]
+__all__ = ["SALT_SIZE", "Column", "Columns", "Kind", "Tag", "digests_of"]
 
 _CHUNK = 2_048  # payloads parsed at a time: few enough that the collector never sees them grow old
+SALT_SIZE: Final = blake2b.SALT_SIZE
 _CODES_MAX = 65_535
 _CODED_LENGTH_MAX = 64
 _STRING_BYTES = 160  # of a dictionary entry beside the text: two objects and the table's share
@@ -43,6 +46,7 @@ class Kind(Enum):
     BIG = auto()  # integers of 2**63 and above
     REAL = auto()
     INSTANT = auto()  # microseconds since 1970
+    PLACE = auto()  # objects with lon and lat, see `areas`
 
 
 _LADDERS: Final = {
@@ -53,6 +57,7 @@ _LADDERS: Final = {
     Kind.BIG: ("u8",),
     Kind.REAL: ("f8",),
     Kind.INSTANT: ("i8",),
+    Kind.PLACE: ("c16",),
 }
 
 
@@ -70,7 +75,8 @@ class Tag:
 class Column:
     """All values at one path."""
 
-    def __init__(self) -> None:
+    def __init__(self, salt: bytes) -> None:
+        self.salt = salt
         self.kinds: dict[Kind, Values] = {}
         self.codes: dict[str, int] = {}
         self._text_bytes = 0
@@ -92,6 +98,8 @@ class Column:
             self._add_integers(piece.slots, piece.values)
         elif piece.kind is float:
             self._add(Kind.REAL, piece.slots, np.array(piece.values, np.float64))
+        elif piece.kind is complex:
+            self._add(Kind.PLACE, piece.slots, np.array(piece.values, np.complex128))
         else:
             self._add(Kind.TAG, piece.slots, _tags(piece.kind, piece.values))
 
@@ -128,11 +136,16 @@ class Column:
             return
         known = np.fromiter((code is not None for code in found), np.bool_, len(found))
         self._add(Kind.CODE, slots[known], np.array([c for c in found if c is not None], np.uint16))
-        hashes = [hash(text) for text, code in zip(values, found, strict=True) if code is None]
-        self._add(Kind.HASH, slots[~known], np.array(hashes, np.int64))
+        uncoded = [text for text, code in zip(values, found, strict=True) if code is None]
+        self._add(Kind.HASH, slots[~known], digests_of(uncoded, self.salt))
         instants = list(map(parse_instant, values))
         dated = np.fromiter((instant is not None for instant in instants), np.bool_, len(instants))
         self._add(Kind.INSTANT, slots[dated], np.array([i for i in instants if i is not None], np.int64))
+
+    def texts(self, codes: Sequence[int]) -> list[str]:
+        """The strings of some codes."""
+        known = list(self.codes)
+        return [known[code] for code in codes]
 
     def _learn(self, values: Sequence[str]) -> None:
         """Give codes to new strings while there are codes left."""
@@ -147,6 +160,12 @@ class Column:
                 self._instants[code], self._dated[code] = instant, True
         self._text_bytes += _STRING_BYTES * len(new) + sum(map(len, new))
         self.codes.update(zip(new, range(begin, begin + len(new)), strict=True))
+
+
+def digests_of(texts: Sequence[str], salt: bytes) -> NDArray[np.int64]:
+    """64 bits of each text."""
+    encoded = [text.encode(errors="surrogatepass") for text in texts]
+    return np.frombuffer(b"".join([blake2b(t, digest_size=8, salt=salt).digest() for t in encoded]), np.int64)
 
 
 def _tags(kind: type, values: Sequence[Any]) -> NDArray[np.uint8]:
@@ -175,7 +194,8 @@ class Columns:
     the writer has come.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, salt: bytes | None = None) -> None:
+        self.salt = secrets.token_bytes(SALT_SIZE) if salt is None else salt
         self._table: dict[Path, Column] = {}
         self._n = 0
         self._lock = threading.Lock()
@@ -198,6 +218,11 @@ class Columns:
         """The column of a path, None if no payload has a value there."""
         return self._table.get(path)
 
+    def digests(self, texts: Sequence[str]) -> list[int]:
+        """What columns keep of strings that have no code."""
+        digests: list[int] = digests_of(texts, self.salt).tolist()
+        return digests
+
     def extend(self, payloads: Sequence[bytes | None]) -> None:
         """Take in the payloads (JSON objects, or None) of slots n, n + 1, ...
 
@@ -211,7 +236,7 @@ class Columns:
                 for piece in shred(objects, slots) if objects else ():
                     column = self._table.get(piece.path)
                     if column is None:
-                        column = self._table[piece.path] = Column()
+                        column = self._table[piece.path] = Column(self.salt)
                     column.append(piece)
                 self._n += len(chunk)
 

@@ -4,12 +4,15 @@
     comparison  key = != == <> < <= > >= value      key [not] in (value, ...)     key [not] between value and value
                 key is [not] null                   key is [not] empty            key [not] contains value
                 id = 7    id != 'a'    id [not] in (7, 'a')
+                geo_radius(key, (lon, lat), metres)         geo_bounding_box(key, (lon, lat), (lon, lat))
+                geo_polygon(key, ((lon, lat), ...), ...)
 
 Words are read in any case. Strings stand in single or double quotes (doubled or after a backslash a quote is
 itself); keys are dotted paths (see `path`), in backquotes when they hold blanks or are words such as id or in.
 `<`, `<=`, `>`, `>=` and between take numbers, or ISO 8601 datetimes as strings. `!=` and `not in` are the exact
 complements of `=` and `in`, so they hold for points without the key; `is null` is true for an explicit null
-only, and `is not empty` says that there is a value.
+only, and `is not empty` says that there is a value. The corners of a box are its top left and its bottom right;
+the first ring of a polygon is its border, further ones are holes.
 """
 
 from __future__ import annotations
@@ -19,9 +22,10 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
 from vicinal.errors import InvalidFilter
+from vicinal.filter.geo import GeoBoundingBox, GeoPolygon, GeoRadius
 from vicinal.filter.literals import Value
 from vicinal.filter.model import Condition, Filter, HasId, IsEmpty, IsNull, Match, MatchAny, Range
-from vicinal.limits import FILTER_DEPTH_MAX, FILTER_TEXT_MAX
+from vicinal.limits import FILTER_DEPTH_MAX, FILTER_NODES_MAX, FILTER_TEXT_MAX
 
 __all__ = ["parse_expression"]
 
@@ -36,6 +40,13 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _WORDS: Final = frozenset(("and", "or", "not", "in", "between", "is", "null", "empty", "contains", "true", "false"))
+_RING_DEPTH: Final = 1  # parentheses of a polygon's ring around those of its points
+_Arity = tuple[int, int, Callable[..., Condition]]
+_GEO_FUNCTIONS: Final[dict[str, _Arity]] = {  # arguments after the key: at least, at most
+    "geo_radius": (2, 2, GeoRadius),
+    "geo_bounding_box": (2, 2, GeoBoundingBox),
+    "geo_polygon": (1, FILTER_NODES_MAX, lambda key, *rings: GeoPolygon(key, rings[0], rings[1:])),
+}
 _DIGITS_MAX: Final = 40  # more digits cannot change a 64-bit integer or a float, and long ones parse slowly
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
@@ -174,7 +185,32 @@ class _Parser:
         token = self._take()
         if token.kind not in ("key", "id"):
             _fail(f"expected a key, found {_shown(token)}", token.at)
+        if token.text.lower() in _GEO_FUNCTIONS and self._accept("sign", "("):
+            return self._of_place(token)
         return self._of_id(token) if token.kind == "id" else self._of_key(token)
+
+    def _of_place(self, function: _Token) -> Condition:
+        key = self._take()
+        if key.kind not in ("key", "id"):
+            _fail(f"expected a key, found {_shown(key)}", key.at)
+        given: list[Any] = []  # the conditions check what they are given
+        while not self._accept("sign", ")"):
+            self._expect("sign", ",")
+            given.append(self._nested(0))
+        least, most, build = _GEO_FUNCTIONS[function.text.lower()]
+        if not least <= len(given) <= most:
+            _fail(f"{function.text} has a key and {least} more arguments, not {len(given)}", function.at)
+        return _made(function, lambda: build(key.text, *given))
+
+    def _nested(self, depth: int) -> Any:
+        """A value, or a list of these in parentheses, lists of points at the deepest."""
+        if depth > _RING_DEPTH or not self._accept("sign", "("):
+            return self._value()
+        parts = [self._nested(depth + 1)]
+        while not self._accept("sign", ")"):
+            self._expect("sign", ",")
+            parts.append(self._nested(depth + 1))
+        return tuple(parts)
 
     def _of_id(self, token: _Token) -> Condition:
         negated = self._accept("word", "not")

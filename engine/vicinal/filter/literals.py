@@ -29,6 +29,7 @@ __all__ = [
     "checked_id",
     "checked_list",
     "checked_value",
+    "plain",
     "refuse",
     "value_identity",
 ]
@@ -49,7 +50,7 @@ def refuse(what: str, value: Any, name: str) -> NoReturn:
     raise InvalidFilter(what, field=name, value=shown)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The value as JSON would hold it, where Python has another type for it."""
     if isinstance(value, np.generic):
         return value.item()
@@ -70,7 +71,7 @@ def _number(value: Any, name: str) -> int | float:
 
 def checked_value(value: Any, name: str) -> Value:
     """The value a Match compares with: a string, a boolean, a number other than NaN, integers of 64 bits."""
-    value = _plain(value)
+    value = plain(value)
     if isinstance(value, bool | str):
         return value
     if isinstance(value, int | float):
@@ -107,7 +108,7 @@ def value_identity(value: Value) -> tuple[str, Hashable]:
 
 def checked_bound(bound: Any, name: str) -> Bound:
     """The bound of a range: a number, or a datetime, also given as a date or ISO 8601 text; or None."""
-    bound = _plain(bound)
+    bound = plain(bound)
     if isinstance(bound, str):
         moment = parse_datetime(bound)
         if moment is None:
@@ -126,7 +127,7 @@ def checked_bound(bound: Any, name: str) -> Bound:
 
 def checked_id(value: Any, name: str) -> PointId:
     """The id: an integer of 0 to 2**64 - 1 or a string of 1 to 512 bytes."""
-    value = _plain(value)
+    value = plain(value)
     if isinstance(value, str):
         if not 1 <= len(value.encode(errors="surrogatepass")) <= ID_BYTES_MAX:
             refuse(f"{name} must have 1 to {ID_BYTES_MAX} bytes", value, name)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.filter.areas import Area
+
 __all__ = ["Between", "NoneOf", "OneOf", "Question"]
 
 _COMPARE_MAX = 16  # ranges compared one after another; beyond, a table or a sort is faster
@@ -87,4 +89,4 @@ class NoneOf:
         return np.logical_not(found, out=found)
 
 
-Question = Between | OneOf | NoneOf
+Question = Between | OneOf | NoneOf | Area

@@ -19,6 +19,7 @@ import orjson
 
 from vicinal.errors import InvalidFilter
 from vicinal.filter.expression import parse_expression
+from vicinal.filter.geo import GeoBoundingBox, GeoPolygon, GeoRadius
 from vicinal.filter.model import (
     Condition,
     Filter,
@@ -38,16 +39,19 @@ __all__ = ["parse_filter"]
 C = TypeVar("C", bound="Condition | MinShould")
 
 _FILTER_KEYS: Final = frozenset(("must", "should", "must_not", "min_should"))
-_FIELD_KEYS: Final = frozenset(("match", "range", "is_empty", "is_null"))
+_GEO_KEYS: Final[dict[str, tuple[Callable[..., Condition], frozenset[str]]]] = {
+    "geo_radius": (GeoRadius, frozenset(("center", "radius"))),
+    "geo_bounding_box": (GeoBoundingBox, frozenset(("top_left", "bottom_right"))),
+    "geo_polygon": (GeoPolygon, frozenset(("exterior", "interiors"))),
+}
+_FIELD_KEYS: Final = frozenset(("match", "range", "is_empty", "is_null", *_GEO_KEYS))
 _MATCH_KEYS: Final = frozenset(("value", "any", "except"))
 _RANGE_KEYS: Final = frozenset(("gt", "gte", "lt", "lte"))
 _AS_IT_IS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 _REMEMBERED_MAX: Final = 512
 _REMEMBERED_BYTES_MAX: Final = 4_096
 _remembered: Final[dict[bytes, Filter]] = {}
-_LATER: Final = frozenset(
-    ("geo_bounding_box", "geo_radius", "geo_polygon", "values_count", "nested", "has_vector", "text", "phrase")
-)
+_LATER: Final = frozenset(("values_count", "nested", "has_vector", "text", "phrase"))
 
 
 def parse_filter(filter: Mapping[str, Any] | str | Filter | None) -> Filter | None:
@@ -175,7 +179,7 @@ def _condition(value: Any, where: str, depth: int) -> Condition:
 
 
 def _field(value: Mapping[str, Any], where: str) -> Condition:
-    """A condition on a key: {"key": .., "match" | "range": ..}, or is_empty, is_null with true or false."""
+    """A condition on a key: {"key": .., "match" | "range" | "geo_..": ..}, or is_empty, is_null with true or false."""
     given = _given(value, where, _FIELD_KEYS | {"key"})
     key = given.pop("key", None)
     if len(given) != 1:
@@ -185,10 +189,21 @@ def _field(value: Mapping[str, Any], where: str) -> Condition:
         return _match(key, what, f"{where}.match")
     if name == "range":
         return _made(f"{where}.range", Range, key, **_given(what, f"{where}.range", _RANGE_KEYS))
+    if name in _GEO_KEYS:
+        return _geo(key, name, what, f"{where}.{name}")
     if not isinstance(what, bool):
         _refuse(f"{where}.{name}", "expected true or false")
     condition = _made(where, IsEmpty if name == "is_empty" else IsNull, key)
     return condition if what else Filter(must_not=(condition,))
+
+
+def _geo(key: Any, name: str, what: Any, where: str) -> Condition:
+    kind, known = _GEO_KEYS[name]
+    given = _given(what, where, known)
+    missing = sorted(known - given.keys() - {"interiors"})
+    if missing:
+        _refuse(where, f"{missing[0]} is missing")
+    return _made(where, kind, key, **given)
 
 
 def _match(key: Any, what: Any, where: str) -> Condition:

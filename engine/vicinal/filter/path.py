@@ -8,12 +8,13 @@ element of the array".
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from vicinal.errors import InvalidFilter
 
-__all__ = ["KEY_TEXT_MAX", "Path", "parse_key", "render_path"]
+__all__ = ["KEY_TEXT_MAX", "Path", "parse_key", "render_path", "values_at"]
 
 Path = tuple[str | None, ...]
 
@@ -59,3 +60,17 @@ def render_path(path: Path) -> str:
         else:
             text += "." * bool(text) + (step if _PLAIN.fullmatch(step) else f'"{step}"')
     return text
+
+
+def values_at(value: Any, path: Path) -> Iterator[Any]:
+    """What conditions on the key look at in a JSON value: the values at the path, and the elements of arrays there."""
+    if path and path[0] is None:
+        for element in value if isinstance(value, list) else ():
+            yield from values_at(element, path[1:])
+    elif path:
+        if isinstance(value, dict) and path[0] in value:
+            yield from values_at(value[path[0]], path[1:])
+    else:
+        yield value
+        if isinstance(value, list):
+            yield from value

@@ -12,7 +12,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from vicinal.filter.columns import Column, Columns, Kind, Tag
+from vicinal.filter.areas import area_of
+from vicinal.filter.columns import Column, Columns, Kind, Tag, digests_of
+from vicinal.filter.geo import GeoCondition
 from vicinal.filter.instants import instant_of
 from vicinal.filter.literals import INTEGER_MAX, INTEGER_MIN, Value
 from vicinal.filter.membership import Between, NoneOf, OneOf, Question
@@ -65,14 +67,15 @@ def probes(condition: KeyCondition, columns: Columns) -> list[Probe]:
 
 def _questions(condition: KeyCondition, column: Column, *, element: bool) -> Iterable[tuple[Kind, Question]]:
     match condition:
-        case Match():
-            return _one_of((condition.value,), column)
-        case MatchAny():
-            return _one_of(condition.values, column)
+        case Match() | MatchAny():
+            values = (condition.value,) if isinstance(condition, Match) else condition.values
+            return _one_of(values, column)
         case MatchExcept():
             return _none_of(condition.values, column, element=element)
         case Range():
             return _within(condition)
+        case GeoCondition():
+            return ((Kind.PLACE, area_of(condition)),)
         case IsNull():
             return ((Kind.TAG, Between(Tag.NULL, Tag.NULL)),)
         case IsEmpty():
@@ -97,7 +100,10 @@ def _stored(value: Value, column: Column) -> Iterator[tuple[Kind, int | float]]:
         yield Kind.TAG, Tag.TRUE if value else Tag.FALSE
     elif isinstance(value, str):
         code = column.codes.get(value)
-        yield (Kind.HASH, hash(value)) if code is None else (Kind.CODE, code)
+        if code is not None:
+            yield Kind.CODE, code
+        elif Kind.HASH in column.kinds:
+            yield Kind.HASH, int(digests_of((value,), column.salt)[0])
     else:
         if not math.isinf(value) and value == int(value):
             for kind, (low, high) in _INTEGERS.items():

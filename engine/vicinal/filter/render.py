@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from vicinal.filter.geo import GeoBoundingBox, GeoCondition, GeoPoint, GeoPolygon, GeoRadius, Ring
 from vicinal.filter.model import (
     Condition,
     Filter,
@@ -39,11 +40,34 @@ def to_mapping(condition: Condition) -> dict[str, Any]:
             mapping = {"is_empty": {"key": condition.key}}
         case IsNull():
             mapping = {"is_null": {"key": condition.key}}
+        case GeoCondition():
+            mapping = {"key": condition.key, **_area(condition)}
         case HasId():
             mapping = {"has_id": list(condition.ids)}
         case _:
             raise AssertionError(f"a condition of unknown kind: {type(condition).__name__}")
     return mapping
+
+
+def _area(condition: GeoCondition) -> dict[str, Any]:
+    match condition:
+        case GeoRadius():
+            return {"geo_radius": {"center": _point(condition.center), "radius": condition.radius}}
+        case GeoBoundingBox():
+            corners = {"top_left": _point(condition.top_left), "bottom_right": _point(condition.bottom_right)}
+            return {"geo_bounding_box": corners}
+        case GeoPolygon():
+            holes = [_ring(ring) for ring in condition.interiors]
+            return {"geo_polygon": {"exterior": _ring(condition.exterior), "interiors": holes}}
+    raise AssertionError(f"an area of unknown kind: {type(condition).__name__}")
+
+
+def _point(point: GeoPoint) -> dict[str, float]:
+    return point._asdict()
+
+
+def _ring(ring: Ring) -> dict[str, Any]:
+    return {"points": [_point(p) for p in (*ring, ring[0])]}  # closed, as Qdrant wants it
 
 
 def _filter(tree: Filter) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.filter.bits import bits_of, no_bits, pack
-from vicinal.filter.membership import Between
+from vicinal.filter.areas import Area
+from vicinal.filter.bits import bits_of, count_bits, no_bits, pack
+from vicinal.filter.membership import Between, OneOf
 from vicinal.types import Bits
 
 __all__ = ["SEAL_FROM", "Sealed", "Span", "seal"]
@@ -29,6 +30,7 @@ SEAL_FROM: Final = 32_768  # entries; a scan of fewer takes some microseconds
 
 _FREQUENT: Final = 64  # one slot in so many: the bits take twice the room of the entries in `order`
 _BUCKETS: Final = 256
+_SAMPLE: Final = 512  # places looked at to estimate how many an area holds
 # nanoseconds, measured for a million slots; only their ratios matter
 _COPY_NS: Final = 0.01  # a slot of a frequent value's bits
 _MASK_NS: Final = 0.05  # a slot of a mask that is made and packed
@@ -76,6 +78,45 @@ class Sealed(NamedTuple):
             if i < j:
                 spans.append((i, j))
         return spans
+
+    def counted(self, question: Between | OneOf | Area) -> tuple[int, int, int]:
+        """Slots with a value that satisfies the question: at least, about, at most."""
+        if isinstance(question, Area):
+            return self._count_of_area(question)
+        ranges = question.ranges()
+        found = sum(j - i for i, j in self.spans(ranges))
+        single = self.most == 1 or (len(ranges) == 1 and ranges[0].low == ranges[0].high)
+        low, high = found if single else -(-found // self.most), min(found, self.stop)
+        return low, (low + high) // 2, high
+
+    def _count_of_area(self, area: Area) -> tuple[int, int, int]:
+        """From a sample, if there are many places between the meridians."""
+        spans = self._between_meridians(area)
+        found = sum(j - i for i, j in spans)
+        if found <= _SAMPLE:
+            exact = np.unique(self.order_within(area)).size
+            return exact, exact, exact
+        step = found // _SAMPLE + 1
+        sample = np.concatenate([self.keys[i:j:step] for i, j in spans])
+        high = min(found, self.stop)
+        share = np.count_nonzero(area(sample)) / sample.size
+        return 0, min(round(share * found * self.having_count / self.order.size), high), high
+
+    @property
+    def having_count(self) -> int:
+        """Slots with a value."""
+        return self.order.size if self.most == 1 else count_bits(self.having)
+
+    def _between_meridians(self, area: Area) -> list[Span]:
+        keys = self.keys
+        ends = [(np.searchsorted(keys, low), np.searchsorted(keys, high, "right")) for low, high in area.meridians()]
+        return [(int(i), int(j)) for i, j in ends if i < j]
+
+    def order_within(self, area: Area) -> NDArray[np.uint32]:
+        """The slots with a place within the area, one as often as it has such places."""
+        spans = self._between_meridians(area)
+        found = [self.order[i:j][area(self.keys[i:j])] for i, j in spans]
+        return np.concatenate(found) if found else np.zeros(0, np.uint32)
 
     def cost(self, spans: list[Span]) -> float:
         """Nanoseconds that `bits` will take, about."""

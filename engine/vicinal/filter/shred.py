@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.filter.geo import LAT_MAX, LON_MAX
 from vicinal.filter.path import Path
 
 __all__ = ["Piece", "shred"]
@@ -26,7 +27,10 @@ _PLAIN = (str, int, float)
 
 
 class Piece(NamedTuple):
-    """Values at a path, ascending by slot, all of type `kind`; `object`: several types, not str, int or float."""
+    """Values at a path, ascending by slot, all of type `kind`; `object`: several types, not str, int or float.
+
+    Objects that are places (see `geo`) come once more, as complex numbers: lon + lat * 1j.
+    """
 
     path: Path
     kind: type
@@ -47,6 +51,8 @@ def shred(objects: Sequence[dict[str, Any]], slots: Slots) -> Iterator[Piece]:
             yield Piece(path, kind, kind_at, values)
             if kind in (dict, list, object):
                 waiting.extend(_containers(path, kind, kind_at, values))
+            if kind in (dict, object):
+                yield from _places(path, kind_at, values)
 
 
 def _by_key(objects: Sequence[dict[str, Any]], slots: Slots) -> Iterator[tuple[str, Slots, Sequence[Any]]]:
@@ -104,3 +110,16 @@ def _containers(
                 yield (*path, None), np.repeat(at, lengths), elements, False
         elif inside:
             yield path, at, inside, True
+
+
+def _places(path: Path, slots: Slots, values: Sequence[Any]) -> Iterator[Piece]:
+    """The places among the values, if there are any."""
+    rows = [i for i, v in enumerate(values) if type(v) is dict and "lon" in v and "lat" in v]
+    pairs = [(i, values[i]["lon"], values[i]["lat"]) for i in rows]
+    pairs = [(i, lon, lat) for i, lon, lat in pairs if _degrees(lon, LON_MAX) and _degrees(lat, LAT_MAX)]
+    if pairs:
+        yield Piece(path, complex, slots[[i for i, _, _ in pairs]], [complex(lon, lat) for _, lon, lat in pairs])
+
+
+def _degrees(value: Any, most: float) -> bool:
+    return type(value) in (int, float) and -most <= value <= most

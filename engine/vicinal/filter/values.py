@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.filter.areas import Area
 from vicinal.filter.bits import bits_of, clear_beyond, count_bits, no_bits, pack, words_for
 from vicinal.filter.membership import NoneOf, Question
-from vicinal.filter.sealed import SEAL_FROM, Sealed, Span, seal
+from vicinal.filter.sealed import SEAL_FROM, Sealed, seal
 from vicinal.types import Bits
 
 __all__ = ["Picture", "Values"]
@@ -143,14 +144,17 @@ class Values:
         `start` is a multiple of 64.
         """
         p = self.picture
-        if start == 0 and p.sealed is not None and not isinstance(question, NoneOf):
+        if start == 0 and p.sealed is not None and isinstance(question, Area):
+            slots = p.sealed.order_within(question)
+            return _with_later(p, bits_of(slots, p.sealed.stop), p.sealed.stop, question, stop)
+        if start == 0 and p.sealed is not None and not isinstance(question, NoneOf | Area):
             ranges = question.ranges()
             spans = p.sealed.spans(ranges)
             # the scan that is saved, against the look-up
             a_slot = len(ranges) * (_SCAN_NS + _SCAN_BYTE_NS * p.dense.dtype.itemsize)
             pairs = p.pairs * min(stop, p.sealed.stop) / self._end
             if p.sealed.cost(spans) < a_slot * min(stop, p.stop, p.sealed.stop) + _PAIR_NS * pairs:
-                return _looked_up(p, p.sealed, question, spans, stop)
+                return _with_later(p, p.sealed.bits(spans), p.sealed.stop, question, stop)
         return _scanned(p, question, start, stop)
 
     def count(self, question: Question, n: int) -> tuple[int, int, int]:
@@ -162,13 +166,10 @@ class Values:
         if p.sealed is None or isinstance(question, NoneOf):
             exact = count_bits(self.bits(question, 0, n))
             return exact, exact, exact
-        ranges = question.ranges()
-        found = sum(j - i for i, j in p.sealed.spans(ranges))
-        single = p.sealed.most == 1 or (len(ranges) == 1 and ranges[0].low == ranges[0].high)
-        low, high = found if single else -(-found // p.sealed.most), min(found, p.sealed.stop)
+        low, about, high = p.sealed.counted(question)
         if n < p.sealed.stop:
             hidden = p.sealed.stop - n  # sorted slots that this reader does not know
-            about = (low + high) // 2 * n // p.sealed.stop
+            about = about * n // p.sealed.stop
             low, high = max(0, low - hidden), min(high, n)
             return low, min(max(about, low), high), high
         begin = p.sealed.stop & ~63
@@ -176,7 +177,7 @@ class Values:
         if later.size:
             later[0] &= ~np.uint64((1 << (p.sealed.stop - begin)) - 1)
         fresh = count_bits(later)
-        return low + fresh, (low + high) // 2 + fresh, high + fresh
+        return low + fresh, about + fresh, high + fresh
 
 
 def _empty(dtype: np.dtype[Any]) -> Picture:
@@ -220,12 +221,11 @@ def _with_extra(p: Picture, slots: NDArray[np.uint32], values: NDArray[Any]) -> 
     return p._replace(slots=to, extra=extra, pairs=pairs)
 
 
-def _looked_up(p: Picture, sealed: Sealed, question: Question, spans: list[Span], stop: int) -> Bits:
-    """From the sorted part, and a scan of the slots after it."""
-    known = sealed.bits(spans)
-    if stop <= sealed.stop:
+def _with_later(p: Picture, known: Bits, sealed_stop: int, question: Question, stop: int) -> Bits:
+    """The slots found in the sorted part, and a scan of the slots after it."""
+    if stop <= sealed_stop:
         return clear_beyond(known[: words_for(stop)], stop)
-    resume = sealed.stop & ~63
+    resume = sealed_stop & ~63
     later = _scanned(p, question, resume, stop)
     bits = np.concatenate((known[: resume >> 6], later))
     bits[resume >> 6 : known.size] |= known[resume >> 6 :]

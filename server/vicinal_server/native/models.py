@@ -17,6 +17,7 @@ __all__ = [
     "Create",
     "Delete",
     "DeletePayload",
+    "Facet",
     "Flush",
     "Get",
     "Insert",
@@ -178,6 +179,14 @@ class Count(_Request):
     """How many points match."""
 
     filter: Filter = None
+
+
+class Facet(_Request):
+    """The commonest values of a key among points that match."""
+
+    key: str
+    filter: Filter = None
+    limit: int = 10
 
 
 class Flush(_Request):

@@ -227,6 +227,14 @@ async def count(request: Request, c: str) -> Response:
     return _answer(request, {"count": n})
 
 
+@router.post(_ONE + "/facet", **described("count values of a key", models.Facet, "Facets"))
+async def facet(request: Request, c: str) -> Response:
+    """The commonest values of a key among matching points."""
+    service, body = _service(request), await _parsed(request, models.Facet)
+    found = await service.read(lambda: service.database.collection(c).facet(body.key, body.filter, body.limit))
+    return _answer(request, {"facets": [{"value": value, "count": n} for value, n in found]})
+
+
 @router.post(_ONE + "/flush", **described("wait for the graph", models.Flush, "Info"))
 async def flush(request: Request, c: str) -> Response:
     """Wait until every committed point is in the graph."""

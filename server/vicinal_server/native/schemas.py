@@ -24,6 +24,7 @@ _REQUESTS: Final[tuple[type[BaseModel], ...]] = (
     models.Get,
     models.Scroll,
     models.Count,
+    models.Facet,
     models.Flush,
 )
 
@@ -58,6 +59,9 @@ _ANSWERS: Final[dict[str, dict[str, Any]]] = {
     "Counted": _object({"count": _INT}),
     "Changed": _object({"changed": _INT}),
     "Deleted": _object({"deleted": _INT}),
+    "Facets": _object(
+        {"facets": _list(_object({"value": {"anyOf": [{"type": "boolean"}, _INT, _TEXT]}, "count": _INT}))}
+    ),
     "Dropped": _object({"dropped": _TEXT}),
     "Error": _object(
         {

@@ -115,6 +115,7 @@ READS: list[Any] = [
     lambda c: c.scroll("n >= 30", 3, offset="p32"),
     lambda c: c.count(),
     lambda c: c.count("n >= 30"),
+    lambda c: (c.facet("tags", "n >= 30"), c.facet("n", limit=3)),
     lambda c: (c.info().points, c.info().seq, sorted(c.info().fields)),
     lambda c: (c.flush(), c.info().tail),
     len,

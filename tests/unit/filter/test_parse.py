@@ -114,7 +114,7 @@ def test_uuids_and_enum_members_are_their_values():
         ({"must": {"key": "a", "match": {"any": 3}}}, "must.match.any", "must be a list"),
         ({"must": {"key": "a", "match": 3}}, "must.match", "expected an object"),
         ({"must": {"key": "a", "match": {"text": "x"}}}, "must.match", "text is not supported"),
-        ({"must": {"key": "a", "geo_radius": {}}}, "must", "geo_radius is not supported"),
+        ({"must": {"key": "a", "values_count": {}}}, "must", "values_count is not supported"),
         ({"must": {"nested": {}}}, "must", "nested is not supported"),
         ({"must": {"key": "a", "range": {"ge": 1}}}, "must.range", "unknown member 'ge'"),
         ({"must": {"key": "a", "range": {"gte": float("nan")}}}, "must.range", "NaN"),
