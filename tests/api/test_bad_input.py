@@ -225,6 +225,7 @@ def test_unknown_collections(filled: Served, verb: str) -> None:
         "query_multi": {"tokens": [[1, 2, 3]]},
         "get": {"ids": [1]},
         "delete": {"ids": [1]},
+        "facet": {"key": "a"},
     }
     check(filled.post(f"/v1/collections/none/{verb}", trees.get(verb, {})), "not_found")
     check(filled.get("/v1/collections/none"), "not_found")
