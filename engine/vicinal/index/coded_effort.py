@@ -190,10 +190,12 @@ class EffortTable:
         last, reach = self.measured[-1].effort, max(self.efs[-1], 1)
         if ef >= reach:
             more = ef / reach
-            if self.measured[-1].recall >= GOOD_ENOUGH:  # nothing is left to gain
-                more = max(1.0, min(more, ef / last.pool))
-            stop = min(int(last.stop * more), _PARTS_MOST)
-            return Effort(min(_multiple(last.pool * more), _PARTS_MOST), stop, last.rescore, last.settle)
+            if self.measured[-1].recall >= GOOD_ENOUGH:  # of such rows nothing is left to gain: a node more for each ef
+                more = min(more, 1 + (ef - reach) / last.pool)
+            parts = (last.pool * more, last.stop * more, *(min(part * more, _SETTLE_MOST) for part in last[2:]))
+            least = self._standard(ef)  # of copies, which any walk finds, hardly a step was measured
+            pool, stop, rescore, settle = (min(max(int(p), q), _PARTS_MOST) for p, q in zip(parts, least, strict=True))
+            return Effort(_multiple(pool), stop, rescore, settle)
         at = bisect_right(self.efs, ef)
         if at == 0:
             return self.measured[0].effort

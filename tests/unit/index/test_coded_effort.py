@@ -41,6 +41,17 @@ def test_more_ef_never_asks_for_less(table):
     assert all(max(e) < 1 << 15 for e in efforts), "each part has 16 bits"
 
 
+@pytest.mark.parametrize("exact_walk", [True, False])
+def test_more_ef_walks_farther_where_the_least_effort_found_all(exact_walk):
+    table = EffortTable.fit(lambda _: (1.0, 5.0), exact_walk=exact_walk, reference=reference((16, 1.0)))
+    assert len(table.measured) == 1
+    for one, two in pairwise(table.effort(10, ef) for ef in (16, 32, 64, 128, 256, 512, 1024)):
+        assert one.pool < two.pool
+        assert one.stop < two.stop
+        assert one.settle <= two.settle
+    assert table.effort(10, 1024).stop > 700
+
+
 @pytest.mark.parametrize("k", [1, 10, 11, 100, 1000, 10_000])
 def test_pool_and_settled_hold_k(k):
     for table in (EffortTable(True), EffortTable(False), EffortTable.fit(fake, exact_walk=True)):
