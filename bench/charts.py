@@ -9,7 +9,7 @@ from typing import Any
 from bench import metrics, results
 from bench.rivals import FOREIGN, OURS
 
-__all__ = ["draw"]
+__all__ = ["draw", "plain_numbers", "recall_axis"]
 
 SUITES = {
     "recall_qps": "recall against speed, one query per call, one thread",
@@ -33,6 +33,7 @@ def draw(answer: dict[str, Any]) -> None:
     drawers: dict[str, Callable[[dict[str, Any]], None]] = {
         "recall_qps": _curves,
         "batch": _curves,
+        "fanns": _filtered,
         "build": _build,
         "memory": _memory,
         "compression": _compression,
@@ -93,16 +94,22 @@ def _curves(answer: dict[str, Any]) -> None:
             best = metrics.pareto([(p["recall"], p["qps"]) for p in curves[name]["points"]])
             points = [(min(share, HIGHEST), qps) for share, qps in best]
             axes.plot(*zip(*points, strict=True), markersize=4, label=name, **_style(name))
-        _recall_axis(axes)
+        recall_axis(axes)
         axes.set_yscale("log")
-        _plain_numbers(axes.yaxis, minor=True)
+        plain_numbers(axes.yaxis, minor=True)
         axes.set_xlabel(f"recall@{answer['k']} (axis stretched towards 1)")
         threads = "one thread" if answer["threads"] == 1 else f"{answer['threads']} threads"
         axes.set_ylabel(f"queries per second, {threads}")
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def _recall_axis(axes: Any) -> None:
+def _filtered(answer: dict[str, Any]) -> None:
+    from bench.fanns.charts import draw as draw_kinds
+
+    draw_kinds(answer)
+
+
+def recall_axis(axes: Any) -> None:
     """Equal steps for equal factors of the share that is missed."""
     import numpy as np
 
@@ -114,7 +121,7 @@ def _recall_axis(axes: Any) -> None:
     axes.set_xticks(TICKS, [f"{tick:g}".lstrip("0") for tick in TICKS])
 
 
-def _plain_numbers(axis: Any, *, minor: bool = False) -> None:
+def plain_numbers(axis: Any, *, minor: bool = False) -> None:
     """10k instead of a power of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator
 
@@ -135,7 +142,7 @@ def _bars(axes: Any, values: dict[str, float], unit: str, digits: int) -> None:
     bars = axes.barh(names, [values[name] for name in names], color=colours, height=0.7)
     axes.bar_label(bars, labels=[f"{values[name]:,.{digits}f}" for name in names], padding=3, fontsize=8)
     axes.set_xlabel(unit)
-    _plain_numbers(axes.xaxis)
+    plain_numbers(axes.xaxis)
     axes.margins(x=0.12)
     axes.grid(visible=False, axis="y")
 
@@ -222,7 +229,7 @@ def _reach(answer: dict[str, Any]) -> None:
             label = f"{name}: at most {result['highest_recall']:.4f}"
             axes.plot(*zip(*points, strict=True), label=label, **_style(name))
         axes.set_xscale("log")
-        _plain_numbers(axes.xaxis, minor=True)
+        plain_numbers(axes.xaxis, minor=True)
         axes.set_xlabel("rows compared per query")
         axes.set_ylabel("recall@10, equally near rows count")
         axes.set_ylim(top=1.005)

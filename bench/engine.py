@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from bench import datasets
 from bench.locks import busy
@@ -28,9 +28,11 @@ class EngineFailed(RuntimeError):
 class Engine:
     """One worker process: a context manager, so that no process outlives its suite."""
 
+    module: ClassVar[str] = "bench.worker"
+
     def __init__(self, name: str, dataset: str, queries: int, k: int) -> None:
         self.name = name
-        words = [interpreter(name), "-m", "bench.worker", name, dataset, str(queries), str(k)]
+        words = [interpreter(name), "-m", self.module, name, dataset, str(queries), str(k)]
         self.worker = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, do: str, **words: Any) -> Any:

@@ -30,6 +30,8 @@ FIGURES = {
     "speed-128": f"recall_qps --dataset {PATCHES} {FEW}",
     "filtered-784": f"filtered_scans --dataset {PIXELS} --rivals faiss --queries 300",
     "filtered-384": f"filtered_scans --dataset {TEXT} --rivals faiss --queries 300",
+    "fanns-784": f"fanns --dataset {PIXELS} --queries 1000",
+    "fanns-384": f"fanns --dataset {TEXT} --queries 1000",
     "batch-784": f"batch --dataset {PIXELS} {ALL}",
     "batch-384": f"batch --dataset {TEXT} {ALL}",
     "build-784": f"build --dataset {PIXELS} --rivals all",

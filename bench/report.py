@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import tables
+from bench.fanns import tables as filtered
 from bench.results import RESULTS, every, path
 from bench.tables import Table
 
@@ -23,6 +24,7 @@ OPEN, CLOSE = "<!-- figures -->", "<!-- /figures -->"
 SECTIONS = (
     ("recall_qps", "One thread, one query per call", tables.speed),
     ("batch", "Batch calls", tables.speed),
+    ("fanns", "Filtered search", filtered.cells),
     ("build", "Build time", tables.build),
     ("memory", "Resident memory", tables.memory),
     ("compression", "Dtypes and codes", tables.compression),
@@ -85,10 +87,13 @@ def _table(table: Table) -> str:
 
 
 def _chart(answer: dict[str, Any]) -> str:
-    place = path(answer, "png")
-    if not place.exists():
-        return ""
-    return f'<img alt="chart" src="data:image/png;base64,{base64.b64encode(place.read_bytes()).decode()}">'
+    whole = path(answer, "png")
+    places = [whole, *sorted(whole.parent.glob(f"{whole.stem}.*.png"))]  # one, or one per kind of filter
+    return "".join(
+        f'<img alt="chart" src="data:image/png;base64,{base64.b64encode(place.read_bytes()).decode()}">'
+        for place in places
+        if place.exists()
+    )
 
 
 def _machine(answer: dict[str, Any]) -> str:
@@ -109,7 +114,14 @@ def readme_block() -> str:
                 "",
             ]
             lines += [*_markdown(table), ""]
-    for suite, title, make in SECTIONS[2:]:
+    if every("fanns"):
+        lines += [
+            "Filtered search, the filter evaluated in every call:",
+            "",
+            *_markdown(filtered.summary(every("fanns"))),
+            "",
+        ]
+    for suite, title, make in SECTIONS[3:]:
         for answer in every(suite):
             name = f" ({answer['dataset']})" if "dataset" in answer else ""
             lines += [f"{title}{name}:", "", *_markdown(_short(make(answer))), ""]

@@ -11,12 +11,14 @@ from pathlib import Path
 from bench import charts, results
 from bench.datasets import DATASETS, DatasetMissing
 from bench.engine import forget_ours
+from bench.fanns.engines import ENGINES
 from bench.kept import Unfinished
 from bench.rivals import FOREIGN, OURS
 
 SUITES = (
     "recall_qps",
     "filtered_scans",
+    "fanns",
     "batch",
     "build",
     "memory",
@@ -46,6 +48,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--dataset", default="fashion-mnist-784", type=_dataset, help="name, or name@rows")
     parser.add_argument("--ours", nargs="*", default=["vicinal"], choices=OURS)
     parser.add_argument("--rivals", nargs="*", default=["hnswlib"], choices=["all", "faiss", *FOREIGN])
+    parser.add_argument("--engines", nargs="*", default=[], choices=ENGINES, help="fanns only, else all")
+    parser.add_argument("--cells", nargs="*", default=[], help="fanns only: names or kinds of filters, else all")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds after one that warms up")
     parser.add_argument("--queries", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=2, help="threads for building and for batches")
@@ -73,7 +77,7 @@ def measure(options: argparse.Namespace) -> int:
         forget_ours()
     print(f"wrote {results.save(answer)}")
     charts.draw(answer)
-    for key in ("ratios", "ratio_to_hnswlib", "slope"):
+    for key in ("ratios", "ratio_to_hnswlib", "slope", "regret"):
         if key in answer:
             print(json.dumps(answer[key], indent=1))
     return 0

@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -189,14 +190,14 @@ def _trim() -> None:
     ctypes.CDLL(None).malloc_trim(0)
 
 
-def main() -> None:
+def serve(make_worker: Callable[[str, str, int, int], Any]) -> None:
     """Answer commands until the parent closes the pipe; what an engine cannot do is an answer too."""
     name, dataset, queries, k = sys.argv[1:]
     worker = None
     for line in sys.stdin:
         words = json.loads(line)
         try:
-            worker = worker or Worker(name, dataset, int(queries), int(k))
+            worker = worker or make_worker(name, dataset, int(queries), int(k))
             answer: Any = getattr(worker, words.pop("do"))(**words)
         except Unsupported as reason:
             answer = {"unsupported": str(reason)}
@@ -210,4 +211,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(Worker)

@@ -1,0 +1,237 @@
+"""Filtered search by the FANNS paper's protocol and beyond it: recall against QPS per kind of filter, one thread.
+
+Every engine scouts a cell's settings by itself; then the fastest that reaches a recall of .95, and the default of
+those that have one, are timed in interleaved rounds, the filter's evaluation always inside the clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from bench import datasets, metrics
+from bench.engine import INDEXES, Engine, EngineFailed, saved
+from bench.fanns import columns
+from bench.fanns.cells import Cell, grid
+from bench.fanns.engines import ENGINES, engine_class
+from bench.fanns.regret import RECALL, regrets
+from bench.fanns.truth import exact_answers
+from bench.kept import Kept
+from bench.locks import Turns, busy
+from bench.rivals.base import Unsupported
+
+__all__ = ["run"]
+
+SEED = 11  # of the order of engines in each round
+SCOUT_SECONDS, ROUND_SECONDS, JUDGE_SECONDS = 0.8, 0.08, 0.4  # most, per engine and cell; each asks 20 queries at least
+
+
+class FilteredEngine(Engine):
+    """A worker of bench.fanns."""
+
+    module: ClassVar[str] = "bench.fanns.worker"
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Every cell with every engine."""
+    data = datasets.prepare(options.dataset)
+    cells = _cells(data, options)
+    kept = Kept(options)
+    wanted = options.engines or list(ENGINES)
+    with contextlib.ExitStack() as stack:
+        turns = stack.enter_context(Turns(options.lock, options.hold))
+        engines = {}
+        if any(cell.name not in kept.parts for cell in cells):
+            engines = _running(wanted, options, kept, stack)
+        for cell in cells:
+            kept.get(cell.name, _measured, cell, engines, options, turns)
+            print(cell.name, _shown(kept.parts[cell.name]), flush=True)
+        sizes = _sizes(engines, kept)
+    answer = _answer(options, cells, wanted, sizes, kept)
+    kept.done()
+    return answer
+
+
+def _cells(data: datasets.Dataset, options: argparse.Namespace) -> list[Cell]:
+    """The cells asked for, their exact answers on disk before any engine starts."""
+    table = columns.load(data)
+    queries = min(options.queries, len(data.queries))
+    made = grid(table, queries)
+    exact_answers(data, table, made, options.k)
+    return [cell for cell in made if not options.cells or cell.name in options.cells or cell.kind in options.cells]
+
+
+def _running(
+    names: list[str], options: argparse.Namespace, kept: Kept, stack: contextlib.ExitStack
+) -> dict[str, FilteredEngine]:
+    """Processes with their indexes; engines that fail are kept with their reason."""
+    engines = {}
+    for name in names:
+        if f"{name} failed" in kept.parts:
+            continue
+        try:
+            engine, facts = _ready(name, options)
+        except (EngineFailed, Unsupported) as reason:
+            _leave_out(name, reason, kept)
+            continue
+        stack.enter_context(engine)
+        engines[name] = engine
+        kept.put(f"{name} facts", facts)
+        print(f"{name}: {facts}", flush=True)
+    return engines
+
+
+def _ready(name: str, options: argparse.Namespace) -> tuple[FilteredEngine, dict[str, Any]]:
+    """A process with the index built in it, or opened from what was saved."""
+    try:
+        made = engine_class(name)
+    except ImportError as error:
+        raise EngineFailed(f"not installed: {error}") from None
+    engine = FilteredEngine(name, options.dataset, options.queries, options.k)
+    try:
+        if made.reuses is not None:
+            folder, built = saved(made.reuses, options)
+        elif made.saves:
+            folder, built = _saved(name, options)
+        else:
+            with busy(options.lock):
+                return engine, engine.ask("build", threads=options.threads, save=None)
+        return engine, {**built, **engine.ask("open", folder=str(folder))}
+    except BaseException:
+        engine.__exit__()
+        raise
+
+
+def _saved(name: str, options: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
+    """The index of a rival that holds the attributes too, built once in a process that ends."""
+    folder = INDEXES / options.dataset / f"fanns-{name}"
+    record = folder.with_suffix(".json")
+    if not record.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        with busy(options.lock), FilteredEngine(name, options.dataset, options.queries, options.k) as engine:
+            built = engine.ask("build", threads=options.threads, save=str(folder))
+        record.write_text(json.dumps(built))
+    facts: dict[str, Any] = json.loads(record.read_text())
+    return folder, facts
+
+
+def _measured(
+    cell: Cell, engines: dict[str, FilteredEngine], options: argparse.Namespace, turns: Turns
+) -> dict[str, Any]:
+    """One cell: each engine scouts it, what was chosen is timed in turns, then judged."""
+    answer: dict[str, Any] = {}
+    timed: dict[str, dict[str, Any]] = {}
+    for name, engine in engines.items():
+        turns.take()
+        try:
+            told = engine.ask("scout", cell=cell.name, seconds=SCOUT_SECONDS)
+        except EngineFailed as reason:
+            answer[name] = {"failed": str(reason)}
+            continue
+        answer[name] = {"points": told["points"], "chosen": told["chosen"]}
+        timed[name] = _timed(told)
+        if not timed[name]:
+            del timed[name]
+    seconds = _rounds(cell, engines, timed, answer, options, turns)
+    for name, settings in timed.items():
+        turns.take()
+        for at, (key, setting) in enumerate(settings.items()):
+            try:
+                told = engines[name].ask("judge", cell=cell.name, setting=setting, seconds=JUDGE_SECONDS)
+            except EngineFailed as reason:
+                answer[name] = {"failed": str(reason)}
+                break
+            answer[name][key] = {"setting": setting, **told, **_medians([one[at] for one in seconds[name]])}
+    return answer
+
+
+def _rounds(
+    cell: Cell,
+    engines: dict[str, FilteredEngine],
+    timed: dict[str, dict[str, Any]],
+    answer: dict[str, Any],
+    options: argparse.Namespace,
+    turns: Turns,
+) -> dict[str, list[list[dict[str, Any]]]]:
+    """What each engine's settings took in each round, in an order drawn anew; who fails leaves."""
+    seconds: dict[str, list[list[dict[str, Any]]]] = {name: [] for name in timed}
+    for number in range(options.rounds):
+        order = np.random.default_rng((SEED, number)).permutation(list(timed))
+        for name in order.tolist():
+            turns.take()
+            asked = {"cell": cell.name, "settings": list(timed[name].values()), "seconds": ROUND_SECONDS}
+            try:
+                seconds[name].append(engines[name].ask("round", **asked))
+            except EngineFailed as reason:
+                answer[name] = {"failed": str(reason)}
+                del timed[name]
+    return seconds
+
+
+def _timed(told: dict[str, Any]) -> dict[str, Any]:
+    """The settings worth timing: the fastest that reached the recall, and the default of engines that have one."""
+    chosen, always = told["chosen"], told["always"]
+    settings = {} if chosen is None and not _alone(told["points"]) else {"fastest": chosen}
+    return settings if always is None else {**settings, "default": always}
+
+
+def _alone(points: list[dict[str, Any]]) -> bool:
+    """Whether the engine has no setting, and reached the recall without."""
+    return [point["setting"] for point in points] == [None] and points[0]["recall"] >= RECALL
+
+
+def _medians(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    low, middle, high = metrics.quartiles([one["seconds"] for one in rounds])
+    told = {f"{key}_us": float(np.median([one[key] for one in rounds])) * 1e6 for key in ("p50", "p99")}
+    return {"qps": 1 / middle, "qps_quartiles": [1 / high, 1 / low], **told}
+
+
+def _sizes(engines: dict[str, FilteredEngine], kept: Kept) -> dict[str, Any]:
+    """Bytes at the end: methods build more as more attributes are asked about."""
+    sizes: dict[str, Any] = kept.parts.get("sizes", {})
+    for name, engine in engines.items():
+        with contextlib.suppress(EngineFailed):
+            sizes[name] = engine.ask("size")["bytes"]
+    kept.put("sizes", sizes)
+    return sizes
+
+
+def _answer(
+    options: argparse.Namespace, cells: list[Cell], names: list[str], sizes: dict[str, Any], kept: Kept
+) -> dict[str, Any]:
+    facts = {}
+    for name in names:
+        if f"{name} failed" in kept.parts:
+            facts[name] = {"failed": kept.parts[f"{name} failed"]}
+        else:
+            built = kept.parts[f"{name} facts"]
+            facts[name] = {**built, "bytes": sizes.get(name) or built.get("bytes")}
+    told = {cell.name: {"kind": cell.kind, "engines": kept.parts[cell.name]} for cell in cells}
+    words = {key: getattr(options, key) for key in ("suite", "dataset", "k", "queries", "rounds")}
+    return {
+        **words,
+        "threads": 1,
+        "seed": SEED,
+        "recall": RECALL,
+        "engines": facts,
+        "cells": told,
+        "regret": regrets(told),
+        "machine": {**kept.machine, "load": os.getloadavg()},
+    }
+
+
+def _shown(result: dict[str, Any]) -> dict[str, Any]:
+    """QPS of each engine's fastest setting, for who watches."""
+    return {name: round(one["fastest"]["qps"]) if "fastest" in one else None for name, one in result.items()}
+
+
+def _leave_out(name: str, reason: Exception, kept: Kept) -> None:
+    kept.put(f"{name} failed", str(reason))
+    print(f"{name}: left out, {reason}", flush=True)
