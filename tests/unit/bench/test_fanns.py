@@ -4,7 +4,7 @@ import argparse
 
 import numpy as np
 import pytest
-from bench import datasets, kept
+from bench import charts, datasets, kept, results
 from bench.datasets import Dataset
 from bench.engine import EngineFailed
 from bench.fanns import columns, truth, worker
@@ -263,6 +263,19 @@ def test_a_run_goes_on_and_makes_regret(options, table, data, monkeypatch):
     assert all(len(row) == len(rows.head) for row in rows.rows)
     assert "ung: left out, is not there" in rows.notes
     assert summary([answer]).rows[0][1] == "2.00 / 2.00 / 2.00"
+
+
+def test_each_kind_of_filter_has_its_chart(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    told = {"points": [{"setting": 1, "seconds": 1e-4, "recall": 0.9}, {"setting": 2, "seconds": 2e-4, "recall": 0.97}]}
+    told |= point(5e3)
+    told["fastest"]["selectivity"] = 0.5
+    engines = {"vicinal": told, "list": told, "numpy": {"failed": "why"}, "hnswlib": told}
+    measured = {name: {"kind": kind, "engines": engines} for name, kind in (("a", "R"), ("b", "R"), ("c", "NOT"))}
+    facts = {"suite": "fanns", "dataset": "tiny", "k": 10, "machine": {"family_model": "some"}}
+    charts.draw({**facts, "cells": measured})
+    assert {place.name for place in tmp_path.iterdir()} == {"fanns-tiny.R.png", "fanns-tiny.NOT.png"}
 
 
 def point(qps, recall=0.97):
