@@ -1,6 +1,7 @@
 """The harness of filtered search on tiny data: predicates, truth, judging, scouting, rounds, regret."""
 
 import argparse
+from typing import Any
 
 import numpy as np
 import pytest
@@ -268,7 +269,9 @@ def test_a_run_goes_on_and_makes_regret(options, table, data, monkeypatch):
 def test_each_kind_of_filter_has_its_chart(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(results, "RESULTS", tmp_path)
-    told = {"points": [{"setting": 1, "seconds": 1e-4, "recall": 0.9}, {"setting": 2, "seconds": 2e-4, "recall": 0.97}]}
+    told: dict[str, Any] = {
+        "points": [{"setting": 1, "seconds": 1e-4, "recall": 0.9}, {"setting": 2, "seconds": 2e-4, "recall": 0.97}]
+    }
     told |= point(5e3)
     told["fastest"]["selectivity"] = 0.5
     engines = {"vicinal": told, "list": told, "numpy": {"failed": "why"}, "hnswlib": told}
