@@ -119,9 +119,10 @@ class Index(FlatIndex):
     ) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
         """Labels (n, k) uint64 and distances (n, k) float32 of the k nearest points of each query, nearest first.
 
-        data: (n, dim), or (dim,) for one. filter: a function of a label, labels, a bool mask by label, or a `Bitmap`;
-        or a list of those, one per query. Every row has min(k, matches) results; the rest is label 2**64 - 1 at
-        infinite distance, or raises Refused (a RuntimeError) when `strict`.
+        data: (n, dim), or (dim,) for one. filter: a function of a label, labels, a bool mask by label, a `Bitmap`, or
+        an expression such as "label >= 100 and id != 107"; or a list of those, one per query. Every row has
+        min(k, matches) results; the rest is label 2**64 - 1 at infinite distance, or raises Refused (a RuntimeError)
+        when `strict`.
         """
         if filter is None and type(data) is _ARRAY and data.dtype is _FLOAT32:
             picture = self._points.picture

@@ -1,17 +1,19 @@
 """Filters over labels as sets of slots.
 
-A filter is a function of a label, labels (an array of whole numbers, a list, set or range), a bool mask by label, or a
-`Bitmap`; or a list of those, one per query.
+A filter is a function of a label, labels (an array of whole numbers, a list, set or range), a bool mask by label, a
+`Bitmap`, or an expression (see `expressions`); or a list of those, one per query.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.filter.model import Filter
+from vicinal.flat.expressions import is_expression, labels_that_match
 from vicinal.flat.inputs import Refused, as_labels
 from vicinal.flat.labels import MISSING
 from vicinal.flat.picture import Picture
@@ -55,6 +57,9 @@ class Bitmap:
         return 0 <= label >> 6 < len(self.words) and bool(int(self.words[label >> 6]) >> (label & 63) & 1)
 
 
+_FORMS: Final = (Bitmap, Filter, Mapping, np.ndarray, Sequence, set, frozenset)
+
+
 def filters_of_rows(filter: Any, rows: int) -> list[Any] | None:
     """The filters of `rows` queries when `filter` holds one for each, else None."""
     if isinstance(filter, np.ndarray) and filter.ndim == 2:
@@ -66,7 +71,7 @@ def filters_of_rows(filter: Any, rows: int) -> list[Any] | None:
 
 def _is_filter(part: Any) -> bool:
     """Whether a part of a list is a filter of its own and not a label."""
-    return part is None or callable(part) or isinstance(part, Bitmap | np.ndarray | Sequence | set | frozenset)
+    return part is None or callable(part) or isinstance(part, _FORMS)
 
 
 def _counted(filters: list[Any], rows: int) -> list[Any]:
@@ -86,6 +91,10 @@ def allowed_by(filter: Any, picture: Picture, points: Points) -> Bits | None:
         return picture.alive
     if isinstance(filter, Bitmap):
         bits = _from_words(filter.words, picture)
+    elif is_expression(filter):
+        if (mask := labels_that_match(filter, picture.labels[: picture.n])) is None:
+            return picture.alive
+        bits = bits_from_mask(mask)
     elif callable(filter):
         bits = _from_function(filter, picture)
     elif (mask := _as_mask(filter)) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from vicinal.errors import InvalidFilter
 from vicinal.flat.inputs import Refused
 from vicinal.flat_api import BFIndex, Bitmap, Index
 
@@ -123,4 +124,62 @@ def test_a_bitmap_knows_its_labels():
     with pytest.raises(Refused, match="by the labels themselves"):
         Bitmap.from_labels([2**63])
     with pytest.raises(Refused, match="whole numbers"):
-        INDEXES["Index", "plain"].knn_query(QUERIES, filter="year > 2000")
+        INDEXES["Index", "plain"].knn_query(QUERIES, filter=[[1.5]] * len(QUERIES))
+
+
+EXPRESSIONS = [
+    ("id in (16, 21, 26, 4)", lambda label: label in {16, 21, 26}),
+    ("label >= 2011", lambda label: label >= 2011),
+    ("label between 100 and 201.5", lambda label: 100 <= label <= 201),
+    ("not (label < 2000 or id = 2011)", lambda label: label >= 2000 and label != 2011),
+    ("label != 16 and label <= 101", lambda label: label != 16 and label <= 101),
+    ("label > 20.5 and `id` < 36.5", lambda label: 20 < label < 37),
+    ("label = 16.0", lambda label: label == 16),
+    ("label in (16, 16.5, true, 'a', -3)", lambda label: label == 16),
+    ("label > -1 and label < 1e30", lambda label: True),
+    ("label is null or label > 1e30", lambda label: False),
+    ({"must_not": {"has_id": [16, 21]}}, lambda label: label not in {16, 21}),
+    (
+        {"min_should": {"conditions": [{"has_id": [16, 21]}, {"key": "label", "range": {"lt": 20}}], "min_count": 2}},
+        lambda label: label == 16,
+    ),
+    ({"key": "label", "match": {"except": [16]}}, lambda label: label != 16),
+]
+
+
+@pytest.mark.parametrize(("expression", "passes"), EXPRESSIONS)
+def test_expressions_over_labels(expression, passes):
+    index = INDEXES["BFIndex", "sparse"]
+    for given in (expression, [expression] * len(QUERIES)):
+        found, _ = index.knn_query(QUERIES, 40, filter=given)
+        again, _ = index.knn_query(QUERIES, 40, filter=[label for label in SPARSE.tolist() if passes(label)])
+        np.testing.assert_array_equal(found, again)
+
+
+def test_expressions_are_exact_for_large_labels():
+    labels = np.array([2**53, 2**53 + 1, 2**53 + 2, 2**64 - 1], np.uint64)
+    index = BFIndex("l2", 6)
+    index.add_items(X[:4], labels)
+    for text, expected in ((f"label > {2**53}", 3), (f"label = {2**53 + 1}", 1), (f"id in ({2**64 - 1}, 1)", 1)):
+        assert len(set(index.knn_query(X[0], 4, filter=text)[1][0].tolist()) - {np.inf}) == expected, text
+
+
+def test_expressions_leave_deleted_points_out():
+    index = made(Index, PLAIN)
+    index.mark_deleted(5)
+    assert sorted(index.knn_query(X[5], 3, filter="label between 4 and 6")[0][0, :2].tolist()) == [4, 6]
+    assert 5 not in index.knn_query(X[5], 3, filter={})[0]
+
+
+@pytest.mark.parametrize(
+    ("filter", "error", "message"),
+    [
+        ("year > 3", Refused, "labels only.*'year'"),
+        ("label > '2020-01-01'", Refused, "instant"),
+        ("label >", InvalidFilter, "value"),
+        ({"mst": []}, InvalidFilter, "mst"),
+    ],
+)
+def test_expressions_that_an_index_cannot_answer(filter, error, message):
+    with pytest.raises(error, match=message):
+        INDEXES["Index", "plain"].knn_query(X[0], 3, filter=filter)
