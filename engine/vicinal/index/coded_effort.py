@@ -188,7 +188,9 @@ class EffortTable:
         if not self.measured:
             return self._standard(ef)
         last, reach = self.measured[-1].effort, max(self.efs[-1], 1)
-        if ef >= reach:
+        if ef == reach:
+            return last
+        if ef > reach:
             more = ef / reach
             if self.measured[-1].recall >= GOOD_ENOUGH:  # of such rows nothing is left to gain: a node more for each ef
                 more = min(more, 1 + (ef - reach) / last.pool)
