@@ -180,6 +180,27 @@ class FlatIndex:
     def __contains__(self, label: object) -> bool:
         return isinstance(label, int | np.integer) and 0 <= int(label) <= ID_MAX and self._points.is_alive(int(label))
 
+    def __getitem__(self, label: Any) -> NDArray[np.float32]:
+        """The vector of a label (dim,), or those of several (n, dim), as they were added."""
+        found: NDArray[np.float32] = self.get_items(label if np.ndim(label) else [label])
+        return found if np.ndim(label) else found[0]
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """Points that can be found, points marked deleted, how they are searched, and bytes of memory by part.
+
+        layout: `scan` without a graph, `float`, `coded` or `cells`; codec: which code, why, and the recall it costs.
+        """
+        picture = self._points.picture
+        graph = picture.graph
+        return {
+            "points": picture.alive_count,
+            "deleted": len(self._points) - picture.alive_count,
+            "layout": graph.layout if graph is not None else "scan",
+            "codec": dict(graph.codec) if graph is not None else None,
+            "memory": self.memory_usage(),
+        }
+
     def __repr__(self) -> str:
         return f"<vicinal.{type(self).__name__}(space={self.space!r}, dim={self.dim}){self._state()}>"
 

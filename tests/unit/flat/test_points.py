@@ -121,6 +121,25 @@ def test_memory_comes_back():
     assert "500 points" in repr(index)
 
 
+def test_points_by_label_and_what_an_index_says_of_itself():
+    rows = np.random.default_rng(5).standard_normal((30, 4)).astype(np.float32)
+    index, scanned = Index("cosine", 4), BFIndex("l2", 4)
+    assert index.stats["layout"] == "scan"
+    index.add_items(rows, np.arange(30) * 2)
+    scanned.add_items(rows)
+    index.mark_deleted(6)
+    np.testing.assert_array_equal(index[8], rows[4])
+    np.testing.assert_array_equal(index[[8, 0]], rows[[4, 0]])
+    for missing in (6, 7):
+        with pytest.raises(LookupError, match="Label not found"):
+            index[missing]
+    stats = index.stats
+    assert (stats["points"], stats["deleted"], stats["layout"]) == (29, 1, "float")
+    assert stats["codec"]["chosen"] == "none"
+    assert stats["memory"] == index.memory_usage()
+    assert (scanned.stats["layout"], scanned.stats["codec"]) == ("scan", None)
+
+
 def test_updates_do_not_pile_up(monkeypatch):
     monkeypatch.setattr(module, "_COMPACT_SLOTS", 50)
     index = BFIndex("l2", 4)
