@@ -39,7 +39,19 @@ from vicinal.kernels.simd import (
     set_u32,
 )
 
-__all__ = ["COPY", "Filter", "Graph", "descend", "row_ahead", "row_of", "search", "send_for", "unvisited", "walk"]
+__all__ = [
+    "COPY",
+    "Filter",
+    "Graph",
+    "descend",
+    "graph_at",
+    "row_ahead",
+    "row_of",
+    "search",
+    "send_for",
+    "unvisited",
+    "walk",
+]
 
 COPY = 0x80000000  # flag of a link that leads to an exact copy
 _SLOT = 0x7FFFFFFF
@@ -153,7 +165,8 @@ def send_for(space, fresh, count):
 def unvisited(space, graph, work, epoch, slot, level, wanted):
     """List in work.fresh the neighbours of a slot that this search has not met, mark them, and return how many.
 
-    A kind of graph other than `Graph` brings its own, and its own `row_ahead`, by `numba.extending.overload`.
+    A kind of graph other than `Graph` brings its own, and its own `row_ahead`, by `numba.extending.overload`; so does
+    a kind of `wanted` other than `Filter`.
     """
     raise NotImplementedError("compiled code only")
 
@@ -165,7 +178,7 @@ def row_ahead(graph, slot, level):
 
 @overload(unvisited)
 def _unvisited_links(space, graph, work, epoch, slot, level, wanted):  # noqa: ARG001 - the signature all kinds share
-    if getattr(graph, "instance_class", None) is Graph:
+    if getattr(graph, "instance_class", None) is Graph and getattr(wanted, "instance_class", None) is Filter:
         return lambda space, graph, work, epoch, slot, level, wanted: _unvisited(
             space, graph, work, epoch, row_of(graph, slot, level), graph.M0 if level == 0 else graph.M, wanted.copies
         )

@@ -49,6 +49,7 @@ __all__ = [
     "insert",
     "mix",
     "next_epoch",
+    "reopen",
     "select_nearest",
 ]
 
@@ -101,7 +102,7 @@ def next_epoch(state, visited, capacity):
 
 
 @njit
-def _reopen(pool, vectors, visited, epoch):
+def reopen(pool, vectors, visited, epoch):
     """Make the nearest of one level the entry points of the next: flags cleared, visited marked."""
     for i in range(vectors * 8):
         key = get_i64(pool + i * 8)
@@ -304,7 +305,7 @@ def _forward(space, graph, work, builder, slot, level, entry, top):
     every = Filter(_SLOT, 0, 0)
     for lc in range(min(level, top), -1, -1):
         epoch = next_epoch(builder.state, work.visited, graph.capacity)
-        _reopen(work.pool, builder.ef_vectors, work.visited, epoch)
+        reopen(work.pool, builder.ef_vectors, work.visited, epoch)
         walk(space, graph, work, epoch, lc, query, scale, builder.ef_vectors, work.pool, builder.ef_vectors * 8, every)
         if lc == 0:
             original = _original(space, work.pool, builder.ef_vectors, slot)
