@@ -38,14 +38,10 @@ def test_answers_hold(method: Any, data: st.DataObject) -> None:
     graph = _built(method)
     labels = tuple(data.draw(st.lists(st.integers(0, 45), max_size=3)))
     some = np.random.default_rng(data.draw(st.integers(0, 99))).permutation(N)[: data.draw(st.integers(0, N))]
-    condition = data.draw(
-        st.sampled_from([AnyOf(labels), AllOf(labels), Exactly(labels), Marked(slots_to_bits(some, N))])
-    )
-    query, k, ef = (
-        data.draw(st.sampled_from(list(QUERIES))),
-        data.draw(st.integers(0, 30)),
-        data.draw(st.integers(1, 60)),
-    )
+    conditions: list[Condition] = [AnyOf(labels), AllOf(labels), Exactly(labels), Marked(slots_to_bits(some, N))]
+    condition = data.draw(st.sampled_from(conditions))
+    query = data.draw(st.sampled_from(list(QUERIES)))
+    k, ef = data.draw(st.integers(0, 30)), data.draw(st.integers(1, 60))
     answer(graph, ROWS, LABELS, (query, condition, k, ef), N)
 
 
