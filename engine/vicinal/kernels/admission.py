@@ -48,7 +48,7 @@ _DOORS = 1024  # bytes from the listed slots to those looked through
 
 
 class Admission(NamedTuple):
-    """What a walk may meet: slots below limit whose bit is set, or with one of `count` labels; without both, all.
+    """What a walk may meet: slots below limit whose bit is set, or with one of `asked` labels; without both, all.
 
     The labels of slot s are u32 codes[ends[s - 1] : ends[s]], ascending; with ends = 0 each slot has the one at its
     place. A slot's own labels can stand as `labels`.
@@ -61,7 +61,7 @@ class Admission(NamedTuple):
     codes: int
     ends: int
     labels: int  # u32, ascending
-    count: int
+    asked: int
 
 
 @njit
@@ -107,11 +107,11 @@ def admits(wanted, slot):
         return False
     if wanted.allowed != 0:
         return has_bit(wanted.allowed, slot) != 0
-    if wanted.count == 0:
+    if wanted.asked == 0:
         return True
     low, high = label_range(wanted.ends, slot)
     for i in range(low, high):  # noqa: SIM110 - compiled code has no any()
-        if has_label(wanted.labels, 0, wanted.count, get_u32(wanted.codes + i * 4)):
+        if has_label(wanted.labels, 0, wanted.asked, get_u32(wanted.codes + i * 4)):
             return True
     return False
 
