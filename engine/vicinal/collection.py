@@ -23,7 +23,7 @@ from vicinal.errors import InvalidArgument
 from vicinal.faceting import Facet, facet_path, facets
 from vicinal.filter.bits import all_bits
 from vicinal.indexer import Indexer
-from vicinal.maintenance import Opened, save_snapshot
+from vicinal.maintenance import COLUMNS, Opened, load_columns, save_snapshot
 from vicinal.matching import Matcher
 from vicinal.multi_search import MultiRequest, search_multi
 from vicinal.payloads import Change, removing, setting
@@ -46,10 +46,11 @@ class Collection:
     def __init__(self, name: str, opened: Opened, *, read_only: bool = False) -> None:
         self.name = name
         self._opened = opened
-        self._matcher = Matcher(opened.catalog)
-        self._planned = Preparer(opened.schema, self._matcher.bits)
         self._writer = Writer(opened.catalog, opened.fields, opened.view, opened.dead, read_only=read_only)
-        save = None if read_only or opened.directory is None else self._save
+        kept = not read_only and opened.directory is not None
+        self._matcher = Matcher(opened.catalog, load_columns(opened), self._save_columns if kept else None)
+        self._planned = Preparer(opened.schema, self._matcher.bits)
+        save = self._save if kept else None
         self._indexer = Indexer(self._writer, opened.fields, save, self._matcher.keep_up)
 
     def __repr__(self) -> str:
@@ -69,7 +70,10 @@ class Collection:
         return self._writer.view
 
     def _save(self, field: str, graph: bytes, covered: int) -> None:
-        save_snapshot(self._opened, field, graph, covered)
+        save_snapshot(self._opened, field, [graph], covered)
+
+    def _save_columns(self, chunks: Iterable[bytes | NDArray[Any]], covered: int) -> None:
+        save_snapshot(self._opened, COLUMNS, chunks, covered)
 
     # -- writing --------------------------------------------------------------------------------------------
 
@@ -109,6 +113,8 @@ class Collection:
         """Finish queued writes, stop the indexer, save snapshots, close the files."""
         self._writer.close()
         self._indexer.close()
+        if self._indexer.failure is None:
+            self._matcher.close(self._writer.view)
         for field in self._opened.fields.values():
             for file in field.files.values():
                 file.close()

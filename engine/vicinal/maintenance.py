@@ -6,7 +6,7 @@ norms and ends, newest usable graph snapshot. Slots that no snapshot covers are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,10 @@ from vicinal.storage.files import Files
 from vicinal.storage.vectors import RowFile
 from vicinal.view import IdColumn, View, bits_from_mask
 
-__all__ = ["Opened", "check_functions", "create", "open_collection"]
+__all__ = ["COLUMNS", "Opened", "check_functions", "create", "load_columns", "open_collection", "save_snapshot"]
 
 CATALOG = "catalog.db"
+COLUMNS = "+columns"  # no field can be called so
 
 
 @dataclass(slots=True)
@@ -126,11 +127,22 @@ def _load_snapshots(
             continue  # derived: the indexer builds it again, and answers are exact meanwhile
 
 
-def save_snapshot(opened: Opened, name: str, graph: bytes, covered: int) -> None:
-    """Publish a field's graph: file first, then the catalogue's pointer, then the old file goes."""
+def load_columns(opened: Opened) -> memoryview | None:
+    """The bytes of the newest snapshot of the attribute columns; None without one that is whole."""
+    stems = [stem for stem in opened.catalog.snapshots() if stem.rpartition("@")[0] == COLUMNS]
+    if opened.directory is None or not stems:
+        return None
+    try:
+        return snapshots.load(opened.files, opened.directory / f"{stems[-1]}.snapshot")
+    except (CorruptData, FormatTooNew):
+        return None
+
+
+def save_snapshot(opened: Opened, name: str, chunks: Iterable[bytes | NDArray[Any]], covered: int) -> None:
+    """Publish a field's graph, or the columns: file first, then the catalogue's pointer, then the old file goes."""
     assert opened.directory is not None, "collections in memory have no snapshots"
     stem = f"{name}@{covered}"
-    snapshots.publish(opened.files, opened.directory, stem, [graph])
+    snapshots.publish(opened.files, opened.directory, stem, chunks)
     old = [known for known in opened.catalog.snapshots() if known.rpartition("@")[0] == name and known != stem]
     opened.catalog.set_snapshot(stem, opened.catalog.last.seq)
     for known in old:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from vicinal.errors import CorruptData, FormatTooNew
 from vicinal.filter.cache import BitmapCache
+from vicinal.filter.column_snapshot import Loaded, decode, encode
 from vicinal.filter.columns import Columns
-from vicinal.filter.evaluate import evaluate
+from vicinal.filter.evaluate import SlotsOf, evaluate
 from vicinal.filter.facets import Tally, tally
 from vicinal.filter.model import Filter
 from vicinal.filter.parse import parse_filter
@@ -31,6 +33,7 @@ from vicinal.view import NO_CHANGES, Changes, View, bits_from_mask, bits_from_sl
 __all__ = ["Matcher"]
 
 Cancel = Callable[[], bool]
+SaveColumns = Callable[[Iterable[bytes | NDArray[Any]], int], None]
 
 
 def never() -> bool:
@@ -39,6 +42,8 @@ def never() -> bool:
 
 
 CHUNK_ROWS: Final = 4096  # payloads read at once when columns catch up with the catalogue
+SAVE_FROM: Final = 20_000  # slots more than were saved, and
+SAVE_SHARE: Final = 0.1  # their share, from which columns are saved again; fewer slots are not worth a file
 FOLD_FROM: Final = 4096  # changes, and
 FOLD_SHARE: Final = 0.125  # their share of the slots, from which reading all columns anew costs less than keeping them
 
@@ -46,9 +51,12 @@ FOLD_SHARE: Final = 0.125  # their share of the slots, from which reading all co
 class Matcher:
     """Columns are derived from the catalogue's payloads, by `keep_up` in the background or by the first filter."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, saved: memoryview | None = None, save: SaveColumns | None = None) -> None:
         self._catalog = catalog
-        self._attributes = _Attributes(catalog, NO_CHANGES)
+        self._save = save
+        loaded = None if saved is None else _loaded(saved, catalog)
+        self._attributes = _Attributes(catalog, NO_CHANGES, loaded)
+        self._saved = (0, 0) if loaded is None else (loaded.columns.n, loaded.seq)  # slots and commit
 
     @property
     def memory_bytes(self) -> int:
@@ -72,41 +80,70 @@ class Matcher:
         """Take in what the View has more than the columns, sort what is not sorted; for a background thread."""
         attributes = self._attributes
         attributes.extend(view, cancel)
-        if attributes.changed(view) >= max(FOLD_FROM, int(view.n * FOLD_SHARE)):
+        if attributes.rewritten(view) >= max(FOLD_FROM, int(view.n * FOLD_SHARE)):
             attributes = _Attributes(self._catalog, view.changes)
             attributes.extend(view, cancel)
             self._attributes = attributes
         if not cancel():
             attributes.seal()
+            if view.n - self._saved[0] >= max(SAVE_FROM, int(view.n * SAVE_SHARE)):
+                self._save_now(view)
+
+    def close(self, view: View) -> None:
+        """Save the columns if they hold more than was saved; nothing may write any more."""
+        if view.n >= SAVE_FROM and self._saved != (view.n, view.seq) and self._attributes.holds(view):
+            self._save_now(view)
+
+    def _save_now(self, view: View) -> None:
+        if self._save is not None:
+            columns, stale = self._attributes.stamped(view)
+            self._save(encode(columns, view.seq, stale), view.n)
+            self._saved = (view.n, view.seq)
 
 
 class _Attributes:
     """Columns of all slots, and of the payload changes after the first `skipped.total`, which no column needs."""
 
-    def __init__(self, catalog: Catalog, skipped: Changes) -> None:
+    def __init__(self, catalog: Catalog, skipped: Changes, loaded: Loaded | None = None) -> None:
         self._catalog = catalog
-        self._slots = BitmapCache(Columns())
+        self._slots = BitmapCache(Columns() if loaded is None else loaded.columns)
+        self._rewritten = np.zeros(0, np.uint32)  # slots whose rows are those of `_rows` instead, see `_loaded`
+        self._rows = BitmapCache(Columns(self._slots.columns.salt))
         self._changes = BitmapCache(Columns(self._slots.columns.salt))
         self._skipped = skipped.total
         self._log = skipped  # the newest seen
         self._stops: list[int] = []  # slots [stops[i-1], stops[i]) are held as of commit seqs[i]
         self._seqs: list[int] = []
+        if loaded is not None:
+            self._stops, self._seqs = [loaded.columns.n], [loaded.seq]
+            self._rewritten = loaded.stale
+            self._rows.columns.extend(catalog.payloads(loaded.stale.tolist(), catalog.last.seq))
         self._catching_up = threading.Lock()
 
     @property
     def memory_bytes(self) -> int:
-        parts = (self._slots, self._changes)
+        parts = (self._slots, self._rows, self._changes)
         return sum(cache.memory_bytes + cache.columns.memory_bytes for cache in parts)
 
     def changed(self, view: View) -> int:
         return view.changes.total - self._skipped
+
+    def rewritten(self, view: View) -> int:
+        return self.changed(view) + self._rewritten.size
+
+    def holds(self, view: View) -> bool:
+        return self._slots.columns.n >= view.n and self._changes.columns.n >= self.changed(view)
+
+    def stamped(self, view: View) -> tuple[Columns, NDArray[np.uint32]]:
+        """The columns of all slots, and the slots whose payloads they hold as older than the View."""
+        return self._slots.columns, np.union1d(self._rewritten, self._known(view))
 
     def seal(self) -> None:
         self._slots.columns.seal()
 
     def extend(self, view: View, cancel: Cancel = never) -> None:
         """Take in slots and changes up to the View's; a cancelled call stops at a chunk."""
-        if self._slots.columns.n >= view.n and self._changes.columns.n >= self.changed(view):
+        if self.holds(view):
             return
         with self._catching_up:
             if view.changes.total > self._log.total:
@@ -131,6 +168,9 @@ class _Attributes:
         self.extend(view)
         bits = self._slots.evaluate(tree, lambda ids: self._slots_of(ids, view), view.n)
         known = view.changes
+        if self._rewritten.size:
+            rows = self._rows.evaluate(tree, self._rows_of(self._rewritten, view), self._rewritten.size)
+            bits = _replaced(bits, self._rewritten, np.arange(self._rewritten.size), rows, view.n)
         if known.total > self._skipped:
             bits = self._overridden(bits, tree, view)
         if self._log.total > known.total:
@@ -141,11 +181,7 @@ class _Attributes:
         """The bits, with the newest change of each slot in place of what the columns hold."""
         slots, rows = self._newest(view)
         known = self._known(view)
-
-        def rows_of(ids: Sequence[PointId]) -> NDArray[np.uint32]:
-            return np.flatnonzero(np.isin(known, self._slots_of(ids, view))).astype(np.uint32)
-
-        matching = self._changes.evaluate(tree, rows_of, len(known))
+        matching = self._changes.evaluate(tree, self._rows_of(known, view), len(known))
         return _replaced(bits, slots, rows, matching, view.n)
 
     def _known(self, view: View) -> NDArray[np.uint32]:
@@ -163,11 +199,7 @@ class _Attributes:
         slots, columns = self._older(view)
         if not slots.size:
             return bits
-
-        def rows_of(ids: Sequence[PointId]) -> NDArray[np.uint32]:
-            return np.flatnonzero(np.isin(slots, self._slots_of(ids, view))).astype(np.uint32)
-
-        matching = evaluate(tree, columns, rows_of, len(slots))
+        matching = evaluate(tree, columns, self._rows_of(slots, view), len(slots))
         return _replaced(bits, slots, np.arange(len(slots)), matching, view.n)
 
     def _older(self, view: View) -> tuple[NDArray[np.uint32], Columns]:
@@ -193,6 +225,9 @@ class _Attributes:
         changed = bits_from_slots(rows[mask[slots]], len(known))
         found.add(tally(self._changes.columns, path, changed, known))
         mask[slots] = False
+        rewritten = bits_from_mask(mask[self._rewritten])
+        found.add(tally(self._rows.columns, path, rewritten, self._rewritten))
+        mask[self._rewritten] = False
         found.add(tally(self._slots.columns, path, bits_from_mask(mask), None))
         return found
 
@@ -211,9 +246,32 @@ class _Attributes:
         """The commit whose payload the columns hold, for each slot."""
         return np.array([self._seqs[bisect_right(self._stops, slot)] for slot in slots.tolist()], np.int64)
 
+    def _rows_of(self, slots: NDArray[np.uint32], view: View) -> SlotsOf:
+        """Which of these slots belong to ids."""
+
+        def rows_of(ids: Sequence[PointId]) -> NDArray[np.uint32]:
+            return np.flatnonzero(np.isin(slots, self._slots_of(ids, view))).astype(np.uint32)
+
+        return rows_of
+
     def _slots_of(self, ids: Sequence[PointId], view: View) -> NDArray[np.uint32]:
         slots = self._catalog.slots_at(list(ids), view.seq)
         return np.array([s for s in slots if s is not None], np.uint32)
+
+
+def _loaded(saved: memoryview, catalog: Catalog) -> Loaded | None:
+    """The columns that were saved, and all slots whose payloads changed since; None if they cannot be trusted.
+
+    Saved are the columns of all slots and not those of changes: few payloads change, and these are read again.
+    """
+    try:
+        loaded = decode(saved)
+    except (CorruptData, FormatTooNew):
+        return None  # derived: the payloads are read again
+    n, seq, last = loaded.columns.n, loaded.seq, catalog.last
+    if n > last.rows or seq > last.seq:
+        return None
+    return loaded._replace(stale=np.union1d(loaded.stale, catalog.changed_slots(n, seq)).astype(np.uint32))
 
 
 def _replaced(bits: Bits, slots: NDArray[np.uint32], rows: NDArray[np.integer], matching: Bits, n: int) -> Bits:

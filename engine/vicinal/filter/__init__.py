@@ -7,7 +7,7 @@
 
 Modules, bottom up: `path`, `instants`, `literals`, `model` and `geo` (the tree), `normal` (its normal form),
 `expression`, `parse`, `render` (its outer forms); `bits`, `areas`, `membership`, `sealed`, `values`, `shred`,
-`columns` (typed columns); `probes`, `evaluate`, `cache`, `estimate`, `facets` (the two together).
+`columns`, `column_snapshot` (typed columns); `probes`, `evaluate`, `cache`, `estimate`, `facets` (the two together).
 """
 
 from __future__ import annotations

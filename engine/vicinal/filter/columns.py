@@ -24,9 +24,9 @@ from vicinal.errors import InvalidPayload
 from vicinal.filter.instants import parse_instant
 from vicinal.filter.path import Path, render_path
 from vicinal.filter.shred import Piece, shred
-from vicinal.filter.values import Values
+from vicinal.filter.values import Picture, Values
 
-__all__ = ["SALT_SIZE", "Column", "Columns", "Kind", "Tag", "digests_of"]
+__all__ = ["LADDERS", "SALT_SIZE", "Column", "Columns", "Kind", "Tag", "digests_of"]
 
 _CHUNK = 2_048  # payloads parsed at a time: few enough that the collector never sees them grow old
 SALT_SIZE: Final = blake2b.SALT_SIZE
@@ -49,7 +49,7 @@ class Kind(Enum):
     PLACE = auto()  # objects with lon and lat, see `areas`
 
 
-_LADDERS: Final = {
+LADDERS: Final = {
     Kind.TAG: ("u1",),
     Kind.CODE: ("u1", "u2"),
     Kind.HASH: ("i8",),
@@ -107,7 +107,7 @@ class Column:
         if slots.size:
             column = self.kinds.get(kind)
             if column is None:
-                column = Values(*_LADDERS[kind])
+                column = Values(*LADDERS[kind])
                 column.append(slots, values)
                 self.kinds[kind] = column
             else:
@@ -125,7 +125,7 @@ class Column:
     def _add_strings(self, slots: NDArray[np.uint32], values: Sequence[str]) -> None:
         found = list(map(self.codes.get, values))
         if None in found and len(self.codes) < _CODES_MAX:
-            self._learn(values)
+            self.learn(values)
             found = list(map(self.codes.get, values))
         if None not in found:
             codes = np.array(found, np.uint16)
@@ -147,7 +147,7 @@ class Column:
         known = list(self.codes)
         return [known[code] for code in codes]
 
-    def _learn(self, values: Sequence[str]) -> None:
+    def learn(self, values: Sequence[str]) -> None:
         """Give codes to new strings while there are codes left."""
         begin = len(self.codes)
         new = [t for t in dict.fromkeys(values) if t not in self.codes and len(t) <= _CODED_LENGTH_MAX]
@@ -209,6 +209,21 @@ class Columns:
     def memory_bytes(self) -> int:
         """Bytes held, those of dictionaries estimated."""
         return sum(column.memory_bytes for column in list(self._table.values()))
+
+    @classmethod
+    def restored(cls, salt: bytes, n: int, table: dict[Path, Column]) -> Columns:
+        """Columns of n slots, as `pictures` gave them."""
+        columns = cls(salt)
+        columns._table, columns._n = table, n
+        return columns
+
+    def pictures(self) -> tuple[int, list[tuple[Path, list[str], list[tuple[Kind, Picture]]]]]:
+        """The number of slots, and of each path the dictionary and the arrays by kind, all of one moment."""
+        with self._lock:
+            return self._n, [
+                (path, list(column.codes), [(kind, values.picture) for kind, values in column.kinds.items()])
+                for path, column in self._table.items()
+            ]
 
     def keys(self) -> list[str]:
         """The keys that occur, as filters write them, sorted."""

@@ -56,6 +56,16 @@ class Values:
         self._sealed_entries = 0
         self._end = 0  # one beyond the last slot with a value
 
+    @classmethod
+    def restored(cls, picture: Picture, *ladder: str) -> Values:
+        """A column that holds a picture, not sorted; its arrays have no room, so the first addition copies them."""
+        values = cls(*ladder)
+        values.picture = picture
+        some = picture.slots[: picture.pairs]
+        values._filled = count_bits(picture.present) if picture.stop else int(np.count_nonzero(_firsts(some)))
+        values._end = max(picture.stop, int(some[-1]) + 1 if some.size else 0)
+        return values
+
     @property
     def widest(self) -> np.dtype[Any]:
         """The dtype values are exchanged in."""

@@ -192,6 +192,17 @@ class Catalog:
                         found[int(slot) - start] = item
         return found
 
+    def changed_slots(self, below: int, since: int) -> NDArray[np.uint32]:
+        """Return the slots under `below` whose payload was written by a commit after `since`, ascending.
+
+        Reads every payload's key unless there was no commit since.
+        """
+        if since >= self.last.seq:
+            return np.zeros(0, np.uint32)
+        with self._reader() as connection:
+            rows: Any = connection.execute(sql.CHANGED_SLOTS, (below, since)).fetchall()
+        return np.array([slot for (slot,) in rows], np.uint32)
+
     def load_ids(self) -> tuple[NDArray[np.uint64], dict[int, str], NDArray[np.uint32], NDArray[np.bool_]]:
         """Return what a View needs of all slots at the last commit.
 

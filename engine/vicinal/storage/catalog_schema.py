@@ -91,6 +91,8 @@ PAYLOAD_RANGE: Final = """
 SELECT group_concat(slot), CAST(group_concat(coalesce(payload, x''), char(30)) AS BLOB)
 FROM (SELECT slot, payload FROM payloads WHERE slot >= ?1 AND slot < ?2 AND seq <= ?3 ORDER BY slot, seq)"""
 
+CHANGED_SLOTS: Final = "SELECT DISTINCT slot FROM payloads WHERE slot < ?1 AND seq > ?2 ORDER BY slot"
+
 # 16 hexadecimal digits of the biased integer id (0 for a string id) and 8 of the fields, most significant first
 IDS: Final = """
 SELECT unhex(group_concat(format('%016X%08X', iif(typeof(id) = 'integer', id, 0), fields), ''))
