@@ -1,12 +1,14 @@
 """One engine of filtered search in its own process: reads JSON commands and answers them as `bench.worker` does.
 
 {"do": "build", "threads": 2, "save": folder or null}    {"do": "open", "folder": folder}
-{"do": "scout", "cell": name, "seconds": 2.0}    {"do": "round", "cell": name, "settings": [...], "seconds": 0.5}
-{"do": "judge", "cell": name, "setting": ..., "seconds": 2.0}    {"do": "size"}
+{"do": "prepare", "cells": [...]}    {"do": "scout", "cell": name, "seconds": 2.0}
+{"do": "round", "cell": name, "settings": [...], "seconds": 0.5}
+{"do": "judge", "cell": name, "setting": ..., "seconds": 2.0}
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import resource
 from collections.abc import Sequence
@@ -22,6 +24,7 @@ from bench.fanns.cells import grid
 from bench.fanns.engines import engine_class
 from bench.fanns.regret import RECALL
 from bench.fanns.truth import exact_answers, judged
+from bench.rivals.base import Unsupported
 from bench.worker import serve
 
 __all__ = ["Worker", "least"]
@@ -68,9 +71,13 @@ class Worker:
     def _facts(self) -> dict[str, Any]:
         return {"version": importlib.metadata.version(self.engine.package)}
 
-    def size(self) -> dict[str, Any]:
-        """Bytes of the index, where the engine tells: methods grow with the attributes that were asked about."""
-        return {"bytes": self.engine.nbytes}
+    def prepare(self, cells: list[str]) -> dict[str, Any]:
+        """Let methods build what these cells ask about, outside the clock; the bytes, and seconds by attribute."""
+        for cell in cells:
+            with contextlib.suppress(Unsupported):  # told again by `scout`
+                self.engine.phrase(self.cells[cell].predicates[0])
+        size = self.engine.nbytes
+        return {"builds": self.engine.builds, **({} if size is None else {"bytes": size})}
 
     def scout(self, cell: str, seconds: float) -> dict[str, Any]:
         """The settings tried on a part of the queries, and the fastest that reaches the recall, verified on more.

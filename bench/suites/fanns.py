@@ -49,12 +49,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         turns = stack.enter_context(Turns(options.lock, options.hold))
         engines = {}
         if any(cell.name not in kept.parts for cell in cells):
-            engines = _running(wanted, options, kept, stack)
+            engines = _running(wanted, [cell.name for cell in cells], options, kept, stack)
         for cell in cells:
             kept.get(cell.name, _measured, cell, engines, options, turns)
             print(cell.name, _shown(kept.parts[cell.name]), flush=True)
-        sizes = _sizes(engines, kept)
-    answer = _answer(options, cells, wanted, sizes, kept)
+    answer = _answer(options, cells, wanted, kept)
     kept.done()
     return answer
 
@@ -69,7 +68,7 @@ def _cells(data: datasets.Dataset, options: argparse.Namespace) -> list[Cell]:
 
 
 def _running(
-    names: list[str], options: argparse.Namespace, kept: Kept, stack: contextlib.ExitStack
+    names: list[str], cells: list[str], options: argparse.Namespace, kept: Kept, stack: contextlib.ExitStack
 ) -> dict[str, FilteredEngine]:
     """Processes with their indexes; engines that fail are kept with their reason."""
     engines = {}
@@ -78,10 +77,12 @@ def _running(
             continue
         try:
             engine, facts = _ready(name, options)
+            stack.enter_context(engine)
+            with busy(options.lock):
+                facts |= engine.ask("prepare", cells=cells)
         except (EngineFailed, Unsupported) as reason:
             _leave_out(name, reason, kept)
             continue
-        stack.enter_context(engine)
         engines[name] = engine
         kept.put(f"{name} facts", facts)
         print(f"{name}: {facts}", flush=True)
@@ -193,26 +194,13 @@ def _medians(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     return {"qps": 1 / middle, "qps_quartiles": [1 / high, 1 / low], **told}
 
 
-def _sizes(engines: dict[str, FilteredEngine], kept: Kept) -> dict[str, Any]:
-    """Bytes at the end: methods build more as more attributes are asked about."""
-    sizes: dict[str, Any] = kept.parts.get("sizes", {})
-    for name, engine in engines.items():
-        with contextlib.suppress(EngineFailed):
-            sizes[name] = engine.ask("size")["bytes"]
-    kept.put("sizes", sizes)
-    return sizes
-
-
-def _answer(
-    options: argparse.Namespace, cells: list[Cell], names: list[str], sizes: dict[str, Any], kept: Kept
-) -> dict[str, Any]:
+def _answer(options: argparse.Namespace, cells: list[Cell], names: list[str], kept: Kept) -> dict[str, Any]:
     facts = {}
     for name in names:
         if f"{name} failed" in kept.parts:
             facts[name] = {"failed": kept.parts[f"{name} failed"]}
         else:
-            built = kept.parts[f"{name} facts"]
-            facts[name] = {**built, "bytes": sizes.get(name) or built.get("bytes")}
+            facts[name] = kept.parts[f"{name} facts"]
     told = {cell.name: {"kind": cell.kind, "engines": kept.parts[cell.name]} for cell in cells}
     words = {key: getattr(options, key) for key in ("suite", "dataset", "k", "queries", "rounds")}
     return {

@@ -57,6 +57,11 @@ class Filtered:
         raise NotImplementedError
 
     @property
+    def builds(self) -> dict[str, float]:
+        """Seconds of what was built later, by attribute."""
+        return {}
+
+    @property
     def nbytes(self) -> int | None:
         """Bytes of the index where the engine tells."""
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from importlib import import_module
+from time import perf_counter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,11 +19,13 @@ from bench.fanns.engines.base import EF, Filtered, Floats
 from bench.fanns.engines.typed import TypedColumns
 from bench.rivals.base import Unsupported
 from bench.rivals.vicinal_coded import rows_of
+from vicinal.errors import VicinalError
 from vicinal.index.attributes import AllOf, AnyOf, Between, Condition, FilteredGraph, Keys, LabelSets, Marked
 from vicinal.types import Metric
 
 __all__ = ["condition_of"]
 
+_SECONDS_MAX = 120.0  # of building, after which no graph on one more attribute is begun
 _LABELS_MAX = 5000  # a graph per label set is not built for a column of names
 
 
@@ -53,6 +56,8 @@ class _Method(Filtered):
         self.metric, self.table, self.threads = Metric(data.metric), table, threads
         self.rows = rows_of(data.base.copy(), self.metric)
         self.graphs: dict[str, FilteredGraph] = {}
+        self.seconds: dict[str, float] = {}
+        self.refused: dict[str, str] = {}
         if self.takes == "any":
             self.typed = TypedColumns(table)
             self._graph("")
@@ -67,14 +72,24 @@ class _Method(Filtered):
         return name, condition
 
     def _graph(self, name: str) -> None:
-        if name not in self.graphs:
-            self.graphs[name] = self._built(self._attribute(name))
+        if name in self.refused:
+            raise Unsupported(self.refused[name])
+        if name in self.graphs:
+            return
+        spent = sum(self.seconds.values())
+        if spent > _SECONDS_MAX:
+            raise Unsupported(f"is not built on {name}: other attributes took {spent:.0f} s")
+        attribute, started = self._attribute(name), perf_counter()
+        try:
+            self.graphs[name] = self._built(attribute)
+        except VicinalError as error:
+            self.refused[name] = f"cannot be built on {name}: {error}"
+            raise Unsupported(self.refused[name]) from None
+        self.seconds[name] = perf_counter() - started
 
-    def _attribute(self, name: str) -> LabelSets | Keys | None:
-        if not name:
-            return None
-        column = self.table.columns[name]
-        if self.takes == "keys":
+    def _attribute(self, name: str) -> LabelSets | Keys:
+        column = self.table.columns[name or "draw"]  # which one is the same to a method that is given bitmaps
+        if self.takes != "labels":
             return Keys(column.values.astype(np.int64))
         if int(column.values.max()) > _LABELS_MAX:
             raise Unsupported(f"{name} has more than {_LABELS_MAX} labels")
@@ -82,18 +97,10 @@ class _Method(Filtered):
             return LabelSets.of(column.values)
         return LabelSets(column.values.astype(np.uint32), column.ends)
 
-    def _built(self, attribute: LabelSets | Keys | None) -> FilteredGraph:
-        """Call the class's `build` with what it asks for by name."""
-        known = {
-            "rows": self.rows,
-            "vectors": self.rows,
-            "n": self.table.n,
-            "metric": self.metric,
-            "threads": self.threads,
-            **dict.fromkeys(("attribute", "attributes", "labels", "keys"), attribute),
-        }
-        asked = inspect.signature(self.make.build).parameters
-        graph: FilteredGraph = self.make.build(**{name: known[name] for name in asked if name in known})
+    def _built(self, attribute: LabelSets | Keys) -> FilteredGraph:
+        """Not every method builds on several threads."""
+        many = {"threads": self.threads} if "threads" in inspect.signature(self.make.build).parameters else {}
+        graph: FilteredGraph = self.make.build(self.rows, self.table.n, self.metric, attribute, **many)
         return graph
 
     def query(self, vector: Floats, phrased: Any, k: int) -> Any:
@@ -103,12 +110,16 @@ class _Method(Filtered):
         return self.graphs[name].search(vector, condition, k, max(k, self.setting))[0]
 
     @property
+    def builds(self) -> dict[str, float]:
+        return {name or "any": seconds for name, seconds in self.seconds.items()}
+
+    @property
     def nbytes(self) -> int | None:
         return sum(graph.nbytes for graph in self.graphs.values())
 
 
 class Acorn1(_Method):
-    module, cls, takes = "acorn", "Acorn1", "any"
+    module, cls, takes = "acorn", "AcornOne", "any"
 
 
 class AcornGamma(_Method):

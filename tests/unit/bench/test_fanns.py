@@ -1,6 +1,8 @@
 """The harness of filtered search on tiny data: predicates, truth, judging, scouting, rounds, regret."""
 
 import argparse
+import sys
+import types
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,8 @@ from bench.rivals.base import Unsupported
 from bench.suites import fanns
 
 import vicinal
-from vicinal.index.attributes import AllOf, AnyOf, Between
+from vicinal.errors import InvalidArgument
+from vicinal.index.attributes import AllOf, AnyOf, Between, matching_mask
 
 N, DIM, QUERIES = 300, 8, 25
 WORDS = ("plain", "it's", 'a "b" \\ c, d', "ü")
@@ -139,6 +142,47 @@ def test_answers_are_judged(table, data, cells):
     assert truth.judged([[1]], none, told["none"], table)["recall"] == 0.0
 
 
+class Graph:
+    """A label method that scans."""
+
+    nbytes = 5
+
+    def __init__(self, rows, n, attribute):
+        self.rows, self.n, self.attribute = rows, n, attribute
+
+    @classmethod
+    def build(cls, rows, n, metric, attribute):
+        if attribute.codes.max() < 4:
+            raise InvalidArgument(f"too few labels for {metric}")
+        return cls(rows, n, attribute)
+
+    def search(self, query, condition, k, ef):
+        del ef
+        rows = np.flatnonzero(matching_mask(self.attribute, condition, self.n))
+        far = ((self.rows.vectors[rows] - query) ** 2).sum(axis=1)
+        best = np.argsort(far)[:k]
+        return rows[best].astype(np.uint32), far[best]
+
+
+def test_a_method_is_built_per_attribute_within_its_time(make_worker, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vicinal.index.label_graph", types.SimpleNamespace(LabelGraph=Graph))
+    one = make_worker("ung")
+    assert one.build(1, None)["bytes"] == 0
+    assert one.prepare(list(one.cells))["bytes"] == 5, "one attribute has labels here"
+    assert list(one.engine.builds) == ["region"]
+    told = one.judge("nearest 5 regions", 10, 5.0)
+    assert (told["recall"], told["false_positives"]) == (1.0, 0)
+    with pytest.raises(Unsupported, match="labels only"):
+        one.scout("random integer 0.5", 1.0)
+    for _ in range(2):
+        with pytest.raises(Unsupported, match="cannot be built on word: too few labels for l2"):
+            one.engine.phrase(Among("word", (1,)))
+        monkeypatch.setattr(Graph, "build", lambda *_: pytest.fail("tried again"))
+    one.engine.seconds["region"] = 1000.0
+    with pytest.raises(Unsupported, match="is not built on tags: other attributes took 1000 s"):
+        one.engine.phrase(Among("tags", (1,)))
+
+
 def test_the_least_good_setting_is_bisected():
     for count in range(9):
         for border in range(count + 1):
@@ -189,6 +233,8 @@ class Fake:
 
     def ask(self, do, **words):
         self.asked.append(do)
+        if do == "prepare":
+            return {"builds": {"word": 2.0}, "bytes": 7}
         if self.name == "acorn-1":
             raise EngineFailed("does not")
         own = {"vicinal": ["ef", 16], "list": 24}.get(self.name)
@@ -198,8 +244,6 @@ class Fake:
         if do == "round":
             speed = {"vicinal": 1e-4, "list": 0.5e-4, "numpy": 4e-4}[self.name]
             return [{"seconds": speed * (1 + at), "p50": speed, "p99": speed} for at in range(len(words["settings"]))]
-        if do == "size":
-            return {"bytes": 7}
         good = {"recall": 0.97, "below_08": 0.0, "at_0": 0.0, "full": 1.0, "false_positives": 0}
         return {**good, "queries": 9, "selectivity": 0.5}
 
@@ -254,7 +298,7 @@ def test_a_run_goes_on_and_makes_regret(options, table, data, monkeypatch):
     assert engines["numpy"]["fastest"]["setting"] is None
     assert "default" not in engines["numpy"]
     assert answer["engines"]["ung"] == {"failed": "is not there"}
-    assert answer["engines"]["list"]["bytes"] == 7
+    assert (answer["engines"]["list"]["bytes"], answer["engines"]["list"]["builds"]) == (7, {"word": 2.0})
     told = answer["regret"]["cells"]["ours"]
     assert (told["method"], told["rival"]) == ("list", "numpy")
     assert (told["regret_fastest"], told["regret_default"]) == (2.0, 4.0)
