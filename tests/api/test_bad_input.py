@@ -324,3 +324,34 @@ def test_k_beyond_n_is_no_error(filled: Served) -> None:
 def test_ids_the_collection_lacks_are_no_error(filled: Served) -> None:
     assert filled.post(DENSE + "/get", {"ids": [77, "b", 1]}).json()["points"][0]["id"] == "b"
     assert filled.post(DENSE + "/get", {"ids": []}).json() == {"points": []}
+
+
+@pytest.mark.parametrize(
+    ("filter", "field"),
+    [
+        ({"must": [{"key": "a", "match": {"value": 1}}, {"key": "a", "range": {"ge": 1}}]}, "must[1].range"),
+        ({"must": [{"key": "a", "matches": {"value": 1}}]}, "must[0]"),
+        ({"should": [{"key": "a", "range": {"gte": "many"}}]}, "should[0].range"),
+        ({"must_not": [{"key": "a", "match": {"value": [1]}}]}, "must_not[0].match.value"),
+        ({"must": [{"key": "a", "match": {"any": [0] * 10_001}}]}, "must[0].match.any"),
+        ({"must": [{"has_id": [1.5]}]}, "must[0].has_id"),
+        ({"must": [{"key": "a", "geo_radius": {"center": {"lon": 999, "lat": 0}, "radius": 1}}]}, "must[0].geo_radius"),
+        ("a >>= 3", "filter"),
+        ("geo_radius(a, (0, 91), 1)", "filter"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["count", "facet", "scroll"])
+def test_a_bad_filter_names_its_clause(filled: Served, verb: str, filter: Any, field: str) -> None:
+    tree = {"filter": filter} | ({"key": "a"} if verb == "facet" else {})
+    response = filled.post(f"/v1/collections/dense/{verb}", tree)
+    check(response, "invalid_filter")
+    assert response.json()["error"]["field"] == field
+
+
+def test_a_filter_too_deep_is_refused(filled: Served) -> None:
+    tree: dict[str, Any] = {"key": "a", "match": {"value": 1}}
+    for _ in range(40):
+        tree = {"must": [tree]}
+    response = filled.post("/v1/collections/dense/count", {"filter": tree})
+    check(response, "invalid_filter")
+    assert "16 deep" in response.json()["error"]["message"]
