@@ -55,18 +55,20 @@ def partition(
     seed: int,
     threads: int = 1,
     cancel: Callable[[], bool] | None = None,
+    slots: NDArray[np.integer] | None = None,
 ) -> Partition:
-    """Group slots 0 .. n - 1 into cells of about `CELL_ROWS` by k-means; raises `Cancelled`.
+    """Group slots 0 .. n - 1, or the n listed, into cells of about `CELL_ROWS` by k-means; raises `Cancelled`.
 
     Under the dot product, too, cells are by distance: their centres are then compared by product.
     """
+    names = np.arange(n) if slots is None else np.asarray(slots, np.int64)
     with Pieces(threads, cancel) as pieces:
-        encoding = fit_encoding(rows.vectors, np.arange(n), _around(metric))
+        encoding = fit_encoding(rows.vectors, names, _around(metric))
         codes = new_codes(n, encoding.width)
-        write_codes(encoding, rows.vectors, np.arange(n), codes, pieces)
+        write_codes(encoding, rows.vectors, names, codes, pieces)
         cells = one_cell(n) if n <= _ONE_CELL else make_cells(codes, n, _LISTED, seed, pieces, cell_rows=CELL_ROWS)
     used = np.append(np.diff(cells.starts) > 0, True)
-    return Partition(cells.starts[used], cells.order)
+    return Partition(cells.starts[used], cells.order if slots is None else names[cells.order].astype(np.int32))
 
 
 def _around(metric: Metric) -> Metric:
@@ -126,7 +128,7 @@ class CellLists:
     def __init__(self, rows: Rows, metric: Metric, choice: Choice, parts: Partition, *, threads: int = 1) -> None:
         self.n = len(parts.order)
         self._choice = choice
-        self._encoding = fit_encoding(rows.vectors, np.arange(self.n), _around(metric))
+        self._encoding = fit_encoding(rows.vectors, np.sort(parts.order).astype(np.int64), _around(metric))
         sizes = np.diff(parts.starts)
         room = np.maximum(-(-sizes // CHUNK), 1)
         self._firsts = (np.cumsum(room) - room).astype(np.int32)

@@ -43,7 +43,7 @@ from vicinal.kernels.simd import (
     set_u32,
 )
 
-__all__ = ["EDGE_BYTES", "STARTS", "Edges", "Segments", "insert_ranks", "search_edges", "seed_ranks"]
+__all__ = ["EDGE_BYTES", "STARTS", "Edges", "Segments", "insert_ranks", "search_edges", "search_range"]
 
 STARTS = 8  # evenly spaced ranks where a search begins; the paper takes 3
 EDGE_BYTES = 12
@@ -128,7 +128,7 @@ def _ahead_of_edges(graph, slot, level):
 
 
 @njit
-def seed_ranks(space, order, work, query, scale, vectors, epoch, low, stop):
+def _seed_ranks(space, order, work, query, scale, vectors, epoch, low, stop):
     """Begin a beam at evenly spaced ranks of low .. stop - 1; they are results like any other."""
     for i in range(STARTS):
         slot = get_u32(order + (low + (2 * i + 1) * (stop - low) // (2 * STARTS)) * 4)
@@ -138,18 +138,24 @@ def seed_ranks(space, order, work, query, scale, vectors, epoch, low, stop):
 
 
 @njit
+def search_range(space, graph, work, epoch, ef, slots, distances):
+    """The nearest len(slots) of graph.low .. graph.stop - 1 in a graph over ranks whose walks stay inside."""
+    query, vectors = work.query, (ef + 7) >> 3
+    scale = query_scale(space, query)
+    pool_clear(work.pool, vectors)
+    _seed_ranks(space, graph.order, work, query, scale, vectors, epoch, graph.low, graph.stop)
+    walk(space, graph, work, epoch, 0, query, scale, vectors, work.pool, ef, Filter(NO_LIMIT, 0, 0))
+    return drain(work.pool, ef, NO_LIMIT, slots, distances)
+
+
+@njit
 def search_edges(element, space_block, work_block, epoch, block, low, stop, bound, ef, slots, distances):
     """The nearest len(slots) of ranks low .. stop - 1 by a beam of width ef >= len(slots); returns how many.
 
     block: address of the first four fields of `Edges` as int64; other arguments as for `beam.search`.
     """
     space, work = space_at(space_block, element), work_at(work_block)
-    graph, query, vectors = _edges_at(block, low, stop, bound), work.query, (ef + 7) >> 3
-    scale = query_scale(space, query)
-    pool_clear(work.pool, vectors)
-    seed_ranks(space, graph.order, work, query, scale, vectors, epoch, low, stop)
-    walk(space, graph, work, epoch, 0, query, scale, vectors, work.pool, ef, Filter(NO_LIMIT, 0, 0))
-    return drain(work.pool, ef, NO_LIMIT, slots, distances)
+    return search_range(space, _edges_at(block, low, stop, bound), work, epoch, ef, slots, distances)
 
 
 @njit
@@ -340,7 +346,7 @@ def insert_ranks(space, graph, work, build, start, stop, dead, edges, used):
         pool_clear(work.pool, build.ef_vectors)
         if rank > 0:
             epoch = next_epoch(build.state, work.visited, graph.capacity)
-            seed_ranks(space, build.order, work, query, scale, build.ef_vectors, epoch, np.int64(0), rank)
+            _seed_ranks(space, build.order, work, query, scale, build.ef_vectors, epoch, np.int64(0), rank)
             walk(space, graph, work, epoch, 0, query, scale, build.ef_vectors, work.pool, ef, every)
         count = _latest_only(build, work.pool, ef, -1)
         for i in range(count):

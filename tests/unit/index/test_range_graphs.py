@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +14,15 @@ from tests.support.vectors_oracle import clustered, rows_of
 from vicinal.errors import InvalidArgument, LimitExceeded
 from vicinal.index.attributes import AnyOf, Between, Keys
 from vicinal.index.bulk_pieces import Cancelled
+from vicinal.index.range_tree import RangeTree
 from vicinal.index.segment_graph import SegmentGraph
 from vicinal.types import Metric
 
 N, DIM, K = 3000, 24, 10
-METHODS = {
+METHODS: dict[str, Callable[..., Any]] = {
     "segments": partial(SegmentGraph.build, scan=0, ef_construction=200),
     "segments, greatest leap": partial(SegmentGraph.build, leap="maximum", scan=0, ef_construction=200),
+    "tree": partial(RangeTree.build, leaf=64, scan=0),
 }
 INF = float("inf")
 
