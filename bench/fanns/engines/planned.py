@@ -60,8 +60,17 @@ class _InMemory(Filtered):
         made.flush()
         made.count("draw >= 0")  # columns are there before the clock starts
         if not self.caches_bitmaps:
-            attributes: Any = made._matcher._attributes
-            attributes._slots.max_bytes = 0
+            self._forget_bitmaps()
+
+    def _forget_bitmaps(self) -> None:
+        """Let each call evaluate its filter; RuntimeError where that is not what happens."""
+        cache = self.collection._matcher._attributes._slots
+        cache.max_bytes = 0
+        known = cache.hits
+        for _ in range(2):
+            self.collection.count("draw >= 1")
+        if cache.hits != known or cache.memory_bytes:
+            raise RuntimeError("bitmaps are still kept between calls")
 
     def _fill(self, data: Dataset) -> None:
         self._upsert(np.arange(len(data.base)), data.base)
