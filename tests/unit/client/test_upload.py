@@ -85,7 +85,7 @@ def test_rows_are_not_cut_long_before_they_are_sent() -> None:
 
 def test_automatic_batches_grow_from_two_to_eight_megabytes() -> None:
     store, dim = Store(), 1024
-    vectors = np.zeros((6000, dim), np.float16)
+    vectors = np.zeros((6000, dim), np.float32)
     with_collection(store, lambda c: c.upload(np.arange(6000), vectors, workers=1, progress=False))
     sizes = [4 * dim * rows / 2**20 for rows in store.sizes]
     np.testing.assert_allclose(sizes[:3], [2, 4, 8], rtol=0.02)

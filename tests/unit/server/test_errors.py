@@ -16,6 +16,7 @@ EXPECTED = {
     errors.InvalidPayload: 400,
     errors.InvalidFilter: 400,
     errors.LimitExceeded: 400,
+    errors.UnknownMetric: 400,
     errors.NotFound: 404,
     errors.AlreadyExists: 409,
     errors.Unauthorized: 401,
