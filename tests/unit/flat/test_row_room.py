@@ -120,7 +120,9 @@ def test_growing_does_not_copy_and_old_arrays_stay():
 
 def test_a_child_writes_to_a_file_of_its_own(monkeypatch):
     index = filled("file")
+    index.add_items(X[:1], [6999])
     theirs = rows_of(index)
+    assert len(theirs) > 610  # room that a parent would use next
     before = theirs.copy()
     monkeypatch.setattr(os, "getpid", lambda: -1)
     index.add_items(X[:3] + 1, [7000, 7001, 7002])
