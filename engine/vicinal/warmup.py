@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,18 +58,27 @@ def _check(what: str, graph: Searcher, metric: Metric, rows: Rows, allowed: Bits
 
 def _coded(dim: int, rank: int, metric: Metric) -> None:
     """Build a coded graph, search it with and without a filter, let it grow and search again."""
-    vectors = _points(dim, rank)
-    rows = Rows(vectors, inverse_norms(vectors) if metric is Metric.COSINE else np.empty(0, np.float32))
     index = FieldIndex(metric, dim, HnswParams(), coded_from=_ROWS)
-    half = slots_to_bits(np.arange(0, len(vectors), 2), len(vectors))
-    for stop in (_ROWS, len(vectors)):
+    _grow(index, "the coded graph", metric, _rows(_points(dim, rank), metric))
+
+
+def _rows(vectors: NDArray[Any], metric: Metric) -> Rows:
+    cosine = metric is Metric.COSINE
+    return Rows(vectors, inverse_norms(vectors.astype(np.float32)) if cosine else np.empty(0, np.float32))
+
+
+def _grow(index: FieldIndex, what: str, metric: Metric, rows: Rows) -> None:
+    """Take rows in, search, take in the later ones, search again, and take some out."""
+    n = len(rows.vectors)
+    half = slots_to_bits(np.arange(0, n, 2), n)
+    for stop in (n - _LATER, n):
         while index.n < stop:
             index.extend(rows, stop, lambda: False)
         graph = index.searcher()
         if graph is None:
             raise _wrong("building a graph")
         for allowed in (None, half):
-            _check("the coded graph", graph, metric, rows, allowed)
+            _check(what, graph, metric, rows, allowed)
     index.retire(rows, np.arange(index.n) % 20 == 0, lambda: False)
 
 
@@ -121,6 +131,32 @@ def _tokens() -> None:
             raise KernelMismatch("fixed-dimensional encodings are not finite")
 
 
+def _other_dtypes() -> None:
+    """Fields that do not hold float32: walked on what they hold while small, on codes when large."""
+    for dtype in (np.float16, np.int8, np.uint8):
+        vectors = np.abs(_points(64, 64)) if dtype is np.uint8 else _points(64, 64)
+        stored = vectors.astype(dtype)
+        for metric in (Metric.L2, Metric.DOT, Metric.COSINE):
+            _grow(FieldIndex(metric, 64, HnswParams()), f"a walk on {stored.dtype}", metric, _rows(stored, metric))
+        index = FieldIndex(Metric.COSINE, 64, HnswParams(), coded_from=_ROWS)
+        _grow(index, f"the coded graph over {stored.dtype}", Metric.COSINE, _rows(stored, Metric.COSINE))
+
+
+def _other_metrics() -> None:
+    """Bits, and what is computed by a function of two vectors."""
+    bits = np.packbits(_points(256, 256) > 0, axis=1)
+    for metric in (Metric.HAMMING, Metric.JACCARD):
+        _grow(FieldIndex(metric, bits.shape[1], HnswParams()), f"a walk under {metric}", metric, _rows(bits, metric))
+    places = np.random.default_rng(1).uniform(-80, 80, (_ROWS + _LATER, 2)).astype(np.float32)
+    for metric, vectors in ((Metric.L1, _points(16, 16)), (Metric.HAVERSINE, places)):
+        dim = vectors.shape[1]
+        _grow(FieldIndex(metric, dim, HnswParams()), f"a walk under {metric}", metric, _rows(vectors, metric))
+
+
+_MORE_JOBS: tuple[tuple[str, Callable[[], None]], ...] = (
+    ("other dtypes", _other_dtypes),
+    ("other metrics", _other_metrics),
+)
 _JOBS: tuple[tuple[str, Callable[[], None]], ...] = (
     ("coded graphs", _coded_graphs),
     ("cells", _cells),
@@ -128,13 +164,15 @@ _JOBS: tuple[tuple[str, Callable[[], None]], ...] = (
 )
 
 
-def warm(report: Callable[[str, float], None] | None = None) -> dict[str, float]:
-    """Compile everything, or load it from the cache; returns seconds by part, in order.
+def warm(report: Callable[[str, float], None] | None = None, *, everything: bool = False) -> dict[str, float]:
+    """Compile what float32 fields need, or load it from the cache; returns seconds by part, in order.
 
-    report: called with a part's name and seconds as each is done. Raises KernelMismatch when an answer is wrong.
+    report: called with a part's name and seconds as each is done. everything: also what fields of other dtypes and
+    metrics need, which otherwise is compiled when such a field is first used. Raises KernelMismatch when an answer
+    is wrong.
     """
     seconds = kernels.warm(report)
-    for name, run in _JOBS:
+    for name, run in _JOBS + _MORE_JOBS if everything else _JOBS:
         began = time.perf_counter()
         run()
         seconds[name] = time.perf_counter() - began

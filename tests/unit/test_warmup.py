@@ -19,7 +19,16 @@ def test_every_part_is_reported_in_order(monkeypatch):
 
 @pytest.mark.full
 def test_all_of_it():
-    assert min(warmup.warm().values()) >= 0
+    assert min(warmup.warm(everything=True).values()) >= 0
+
+
+def test_other_dtypes_and_metrics_only_when_asked(monkeypatch):
+    ran: list[str] = []
+    monkeypatch.setattr(warmup.kernels, "warm", lambda _: {})
+    monkeypatch.setattr(warmup, "_JOBS", (("usual", lambda: ran.append("usual")),))
+    monkeypatch.setattr(warmup, "_MORE_JOBS", (("more", lambda: ran.append("more")),))
+    assert list(warmup.warm()) == ran == ["usual"]
+    assert list(warmup.warm(everything=True)) == ["usual", "more"]
 
 
 def test_a_walk_that_finds_the_wrong_rows_is_told(monkeypatch):
