@@ -24,7 +24,7 @@ def test_all_of_it():
 
 def test_other_dtypes_and_metrics_only_when_asked(monkeypatch):
     ran: list[str] = []
-    monkeypatch.setattr(warmup.kernels, "warm", lambda _: {})
+    monkeypatch.setattr("vicinal.kernels.warmup.warm", lambda _: {})
     monkeypatch.setattr(warmup, "_JOBS", (("usual", lambda: ran.append("usual")),))
     monkeypatch.setattr(warmup, "_MORE_JOBS", (("more", lambda: ran.append("more")),))
     assert list(warmup.warm()) == ran == ["usual"]
