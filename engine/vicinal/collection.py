@@ -148,8 +148,11 @@ class Collection:
         ready = self._planned.ready(view, k, filter, using, ef, recall_target, exact, explain)
         query = ready.checked(vector)
         started = perf_counter() if explain else 0.0
-        slots, distances = ready.answer.one(query)
-        told = {**ready.plan.explain(perf_counter() - started), "seq": view.seq} if explain else None
+        if explain and ready.answer.told is not None:
+            (slots, distances), more = ready.answer.told(query)
+        else:
+            (slots, distances), more = ready.answer.one(query), {}
+        told = {**ready.plan.explain(perf_counter() - started), **more, "seq": view.seq} if explain else None
         scores = ready.to_scores(distances)
         if not (with_payload or with_vectors):
             return Hits(view.ids.at(slots), scores, explain=told)

@@ -127,7 +127,16 @@ class DenseField(_Indexed):
     """Vectors by slot, in the declared dtype, in one row file; 1/|x| derived under cosine."""
 
     def __init__(self, name: str, spec: Dense, vectors: RowFile) -> None:
-        super().__init__(FieldIndex(spec.metric, spec.walked, spec.params, codec=spec.codec, layout=spec.layout))
+        super().__init__(
+            FieldIndex(
+                spec.metric,
+                spec.walked,
+                spec.params,
+                codec=spec.codec,
+                layout=spec.layout,
+                filters=spec.search_dims is None,
+            )
+        )
         self.name, self.spec = name, spec
         self.files: Mapping[str, RowFile] = {vector_file(name): vectors}
         self._vectors = vectors

@@ -1,4 +1,16 @@
-"""Choose how to search one dense field: exact scan, exact list, or a sweep of the graph (`searching` does it)."""
+"""Choose how to search one dense field; `searching` does it.
+
+    empty    nothing matches
+    exact    every slot is compared on its stored vector, or (`list`) every match, where that reads fewer
+    list     under a filter, over codes: every match is estimated, the best are re-scored
+    cells    matches in the nearest cells are estimated
+    sweep    the graph is walked; what may not be returned is routed through
+
+Under a filter a coded graph has all three last ways, and what each takes was fitted when it was built (see
+`FilterEfforts`). The cheapest is taken, or the list where it costs at most `LIST_FAVOUR` times as much: it alone does
+not depend on where the matches lie. The others notice when matches are not where a random filter would leave them, and
+the list follows; each has a budget, so that no plan costs more than about twice the list.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal import limits
+from vicinal.index.coded_effort import Effort
 from vicinal.index.field_index import Searcher
+from vicinal.index.filter_effort import PRICES, FilterEffort, Prices
+from vicinal.index.filtered import FilteredIndex
 from vicinal.types import Bits, Metric, Rows
 from vicinal.view import count_bits
 
-__all__ = ["Found", "Plan", "Target", "default_ef", "ef_for", "plan_search"]
+__all__ = ["Found", "Plan", "Target", "Way", "choose_way", "default_ef", "ef_for", "plan_search"]
 
 EF_DEFAULT: Final = 128
 # Distances that a sweep computes per unit of ef, times what a random row costs beside a row of a scan (measured
@@ -22,6 +37,11 @@ SWEEP_COST: Final = 20
 _MEASURED_K: Final = 10
 _EASY_RECALL: Final = 0.99  # that the default ef reaches on graphs of floats, which are small and have no table
 _UNMEASURED_FACTOR: Final = 4
+LIST_FAVOUR: Final = 1.5
+_GOAL: Final = 0.98  # recall under a filter, where that of the ef was not measured
+_SWEEP_BUDGET: Final = 0.6  # of the price of a list
+_CELLS_BUDGET: Final = 0.9
+_AFTERWARDS: Final = 0.4  # of a scan of cells that follows a sweep in vain
 LIST_SHARE: Final = 0.25  # a list of slots is scanned faster than a masked range below this share
 
 
@@ -41,11 +61,24 @@ class Target(NamedTuple):
     indexed: int
     n: int
     allowed: Bits | None  # None: all n may be returned
+    narrowed: bool = False  # by a filter, not by deaths alone
 
     @property
     def matches(self) -> int:
         """How many slots may be returned."""
         return self.n if self.allowed is None else count_bits(self.allowed)
+
+
+class Way(NamedTuple):
+    """How to search a coded graph under a filter.
+
+    members: of cells to look at before a list is scanned instead; `afterwards`: the same after a sweep in vain.
+    """
+
+    kind: str  # list, cells or sweep
+    effort: FilterEffort
+    members: int
+    afterwards: int
 
 
 @dataclass(slots=True)
@@ -56,16 +89,19 @@ class Plan:
     walked or was not measured.
     """
 
-    kind: str  # empty, exact, list, sweep or cells
+    kind: str  # empty, exact, list, cells or sweep
     matches: int
     n: int
     tail: int
     ef: int = 0
     recall: float | None = None
     fallback: bool = False
+    way: Way | None = None
+    filter_seconds: float = 0.0
+    plan_seconds: float = 0.0
 
     def explain(self, seconds: float) -> dict[str, Any]:
-        """The plan, and the seconds it took, as plain values."""
+        """The plan, and the seconds a search took, as plain values."""
         share = self.matches / self.n if self.n else 0.0
         return {
             "plan": self.kind,
@@ -75,6 +111,8 @@ class Plan:
             "ef": self.ef,
             "recall_measured": self.recall,
             "fallback": self.fallback,
+            "filter_ms": round(self.filter_seconds * 1e3, 3),
+            "plan_ms": round(self.plan_seconds * 1e3, 3),
             "search_ms": round(seconds * 1e3, 3),
         }
 
@@ -95,9 +133,49 @@ def ef_for(graph: Searcher | None, k: int, recall_target: float) -> int:
     return min(default_ef(k) * (_UNMEASURED_FACTOR if recall_target > _EASY_RECALL else 1), limits.EF_MAX)
 
 
-def plan_search(target: Target, k: int, ef: int, exact: bool) -> Plan:
-    """The cheapest way that keeps the promise, from the exact number of matches."""
+def choose_way(
+    filtered: FilteredIndex, k: int, ef: int, goal: float, n: int, matches: int, prices: Prices = PRICES
+) -> Way:
+    """The cheapest of list, cells and sweep for the k nearest of so many matches among n slots.
+
+    goal: recall to reach under random filters. An ef beyond what was measured makes each try harder.
+    """
+    efforts = filtered.index.efforts
+    most = efforts.efs[-1] if efforts.measured else ef
+    effort = filtered.efforts.level_for(goal).at(matches / n).wider(k, ef / max(most, 1))
+    listed = effort.list_cost(n, matches, prices)
+    celled, swept = effort.cells_cost(filtered.lists.cells, prices), effort.sweep_cost(prices)
+    kind = "cells" if celled <= swept else "sweep"
+    if listed <= LIST_FAVOUR * min(celled, swept):
+        kind = "list"
+    step = prices.hop + 16 * prices.seen
+    pool = min(effort.sweep.pool, int(_SWEEP_BUDGET * listed / step) & -8)
+    if kind == "sweep" and pool < effort.sweep.stop + 8:
+        kind = "list"
+    sweep: Effort = effort.sweep._replace(pool=max(pool, 8))
+    members = listed / prices.member
+    return Way(kind, effort._replace(sweep=sweep), int(_CELLS_BUDGET * members), int(_AFTERWARDS * members))
+
+
+def _under_filter(target: Target, filtered: FilteredIndex, k: int, ef: int, goal: float | None, matches: int) -> Plan:
+    """The plan where there are codes to scan."""
+    if goal is None:
+        goal = target.graph.recall_at(ef) if target.graph is not None else None
+    n = min(target.indexed, target.n)
+    way = choose_way(filtered, k, ef, _GOAL if goal is None else goal, n, min(matches, n))
+    return Plan(way.kind, matches, target.n, target.n - n, ef, way=way)
+
+
+def plan_search(target: Target, k: int, ef: int, exact: bool, goal: float | None = None) -> Plan:
+    """The cheapest way that keeps the promise, from the exact number of matches.
+
+    goal: recall of the ten nearest to reach under a filter; None: what `ef` reaches without one.
+    """
     matches = target.matches
+    filtered = target.graph.filtered if target.graph is not None else None
+    scarce = target.narrowed or matches * 2 < target.n  # else so few are dead that the walk is as without them
+    if matches and filtered is not None and target.allowed is not None and scarce and not exact and target.indexed:
+        return _under_filter(target, filtered, k, ef, goal, matches)
     plan = Plan("exact", matches, target.n, target.n - min(target.indexed, target.n))
     if not matches:
         plan.kind = "empty"

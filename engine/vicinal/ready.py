@@ -1,11 +1,14 @@
 """From a query's options to how its vectors are answered, kept in the View for queries with the same options.
 
-Checking and planning take longer than walking a graph does, and without a filter they depend on the View alone.
+Checking and planning take longer than walking a graph does, and they depend on the View and the options alone. A filter
+is known by its text and by its normal form, so equivalent filters share a plan; what is kept with filters, which are
+bitmaps, is bounded in bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -14,6 +17,8 @@ from numpy.typing import NDArray
 from vicinal.answers import to_scores
 from vicinal.casting import as_query, check_count, sure_squares
 from vicinal.errors import InvalidArgument
+from vicinal.filter.normal import canonical
+from vicinal.filter.parse import parse_filter
 from vicinal.limits import EF_MAX, K_MAX
 from vicinal.planner import Plan, Target, default_ef, ef_for, plan_search
 from vicinal.schema import Dense, Schema
@@ -24,6 +29,7 @@ from vicinal.view import DenseView, View
 __all__ = ["Preparer", "Ready"]
 
 _KEPT_MAX: Final = 64
+_KEPT_BITS: Final = 1 << 27  # of all bitmaps kept by a View
 _ARRAY: Final = np.ndarray
 _FLOAT32: Final = np.dtype(np.float32)
 
@@ -55,9 +61,13 @@ class Preparer:
         explain: bool = False,
     ) -> Ready:
         """What was kept for these options, else they are checked and planned; a typed error names what is wrong."""
-        if filter is not None or exact or explain:
+        if exact or explain:
             return self._planned(view, k, filter, using, ef, recall_target, exact)
-        options = (using, k, ef, recall_target)
+        if filter is None or type(filter) is str:
+            options: tuple[Any, ...] = (using, k, ef, recall_target, filter)
+        else:
+            filter = parse_filter(filter)  # noqa: A001 - remembered by its text
+            options = (using, k, ef, recall_target, None if filter is None else canonical(filter))
         kept = view.prepared
         try:
             known: Ready | None = kept.get(options)
@@ -66,8 +76,12 @@ class Preparer:
         # True is equal to 1, and refused
         if known is not None and k is not True and ef is not True and recall_target is not True:
             return known
-        ready = self._planned(view, k, None, using, ef, recall_target, exact)
-        if len(kept) >= _KEPT_MAX:
+        if type(filter) is str:
+            tree = parse_filter(filter)
+            ready = self.ready(view, k, tree, using, ef, recall_target, exact)
+        else:
+            ready = self._planned(view, k, filter, using, ef, recall_target, exact)
+        if len(kept) >= (_KEPT_MAX if filter is None else min(_KEPT_MAX, _KEPT_BITS // max(view.n, 1) + 2)):
             kept.clear()
         kept[options] = ready
         return ready
@@ -77,10 +91,15 @@ class Preparer:
         k = check_count("k", k, K_MAX)
         field = view.fields[name]
         assert isinstance(field, DenseView), "the view follows the schema"
+        started = perf_counter()
         allowed = view.allowed(field.present, self._bits(filter, view))
-        target = Target(spec.metric, field.rows, field.graph, field.indexed, view.n, allowed)
-        plan = plan_search(target, k, _effort(target, k, ef, recall_target), exact)
-        return Ready(_check_of(spec), prepare(target, k, plan), to_scores(spec.metric), plan)
+        evaluated = perf_counter()
+        target = Target(spec.metric, field.rows, field.graph, field.indexed, view.n, allowed, filter is not None)
+        beam = _effort(target, k, ef, recall_target)
+        plan = plan_search(target, k, beam, exact, None if recall_target is None else float(recall_target))
+        ready = Ready(_check_of(spec), prepare(target, k, plan), to_scores(spec.metric), plan)
+        plan.filter_seconds, plan.plan_seconds = evaluated - started, perf_counter() - evaluated
+        return ready
 
 
 def _effort(target: Target, k: int, ef: Any, recall_target: Any) -> int:

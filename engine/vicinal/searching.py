@@ -17,13 +17,14 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.filtering import answer_filtered
 from vicinal.index.coded_batch import search_share
-from vicinal.index.exact import exact_search, exact_search_list
+from vicinal.index.exact import exact_search, exact_search_list, merge
 from vicinal.index.field_index import CodedSearcher
 from vicinal.planner import Plan, Target
 from vicinal.view import slots_from_bits
 
-__all__ = ["Answer", "Batch", "answer_all", "merge", "prepare"]
+__all__ = ["Answer", "Batch", "answer_all", "prepare"]
 
 Pair = tuple[NDArray[np.uint32], NDArray[np.float32]]
 One = Callable[[NDArray[Any]], Pair]
@@ -41,6 +42,7 @@ class Batch(NamedTuple):
 
 
 Share = Callable[[NDArray[Any], Batch, int, int], None]
+Told = Callable[[NDArray[Any]], tuple[Pair, dict[str, Any]]]
 
 
 class Answer(NamedTuple):
@@ -48,18 +50,22 @@ class Answer(NamedTuple):
 
     `one` gives the answer to a checked query of the field's dtype, whole. `share` answers rows [first, last) of many
     in one kernel call, where that is possible; some may come out short. `slow`: `one` takes long enough for threads to
-    be worth it.
+    be worth it. `told` answers as `one` does and says what that took, where there is more to say than the plan does.
     """
 
     one: One
     share: Share | None = None
     slow: bool = False
+    told: Told | None = None
 
 
 def prepare(target: Target, k: int, plan: Plan) -> Answer:
     """How to find the min(k, plan.matches) nearest slots of any query by this plan."""
     metric, rows, n, allowed = target.metric, target.rows, target.n, target.allowed
     wanted, dim = min(k, plan.matches), rows.vectors.shape[1]
+    if plan.way is not None:
+        one, told = answer_filtered(target, wanted, plan.way)
+        return Answer(one, slow=True, told=told)
     if plan.kind in ("sweep", "cells"):
         return _sweeping(target, wanted, plan)
     if not wanted:
@@ -76,7 +82,7 @@ def prepare(target: Target, k: int, plan: Plan) -> Answer:
 
 def _sweeping(target: Target, wanted: int, plan: Plan) -> Answer:
     """How a graph is walked, and what follows where it does not hold all slots or comes back short."""
-    metric, rows, graph, indexed, n, allowed = target
+    metric, rows, graph, indexed, n, allowed, _ = target
     assert graph is not None, "a sweep is planned only where a graph is"
     walk, ef, stop = graph.search, plan.ef, min(indexed, n)
 
@@ -110,14 +116,6 @@ def _sweeping(target: Target, wanted: int, plan: Plan) -> Answer:
             batch.slots[row, :m], batch.distances[row, :m] = near
 
     return Answer(one, share)
-
-
-def merge(one: Pair, other: Pair, k: int) -> Pair:
-    """The k nearest of two answers over different slots, ties by slot."""
-    slots = np.concatenate((one[0], other[0]))
-    distances = np.concatenate((one[1], other[1]))
-    best = np.lexsort((slots, distances))[:k]
-    return slots[best], distances[best]
 
 
 @functools.cache

@@ -137,17 +137,18 @@ class View:
         return replace(self, fields={**self.fields, name: moved})
 
     def allowed(self, present: Bits | None, filter_bits: Bits | None) -> Bits | None:
-        """Slots that may be returned: alive, with the field, matching. None means all n."""
+        """Slots that may be returned: alive, with the field, matching; not to be written to. None means all n."""
         if self.dead is None and present is None and filter_bits is None:
             return None
         words = word_count(self.n)
-        bits = np.full(words, ~np.uint64(0), np.uint64)
-        if self.n & 63:
-            bits[-1] = np.uint64((1 << (self.n & 63)) - 1)
+        if filter_bits is not None:  # has no bit set beyond n
+            bits = filter_bits[:words]
+        else:
+            bits = np.full(words, ~np.uint64(0), np.uint64)
+            if self.n & 63:
+                bits[-1] = np.uint64((1 << (self.n & 63)) - 1)
         if self.dead is not None:
-            bits &= ~self.dead[:words]
+            bits = bits & ~self.dead[:words]
         if present is not None:
-            bits &= present[:words]
-        if filter_bits is not None:
-            bits &= filter_bits[:words]
+            bits = bits & present[:words]
         return bits

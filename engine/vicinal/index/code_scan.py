@@ -44,7 +44,8 @@ class Scanned(NamedTuple):
     slots uint32 and distances float32, ascending, min(k, matches) of them. `rows` estimated; `cells` looked at, 0 for a
     list; `rounds`: how often cells were chosen, 1 unless matches were scarce near the query. `margin`: estimate of the
     farthest cell's centre minus the k-th best estimate, in the index's frame; +inf when no cell was left out. Small
-    margins mean that neighbours may lie in cells that were not looked at.
+    margins mean that neighbours may lie in cells that were not looked at. `members`: of the cells looked at, whether
+    they match or not. `gave_up`: these would have been too many, and every match was estimated.
     """
 
     slots: NDArray[np.uint32]
@@ -53,6 +54,8 @@ class Scanned(NamedTuple):
     cells: int
     rounds: int
     margin: float
+    members: int = 0
+    gave_up: bool = False
 
 
 class _Wanted(NamedTuple):
@@ -117,7 +120,8 @@ class CodeScan:
         """Estimate members of the nearest cells until about `quota` matching rows were seen; settle the best.
 
         It goes farther, in rounds, while fewer than k or half the quota were found, and while the margin found (see
-        `Scanned`) is below `margin` and fewer than `most` rows were estimated. Other arguments as for `scan_list`.
+        `Scanned`) is below `margin`; before it looks at more than `most` members of cells it answers as `scan_list`.
+        Other arguments as there.
         """
         if self.lists is None:
             raise InvalidArgument("there are no cells to scan: give the scan its lists", field="quota", value=quota)
@@ -176,7 +180,7 @@ class CodeScan:
         )  # fmt: skip
         told, nearest = scratch.told.tolist(), float(scratch.margin[0])
         self._free.append(scratch)
-        return Scanned(slots[:found], distances[:found], told[0], told[1], told[2], nearest)
+        return Scanned(slots[:found], distances[:found], told[0], told[1], told[2], nearest, told[4], told[5] != 0)
 
     def _exactly(
         self, short: Scanned, query: NDArray[Any], rows: Rows, limit: int, allowed: Bits | None, wanted: _Wanted
@@ -212,7 +216,7 @@ class _Scratch:
             results=self.room,
             slots=0,
         )
-        told = aligned((4,), np.int64)
+        told = aligned((6,), np.int64)
         held: dict[str, NDArray[Any]] = {
             "names": np.arange(self.cells, dtype=np.uint32),
             "scores": aligned((self.cells,), np.float32),
@@ -221,7 +225,7 @@ class _Scratch:
             "told": told,
         }
         self.told = told
-        self.margin: NDArray[np.float32] = told[3:].view(np.float32)
+        self.margin: NDArray[np.float32] = told[3:4].view(np.float32)
         self._held = held
         self._table = np.array(scan.ScanWork(**{name: address(array) for name, array in held.items()}), np.int64)
         self.at = address(self._table)

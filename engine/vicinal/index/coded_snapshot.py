@@ -34,6 +34,7 @@ from vicinal.errors import CorruptData, FormatTooNew
 from vicinal.index.coded_arrays import DEGREE, SENTINEL
 from vicinal.index.coded_checks import require_fitting
 from vicinal.index.coded_effort import Effort, EffortTable, Measured, Reference
+from vicinal.index.filter_effort import SHARES, FilterEffort, FilterEfforts, Level
 from vicinal.types import Metric
 
 __all__ = ["MAGIC", "Fitted", "decode", "encode"]
@@ -48,6 +49,7 @@ _KINDS: Final[Mapping[str, Any]] = {
     for kind in (
         *(Choice, Frame, Cells, SignCodec, NibbleCodec, ByteCodec, QueryArrays),
         *(EffortTable, Effort, Measured, Reference),
+        *(FilterEfforts, Level, FilterEffort),
     )
 }
 _DTYPES: Final = ("<f4", "<f8", "<u4", "|u1")
@@ -55,13 +57,19 @@ _EFFORTS_MAX: Final = 256
 
 
 class Fitted(NamedTuple):
-    """All of a coded index that cannot be made again from its rows, and its entry for insertion."""
+    """All of a coded index that cannot be made again from its rows, and its entry for insertion.
+
+    `filters`, with the cells that filtered scans look at (members by cell, uint32), is None where there are none.
+    """
 
     choice: Choice
     efforts: EffortTable
     fine: bool
     entry: int
     links: NDArray[np.uint32]
+    filters: FilterEfforts | None = None
+    sizes: NDArray[np.uint32] | None = None
+    members: NDArray[np.uint32] | None = None
 
 
 def _corrupt(what: str) -> CorruptData:
@@ -165,9 +173,32 @@ def decode(buffer: memoryview | bytes, metric: Metric, dim: int, slots: int) -> 
         fitted = Fitted(**{name: _value(part, arrays) for name, part in told["tree"].items()})
         require_fitting(fitted.choice, metric, dim, n)
         _check(fitted, n, slots)
+        _check_filters(fitted, n)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise _corrupt(f"what was fitted does not fit: {error}") from error
     return fitted
+
+
+def _check_filters(fitted: Fitted, n: int) -> None:
+    """ValueError unless cells hold every slot once and efforts keep a search inside its memory."""
+    if fitted.filters is None:
+        return
+    sizes, members = fitted.sizes, fitted.members
+    if sizes is None or members is None or sizes.dtype != np.uint32 or members.dtype != np.uint32:
+        raise ValueError("cells are lists of slots")
+    if sizes.ndim != 1 or not sizes.all() or int(sizes.sum(dtype=np.int64)) != n or members.shape != (n,):
+        raise ValueError(f"cells of {n} slots")
+    if int(members.max()) >= n or (np.bincount(members, minlength=n) != 1).any():
+        raise ValueError("the cells do not hold every slot once")
+    if not fitted.filters.levels:
+        raise ValueError("no efforts under filters")
+    for level in fitted.filters.levels:
+        if len(level.by_share) != len(SHARES) or not 0 < level.recall <= 1:
+            raise ValueError("efforts of other shares")
+        for one in level.by_share:
+            whole = all(type(part) is int and 0 <= part < 1 << 15 for part in (*one.sweep, one.rescore))
+            if not whole or one.sweep.pool % 8 or not min(one.sweep[:2]) or not one.rescore or one.quota < 1:
+                raise ValueError(f"an effort of {one}")
 
 
 def _check(fitted: Fitted, n: int, slots: int) -> None:

@@ -12,7 +12,7 @@ from vicinal.index.spaces import bits_at, capacity_of, space_at
 from vicinal.kernels.exact import scan_list, scan_range
 from vicinal.types import Bits, Metric, Rows
 
-__all__ = ["Found", "exact_search", "exact_search_list"]
+__all__ = ["Found", "exact_search", "exact_search_list", "merge"]
 
 Found = tuple[NDArray[np.uint32], NDArray[np.float32]]
 
@@ -64,6 +64,14 @@ def exact_search_list(metric: Metric, rows: Rows, query: NDArray[Any], k: int, s
     finally:
         give_back(scratch)
     return found[:count], distances[:count]
+
+
+def merge(one: Found, other: Found, k: int) -> Found:
+    """The k nearest of two answers over different slots, ties by slot."""
+    slots = np.concatenate((one[0], other[0]))
+    distances = np.concatenate((one[1], other[1]))
+    best = np.lexsort((slots, distances))[:k]
+    return slots[best], distances[best]
 
 
 def _check_range(metric: Metric, rows: Rows, start: int, stop: int) -> None:

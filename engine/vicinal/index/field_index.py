@@ -19,10 +19,12 @@ from vicinal.index import cells as cells_layout
 from vicinal.index import coded_snapshot
 from vicinal.index.builder import build_links
 from vicinal.index.bulk_insert import GrowingLinks, prefers_rebuild
+from vicinal.index.cell_lists import Partition
 from vicinal.index.cells import CellsIndex
 from vicinal.index.coded import CodedIndex
 from vicinal.index.coded_arrays import DEGREE, SENTINEL
 from vicinal.index.exact import Found
+from vicinal.index.filtered import FilteredIndex
 from vicinal.index.graph import GraphPicture
 from vicinal.index.hnsw import HnswIndex, search_graph
 from vicinal.index.layout import CELLS_FROM_ROWS, Layout, choose_layout, memory_budget
@@ -64,6 +66,10 @@ class Searcher(Protocol):
     def placed(self) -> Layout:
         """Graph or cells, and why."""
 
+    @property
+    def filtered(self) -> FilteredIndex | None:
+        """What answers under a filter without walking masked floats; None: nothing does."""
+
     def search(self, query: NDArray[Any], k: int, ef: int, *, rows: Rows, limit: int, allowed: Bits | None) -> Found:
         """At most k nearest of the allowed slots below limit, nearest first."""
 
@@ -83,6 +89,7 @@ class FloatSearcher:
     why: str
     placed: Layout
     layout: str = "float"
+    filtered: None = None
 
     @property
     def codec(self) -> Mapping[str, Any]:
@@ -121,6 +128,7 @@ class CodedSearcher:
     placed: Layout
     search: Callable[..., Found]  # of the index itself: one call less per query
     refits: int = 0
+    filtered: FilteredIndex | None = None
     layout: str = "coded"
 
     @property
@@ -132,8 +140,8 @@ class CodedSearcher:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of codes, rows and links."""
-        return self.index.memory_bytes
+        """Bytes of codes, rows, links and cells."""
+        return self.index.memory_bytes + (self.filtered.memory_bytes if self.filtered is not None else 0)
 
     def ef_for(self, recall_target: float) -> int | None:
         """The ef that reached a recall when the index was built; None: too few rows to measure."""
@@ -152,6 +160,7 @@ class CellsSearcher:
     n: int
     placed: Layout
     layout: str = "cells"
+    filtered: None = None
 
     @property
     def codec(self) -> Mapping[str, Any]:
@@ -190,6 +199,7 @@ class FieldIndex:
         codec: str = "auto",
         layout: str = "auto",
         budget: int | None = None,
+        filters: bool = False,
     ) -> None:
         self._metric, self._dim, self._params = metric, dim, params
         self._codec = _LINES.get(codec, codec)
@@ -208,6 +218,8 @@ class FieldIndex:
         self._small = HnswIndex(metric, dim, params)
         self._cells: CellsIndex | None = None
         self._large: CodedIndex | None = None
+        self._filters = filters  # whether filtered scans are kept beside a coded graph
+        self._filtered: FilteredIndex | None = None
         self._refits = 0  # since rows that came later were unlike those the codes were fitted to
         self._growing: GrowingLinks | None = None  # made on the first insertion after a build
         self._entry = 0  # a slot from which insertion sees that all others are reached
@@ -230,7 +242,8 @@ class FieldIndex:
         if self._cells is not None:
             return CellsSearcher(self._cells, self._cells.n, self._layout)
         if self._large is not None:
-            return CodedSearcher(self._large, self._large.n, self._layout, self._large.search, self._refits)
+            large, filtered = self._large, self._filtered
+            return CodedSearcher(large, large.n, self._layout, large.search, self._refits, filtered)
         if not self._small.n:
             return None
         return FloatSearcher(self._small.picture(), self._metric, self._why, self._layout)
@@ -320,14 +333,25 @@ class FieldIndex:
             large = CodedIndex.build(rows, stop, self._metric, links.links, codec=self._codec, seed=seed)
             refused = large.efforts.refused if self._codec == "auto" else None
             if refused is None:
+                filtered = self._filtering(large, rows, cancel)
+                if self._filters and filtered is None:
+                    return
+                self._filtered = filtered
                 self._large, self._removed = large, removed
                 self._small = HnswIndex(self._metric, self._dim, self._params)
                 self._growing, self._entry = None, links.entry
                 return
             # codes cannot tell these rows apart (tight groups far from each other): walk the same links on floats
             self._why, self._coded_from = refused, None
-        self._large, self._growing = None, None
+        self._large, self._growing, self._filtered = None, None, None
         self._small = HnswIndex.from_links(self._metric, self._dim, self._params, links, removed)
+
+    def _filtering(self, large: CodedIndex, rows: Rows, cancel: Cancel) -> FilteredIndex | None:
+        """What answers under a filter over a graph just made; None where that is not kept, or when cancelled."""
+        if not self._filters:
+            return None
+        threads = os.cpu_count() or 1
+        return FilteredIndex.build(large, rows, seed=self._params.seed, threads=threads, cancel=cancel)
 
     def _grown(self, large: CodedIndex, rows: Rows) -> GrowingLinks:
         """What insertion and removal need beside the links, made again when a build has dropped it."""
@@ -342,7 +366,10 @@ class FieldIndex:
     def _insert(self, large: CodedIndex, rows: Rows, stop: int, cancel: Cancel) -> None:
         growing = self._grown(large, rows)
         patch = growing.insert_links(rows, stop, cancel=cancel)
-        large.append(rows, large.n, growing.n)
+        before = large.n
+        large.append(rows, before, growing.n)
+        if self._filtered is not None:
+            self._filtered.append(rows, before, large.n)
         large.patch_links(patch.slots, patch.links)
         more = np.zeros(large.n - len(self._removed), np.bool_)
         self._removed = np.concatenate([self._removed, more])
@@ -357,6 +384,9 @@ class FieldIndex:
         if self._codec == "auto" and fitted.efforts.refused is not None:
             self._build(rows, large.n, cancel, self._removed)  # on floats, with levels above
         else:
+            if self._filtered is not None:
+                parts = self._filtered.lists.members()
+                self._filtered = FilteredIndex.build(fitted, rows, seed=self._params.seed, parts=parts)
             self._large = fitted
 
     def encode(self) -> bytes:
@@ -365,7 +395,12 @@ class FieldIndex:
             return self._cells.encode()
         if self._large is None:
             return self._small.encode()
-        return coded_snapshot.encode(self._large.fitted(self._entry, self._removed))
+        fitted = self._large.fitted(self._entry, self._removed)
+        if self._filtered is not None:
+            parts = self._filtered.lists.members()
+            sizes = np.diff(parts.starts).astype(np.uint32)
+            fitted = fitted._replace(filters=self._filtered.efforts, sizes=sizes, members=parts.order.astype(np.uint32))
+        return coded_snapshot.encode(fitted)
 
     def decode(self, buffer: memoryview | bytes, rows: Rows, slots: int) -> None:
         """Take over a graph of at most `slots` slots; CorruptData, or FormatTooNew, unless all of it holds."""
@@ -387,3 +422,13 @@ class FieldIndex:
         )
         self._removed = known.links[:, 0] == SENTINEL
         self._entry = known.entry
+        self._filtered = self._filtered_of(self._large, known, rows) if self._filters else None
+
+    def _filtered_of(self, large: CodedIndex, known: coded_snapshot.Fitted, rows: Rows) -> FilteredIndex | None:
+        """What answers under a filter, as it was saved or, from an older snapshot, made again."""
+        parts = None
+        if known.filters is not None and known.sizes is not None and known.members is not None:
+            starts = np.append(0, np.cumsum(known.sizes, dtype=np.int64))
+            parts = Partition(starts, known.members.astype(np.int32))
+        threads, seed = os.cpu_count() or 1, self._params.seed
+        return FilteredIndex.build(large, rows, seed=seed, threads=threads, parts=parts, efforts=known.filters)

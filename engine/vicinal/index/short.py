@@ -38,6 +38,7 @@ class ShortSearcher:
     inner: Searcher
     metric: Metric
     short: Rows
+    filtered: None = None
 
     @property
     def n(self) -> int:

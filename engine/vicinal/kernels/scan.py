@@ -7,7 +7,8 @@ walk as what fills the pool of best estimates.
     cells   cells by the estimate of their centre, nearest first, until `quota` matching rows are estimated; once more
             and farther where matches are scarce, or where the farthest cell looked at lies nearer than the k-th best
             estimate plus `margin`: then the neighbours were not all in these cells, as under a filter correlated with
-            the query. All cells together hold all slots, so what runs out of cells has seen every match.
+                    the query. All cells together hold all slots, so what runs out of cells has seen every match. Before it
+            looks at more than `most` members, as where all matches are far away, it turns into a list.
 
 The cells follow IVF (Jegou et al. 2011) with a filter as in IVF^2 (NeurIPS'23 filtered track); the margin is ours.
 """
@@ -21,7 +22,7 @@ import numpy as np
 from vicinal.kernels import njit
 from vicinal.kernels.heap import pool_clear
 from vicinal.kernels.lines import BATCH, estimate, lines_at
-from vicinal.kernels.scan_lists import append_word, count_within, list_chunk, list_within, nth_distance
+from vicinal.kernels.scan_lists import CHUNK, append_word, count_within, list_chunk, list_within, nth_distance
 from vicinal.kernels.simd import (
     INF_KEY,
     get_f32,
@@ -67,7 +68,7 @@ class ScanWork(NamedTuple):
     scores: int  # float32 per cell, filled to 32
     near: int  # u32 per cell, and 16 spare
     listed: int  # u32 (BLOCK + SPARE,)
-    told: int  # int64 (3,) rows estimated, cells looked at, rounds; float32: the margin found
+    told: int  # int64 (6,): rows estimated, cells looked at, rounds, the margin found (float32), members, 1: gave up
 
 
 class Wanted(NamedTuple):
@@ -76,7 +77,7 @@ class Wanted(NamedTuple):
     k: int  # results asked for, at most as many as match
     matches: int
     quota: int
-    most: int  # rows after which it stops although the margin asks for more
+    most: int  # members of cells to look at, whether they match or not, before every match is estimated instead
     margin: float
 
 
@@ -145,20 +146,21 @@ def _take_all(sieve, pool):
 
 @njit
 def _scan_members(code, index, work, scan, cells, sieve, near, pool, vectors):
-    """Estimate the members of the first `near` cells of scan.near that may be returned; give how many."""
-    count, scored = 0, 0
+    """Estimate the members of the first `near` cells of scan.near that may be returned; give how many, and of which."""
+    count, scored, looked = 0, 0, 0
     for i in range(near):
         chunk = get_i32(cells.firsts + get_u32(scan.near + i * 4) * 4)
         while chunk >= 0:
             count, chunk = list_chunk(
                 cells.chunks + np.int64(chunk) * LINE, sieve.limit, sieve.allowed, scan.listed, count
             )
+            looked += CHUNK
             if count >= BLOCK:
                 _score(code, index, work, sieve, scan.listed, count, pool, vectors)
                 scored += count
                 count = 0
     _score(code, index, work, sieve, scan.listed, count, pool, vectors)
-    return scored + count
+    return scored + count, looked
 
 
 @njit
@@ -174,16 +176,22 @@ def _score_centres(code, work, scan, cells):
 
 @njit
 def _scan_cells(code, index, work, scan, cells, sieve, wanted, pool, vectors):
-    """Estimate members of near cells until enough were seen; give rows, cells, rounds and the margin."""
+    """Estimate members of near cells until enough were seen; give rows, cells, rounds, the margin, members, done."""
     blocks = (cells.cells + 15) // 16
     _score_centres(code, work, scan, cells)
     count = min(max(wanted.quota * cells.cells // wanted.matches, 1), cells.cells)
     low, high = _LEAST, nth_distance(scan.scores, cells.cells, count)
-    scored, visited, rounds = 0, 0, 0
-    margin = _MOST
+    scored, visited, rounds, looked = 0, 0, 0, 0
+    margin, done = _MOST, True
+    each = sieve.limit // cells.cells + 1
     while True:
         near = list_within(scan.scores, blocks, low, high, scan.near)
-        scored += _scan_members(code, index, work, scan, cells, sieve, near, pool, vectors)
+        if looked + near * each > wanted.most:
+            done = False
+            break
+        rows, members = _scan_members(code, index, work, scan, cells, sieve, near, pool, vectors)
+        scored += rows
+        looked += members
         visited += near
         rounds += 1
         low = high
@@ -195,12 +203,12 @@ def _scan_cells(code, index, work, scan, cells, sieve, wanted, pool, vectors):
             high = nth_distance(scan.scores, cells.cells, min(visited * 2, cells.cells))
             continue
         margin = high - key_distance(kth)
-        if margin >= wanted.margin or scored >= wanted.most:
+        if margin >= wanted.margin:
             break
         high = key_distance(kth) + wanted.margin
         if count_within(scan.scores, blocks, low, high) == 0:
             break
-    return scored, visited, rounds, margin
+    return scored, visited, rounds, margin, looked, done
 
 
 @njit
@@ -209,11 +217,17 @@ def _scan(code, framed, index, work, scan, cells, query, vectors, inv_norms, sie
     pool = work.pool if index.exact_walk != 0 else work.results
     room = (effort.rescore + 7) & -8
     pool_clear(pool, room >> 3)
-    scored, visited, rounds, margin = wanted.matches, 0, 1, _MOST
+    scored, visited, rounds, margin, looked, done = wanted.matches, 0, 1, _MOST, 0, True
     if wanted.matches <= effort.rescore:
         _take_all(sieve, pool)
     elif wanted.quota > 0 and cells.cells > 0:
-        scored, visited, rounds, margin = _scan_cells(code, index, work, scan, cells, sieve, wanted, pool, room >> 3)
+        scored, visited, rounds, margin, looked, done = _scan_cells(
+            code, index, work, scan, cells, sieve, wanted, pool, room >> 3
+        )
+        if not done:
+            pool_clear(pool, room >> 3)
+            scored += _scan_all(code, index, work, scan, sieve, pool, room >> 3)
+            margin = _MOST
     else:
         scored = _scan_all(code, index, work, scan, sieve, pool, room >> 3)
     last = effort.rescore
@@ -227,6 +241,8 @@ def _scan(code, framed, index, work, scan, cells, query, vectors, inv_norms, sie
     set_i64(scan.told + 8, visited)
     set_i64(scan.told + 16, rounds)
     set_f32(scan.told + 24, margin)
+    set_i64(scan.told + 32, looked)
+    set_i64(scan.told + 40, np.int64(not done))
     return answer(work, slots, distances)
 
 

@@ -47,7 +47,7 @@ def test_what_is_kept_answers_as_what_is_planned_anew(made: Any) -> None:
                 kept = made.query(query, k, ef=ef, with_payload=False)
                 assert kept.ids == planned.ids
                 np.testing.assert_array_equal(kept.scores, planned.scores)
-    assert (None, 10, 41, None) in made._view.prepared
+    assert (None, 10, 41, None, None) in made._view.prepared
 
 
 def test_scores_are_those_of_the_vectors(made: Any) -> None:

@@ -1,0 +1,151 @@
+"""What answers under a filter take: settings of each way to search by share of matching rows, and what they cost.
+
+    list     estimates re-scored
+    cells    matching rows estimated in the nearest cells, estimates re-scored, margin below which it looks farther
+    sweep    the inner parameters of a walk whose results are masked
+
+They are fitted on rows of the index under random filters, each row hidden from its own search, for several recalls.
+Between fitted shares parameters are interpolated, below the last it serves as it is. Costs are counted, in cells,
+members, rows and hops, so the same rows and seed give the same table on any machine; `Prices` makes nanoseconds of them.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from typing import NamedTuple
+
+from vicinal.index.coded_effort import Effort
+
+__all__ = ["PRICES", "SHARES", "STANDARD", "FilterEffort", "FilterEfforts", "Level", "Prices"]
+
+SHARES = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02)  # of matching rows, at which efforts are fitted
+K = 10  # results they are fitted for
+_PART_MOST = (1 << 15) - 8
+
+
+class Prices(NamedTuple):
+    """Nanoseconds, measured on one processor; only their ratios matter."""
+
+    word: float = 3.0  # 64 bits of the filter, listed
+    row: float = 2.4  # estimated from a list
+    settled: float = 70.0  # re-scored
+    centre: float = 1.4  # estimated
+    member: float = 1.1  # asked whether it matches
+    hop: float = 190.0  # of a walk
+    seen: float = 5.0  # estimated in a walk
+
+
+PRICES = Prices()
+
+
+class FilterEffort(NamedTuple):
+    """How each way searches at one share of matching rows, and what a random filter of that share made it do."""
+
+    rescore: int
+    quota: int
+    margin: float
+    sweep: Effort
+    rows: float = 0.0  # estimated by the scan of cells
+    members: float = 0.0  # looked at by it
+    hops: float = 0.0  # of the sweep
+    seen: float = 0.0  # estimated by it
+
+    def list_cost(self, n: int, matches: int, prices: Prices) -> float:
+        """Nanoseconds of a list."""
+        return n / 64 * prices.word + matches * prices.row + min(self.rescore, matches) * prices.settled
+
+    def cells_cost(self, cells: int, prices: Prices) -> float:
+        """Nanoseconds of a scan of cells, of so many."""
+        scanned = self.members * prices.member + self.rows * prices.row
+        return cells * prices.centre + scanned + self.rescore * prices.settled
+
+    def sweep_cost(self, prices: Prices) -> float:
+        """Nanoseconds of a sweep."""
+        return self.hops * prices.hop + self.seen * prices.seen + self.sweep.rescore * prices.settled
+
+    def wider(self, k: int, more: float) -> FilterEffort:
+        """For k results, and `more` times as hard."""
+        if k <= K and more <= 1:
+            return self
+        beyond = max(k - K, 0)
+        rescore = min(int(self.rescore * more) + beyond + beyond // 2, (1 << 16) - 1)
+        quota = int(self.quota * more) + 12 * beyond
+        pool, stop, last, settle = self.sweep
+        stop = min(int(stop * more) + beyond + beyond // 2, _PART_MOST)
+        pool = min(max(int(pool * more) + 2 * beyond, stop + 8) + 7 & -8, _PART_MOST)
+        sweep = Effort(pool, stop, last + beyond, settle + beyond + beyond // 8)
+        scale = quota / max(self.quota, 1)
+        longer = pool / self.sweep.pool
+        return FilterEffort(
+            rescore,
+            quota,
+            self.margin,
+            sweep,
+            self.rows * scale,
+            self.members * scale,
+            self.hops * longer,
+            self.seen * longer,
+        )
+
+
+class Level(NamedTuple):
+    """Efforts by share, in the order of SHARES, that reached a recall of the ten nearest under random filters."""
+
+    recall: float
+    by_share: tuple[FilterEffort, ...]
+
+    def at(self, share: float) -> FilterEffort:
+        """The effort at a share: between two fitted ones by the logarithm of the share."""
+        if share >= SHARES[0] or len(self.by_share) == 1:
+            return self.by_share[0]
+        if share <= SHARES[-1]:
+            return self._scarce(share)
+        high = bisect_left([-s for s in SHARES], -share)
+        low = high - 1
+        part = math.log(share / SHARES[low]) / math.log(SHARES[high] / SHARES[low])
+        return _between(self.by_share[low], self.by_share[high], part)
+
+    def _scarce(self, share: float) -> FilterEffort:
+        """Below the last fitted share as many matches are wanted, for which more members are looked at."""
+        last = self.by_share[-1]
+        more = SHARES[-1] / max(share, 1e-9)
+        return last._replace(members=last.members * more, hops=last.hops * more, seen=last.seen * more)
+
+
+def _between(one: FilterEffort, other: FilterEffort, part: float) -> FilterEffort:
+    """The effort so far on the way from one to another."""
+
+    def mixed(a: float, b: float) -> float:
+        return a if a == b else a + (b - a) * part
+
+    sweep = Effort(*(round(mixed(a, b)) for a, b in zip(one.sweep, other.sweep, strict=True)))
+    return FilterEffort(
+        round(mixed(one.rescore, other.rescore)),
+        round(mixed(one.quota, other.quota)),
+        mixed(one.margin, other.margin),
+        sweep._replace(pool=(sweep.pool + 7) & -8),
+        *(mixed(a, b) for a, b in zip(one[4:], other[4:], strict=True)),
+    )
+
+
+class FilterEfforts(NamedTuple):
+    """Levels by ascending recall."""
+
+    levels: tuple[Level, ...]
+
+    def level_for(self, recall: float) -> Level:
+        """The first level that reaches a recall; the last if none does."""
+        return next((level for level in self.levels if level.recall >= recall), self.levels[-1])
+
+
+def _standard(share: float) -> FilterEffort:
+    hops = 70 / share**0.8
+    pool = int(2 * hops) + 7 & -8
+    rows = 2000.0
+    sweep = Effort(min(pool, _PART_MOST), 40, 16, 12)
+    return FilterEffort(64, 2000, 0.0, sweep, rows, rows / share, hops, 16 * hops)
+
+
+# where there are too few rows to measure on
+STANDARD = FilterEfforts((Level(0.98, tuple(_standard(share) for share in SHARES)),))

@@ -1,0 +1,117 @@
+"""Filtered search over one coded index: its scans, its masked walk, and what they take, kept together as it grows."""
+# ruff: noqa: SLF001 - the part of CodedIndex that answers under a filter, in a file of its own
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.index.bulk_pieces import Cancelled
+from vicinal.index.cell_lists import CellLists, Partition, partition
+from vicinal.index.code_scan import CodeScan
+from vicinal.index.coded import CodedIndex
+from vicinal.index.coded_effort import Effort
+from vicinal.index.exact import exact_search_list
+from vicinal.index.filter_effort import STANDARD, FilterEfforts
+from vicinal.types import Bits, Rows
+
+__all__ = ["FilteredIndex", "Swept", "sweep"]
+
+
+class Swept(NamedTuple):
+    """What a masked walk found: at most k slots uint32 and distances float32, ascending.
+
+    hops: rows expanded; seen: rows estimated. `whole`: as many matches as it wanted were near; otherwise it came to
+    the end of its pool first, and nearer matches may lie elsewhere.
+    """
+
+    slots: NDArray[np.uint32]
+    distances: NDArray[np.float32]
+    hops: int
+    seen: int
+    whole: bool
+
+
+def sweep(
+    index: CodedIndex,
+    query: NDArray[Any],
+    k: int,
+    effort: Effort,
+    *,
+    rows: Rows,
+    limit: int,
+    allowed: Bits | None,
+    hidden: int = -1,
+) -> Swept:
+    """Walk the graph with a mask on what may be returned; every node is routed through."""
+    if rows is not index._bound[0]:
+        index._bind(rows)
+    _, vectors, inv_norms, _ = index._bound
+    words = 0 if allowed is None else index._words(allowed, limit)
+    results = (max(effort.stop, effort.rescore, effort.settle, k) + 15) // 8 * 8
+    arrays = index._arrays
+    try:
+        scratch = index._free.pop()  # atomic: two threads never get the same
+    except IndexError:
+        scratch = index._scratch(arrays, effort.pool, results)
+    if scratch.room < arrays.capacity or scratch.pool < effort.pool or scratch.results < results:
+        scratch = index._scratch(arrays, effort.pool, results)
+    sent = index._cast(query)
+    wanted = k if vectors else max(k, effort.settle)
+    slots, distances = np.empty(wanted, np.uint32), np.empty(wanted, np.float32)
+    packed = index._packed_effort(effort)
+    found = index._walk(sent, arrays.at, scratch.at, vectors, inv_norms, words, limit, hidden, packed, slots, distances)
+    hops, seen = scratch.hops.tolist()
+    index._free.append(scratch)
+    whole = hops <= effort.pool and found >= min(wanted, effort.stop)
+    if not vectors:
+        slots, distances = exact_search_list(index.metric, rows, query, k, slots[:found])
+    return Swept(slots[:found], distances[:found], hops, seen, whole)
+
+
+class FilteredIndex:
+    """Scans and walks over one coded index; any number of readers beside the writer of that index, who appends here."""
+
+    def __init__(self, index: CodedIndex, lists: CellLists, efforts: FilterEfforts = STANDARD) -> None:
+        self.index, self.lists, self.efforts = index, lists, efforts
+        self.scan = CodeScan(index, lists)
+        self.chosen: dict[Any, Any] = {}  # plans by what they depend on; see `vicinal.planner`
+
+    @classmethod
+    def build(
+        cls,
+        index: CodedIndex,
+        rows: Rows,
+        *,
+        seed: int,
+        threads: int = 1,
+        parts: Partition | None = None,
+        efforts: FilterEfforts | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> FilteredIndex | None:
+        """Make cells of the index's rows, unless they are given, and fit what searches take; None when cancelled."""
+        try:
+            if parts is None:
+                parts = partition(rows, index.n, index.metric, seed=seed, threads=threads, cancel=cancel)
+        except Cancelled:
+            return None
+        made = cls(index, CellLists(rows, index.metric, index.choice, parts, threads=threads))
+        if efforts is None:
+            from vicinal.index.filter_fit import fit_efforts
+
+            made.efforts = fit_efforts(made, rows, seed=seed)
+        else:
+            made.efforts = efforts
+        return made
+
+    def append(self, rows: Rows, start: int, stop: int) -> None:
+        """List slots [start, stop), start = n, which the index has taken in already."""
+        self.lists.append(rows, start, stop)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of lists and centres."""
+        return self.lists.memory_bytes
