@@ -2,7 +2,8 @@
 
 A sweep that comes to the end of its pool before as many matches as it wanted were near is in a part of the graph with
 few of them: the nearest cells are scanned, where that can cost less than the list, else every match. A scan of cells
-goes on by its margin and turns into a list by itself. Slots that the graph does not have yet are compared exactly.
+goes on by its margin and turns into a list by itself. Where estimates lie closer together than they are exact, as of
+matches that are all far away, more of them are re-scored. Slots that the graph does not have yet are compared exactly.
 """
 
 from __future__ import annotations
@@ -86,16 +87,24 @@ class _Carried:
     def _list(self, query: NDArray[Any]) -> Outcome:
         if not self._k:
             return Outcome(np.empty(0, np.uint32), np.empty(0, np.float32), 0, "list")
-        found = self._scan.scan_list(
+        effort = self._way.effort
+        found = self._listed(query, effort.rescore)
+        if found.gap >= effort.gap:
+            return Outcome(found.slots, found.distances, found.rows, "list")
+        more = self._listed(query, effort.rescored(found.gap, self._k))
+        return Outcome(more.slots, more.distances, found.rows + more.rows, "list")
+
+    def _listed(self, query: NDArray[Any], rescore: int) -> Scanned:
+        """Estimate every match, re-score so many."""
+        return self._scan.scan_list(
             query,
             self._k,
             rows=self._rows,
             limit=self.stop,
             allowed=self._allowed,
             matches=self._matches,
-            rescore=self._way.effort.rescore,
+            rescore=rescore,
         )
-        return Outcome(found.slots, found.distances, found.rows, "list")
 
     def _cells(self, query: NDArray[Any]) -> Outcome:
         return self._near(query, self._way.members)
@@ -117,9 +126,12 @@ class _Carried:
             margin=effort.margin,
             most=most,
         )
-        slots, distances, rows, _, _, _, members, gave_up = found
+        slots, distances, rows, _, _, _, members, gave_up, gap = found
         near = rows - self._matches if gave_up else rows
         local = near / members if members else None
+        if gap < effort.gap:  # all matches are about as far, or many: which are nearest takes all of them
+            more = self._listed(query, effort.rescored(gap, self._k))
+            return Outcome(more.slots, more.distances, rows + more.rows, "list", members, 0, local)
         return Outcome(slots, distances, rows, "list" if gave_up else "cells", members, 0, local)
 
     def _sweep(self, query: NDArray[Any]) -> Outcome:

@@ -46,6 +46,8 @@ class Scanned(NamedTuple):
     farthest cell's centre minus the k-th best estimate, in the index's frame; +inf when no cell was left out. Small
     margins mean that neighbours may lie in cells that were not looked at. `members`: of the cells looked at, whether
     they match or not. `gave_up`: these would have been too many, and every match was estimated.
+    `gap`: estimate of the last row re-scored minus the k-th, over its root unless products are compared; +inf when all
+    were re-scored. Small gaps mean that estimates could not tell the rows apart.
     """
 
     slots: NDArray[np.uint32]
@@ -56,6 +58,7 @@ class Scanned(NamedTuple):
     margin: float
     members: int = 0
     gave_up: bool = False
+    gap: float = float("inf")
 
 
 class _Wanted(NamedTuple):
@@ -178,9 +181,9 @@ class CodeScan:
             query, arrays.at, scratch.work.at, scratch.at, lists.at or scratch.no_cells, bound[1], bound[2], words,
             limit, hidden, k, matches, quota, most, margin, rescore | settled << EFFORT_BITS, slots, distances,
         )  # fmt: skip
-        told, nearest = scratch.told.tolist(), float(scratch.margin[0])
+        told, (margin, gap) = scratch.told.tolist(), scratch.margin.tolist()
         self._free.append(scratch)
-        return Scanned(slots[:found], distances[:found], told[0], told[1], told[2], nearest, told[4], told[5] != 0)
+        return Scanned(slots[:found], distances[:found], told[0], told[1], told[2], margin, told[4], told[5] != 0, gap)
 
     def _exactly(
         self, short: Scanned, query: NDArray[Any], rows: Rows, limit: int, allowed: Bits | None, wanted: _Wanted

@@ -6,7 +6,7 @@
 
 They are fitted on rows of the index under random filters, each row hidden from its own search, for several recalls.
 Between fitted shares parameters are interpolated, below the last it serves as it is. Costs are counted, in cells,
-members, rows and hops, so the same rows and seed give the same table on any machine; `Prices` makes nanoseconds of them.
+members, rows and hops, so the same rows and seed give the same table on any machine; `Prices` turns them into times.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ __all__ = ["PRICES", "SHARES", "STANDARD", "FilterEffort", "FilterEfforts", "Lev
 SHARES = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02)  # of matching rows, at which efforts are fitted
 K = 10  # results they are fitted for
 _PART_MOST = (1 << 15) - 8
+_RESCORE_MORE = 16.0  # times as many estimates, where they lie close together
 
 
 class Prices(NamedTuple):
@@ -50,6 +51,7 @@ class FilterEffort(NamedTuple):
     members: float = 0.0  # looked at by it
     hops: float = 0.0  # of the sweep
     seen: float = 0.0  # estimated by it
+    gap: float = 0.0  # below which estimates cannot tell rows apart, so that more are re-scored
 
     def list_cost(self, n: int, matches: int, prices: Prices) -> float:
         """Nanoseconds of a list."""
@@ -86,7 +88,13 @@ class FilterEffort(NamedTuple):
             self.members * scale,
             self.hops * longer,
             self.seen * longer,
+            self.gap * min(K / k, 1.0),
         )
+
+    def rescored(self, gap: float, k: int) -> int:
+        """How many estimates to re-score where `rescore` of them left this gap: more, in proportion."""
+        more = min(max(self.gap / max(gap, 1e-9), 2.0), _RESCORE_MORE)
+        return min(max(int(self.rescore * more), k), (1 << 16) - 1)
 
 
 class Level(NamedTuple):

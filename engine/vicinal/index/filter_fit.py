@@ -31,6 +31,7 @@ _POOR = 8  # of ten found, below which a query counts as poor
 _RESCORES = (16, 24, 32, 48, 64, 96, 128, 192)
 _QUOTAS = (350, 500, 700, 1000, 1400, 2000, 2800, 4000, 5600, 8000, 12_000)
 _MARGIN = 0.25  # share of queries that leave less
+_GAP, _GAP_PART = 0.02, 0.5  # share of queries that leave a smaller gap, and the part of it that is too small
 _LIST_MOST = 0.5  # share of rows, up to which lists are tried
 _DEAR = 2.0  # times the price of a list, from which another way is not tried further
 _PART_MOST = (1 << 15) - 8
@@ -123,15 +124,18 @@ class _Share:
             lists, rescore = self._list(lists, recall, poor)
             cells, quota, scanned = self._cells(cells, rescore, recall, poor)
             sweeps, effort, walked = self._sweep(sweeps, recall, poor)
-            margins = scanned.counts[:, 2]
-            margin = float(np.quantile(margins, _MARGIN, method="lower"))
+            margin, gap = (
+                float(np.quantile(scanned.counts[:, at], share, method="lower"))
+                for at, share in ((2, _MARGIN), (3, _GAP))
+            )
+            gap = gap * _GAP_PART if np.isfinite(gap) else 0.0
             rows, members = scanned.counts[:, :2].mean(0).tolist()
             hops, seen = walked.counts.mean(0).tolist()
             if np.isfinite(hops):
                 pool = max(int(1.6 * np.quantile(walked.counts[:, 0], 0.98)), effort.stop + 16) + 7 & -8
                 effort = effort._replace(pool=min(max(pool, 32), effort.pool))
             margin = margin if np.isfinite(margin) else 0.0
-            fitted.append(FilterEffort(rescore, quota, margin, effort, rows, members, hops, seen))
+            fitted.append(FilterEffort(rescore, quota, margin, effort, rows, members, hops, seen, gap))
         return fitted
 
     def _list(self, first: int, recall: float, poor: float) -> tuple[int, int]:
@@ -176,12 +180,12 @@ class _Share:
                     rescore=rescore,
                     hidden=one.slot,
                 )
-                return found.distances, (found.rows, found.members, found.margin)
+                return found.distances, (found.rows, found.members, found.margin, found.gap)
 
             trial = _tried(self.asked, search)
             if (trial.recall >= recall and trial.poor <= poor) or quota >= self.matches:
                 break
-            rows, members, _ = trial.counts.mean(0)
+            rows, members = trial.counts[:, :2].mean(0)
             if rows * PRICES.row + members * PRICES.member > self.dear:
                 break
         assert trial is not None, "there are quotas to try"

@@ -7,8 +7,11 @@ walk as what fills the pool of best estimates.
     cells   cells by the estimate of their centre, nearest first, until `quota` matching rows are estimated; once more
             and farther where matches are scarce, or where the farthest cell looked at lies nearer than the k-th best
             estimate plus `margin`: then the neighbours were not all in these cells, as under a filter correlated with
-                    the query. All cells together hold all slots, so what runs out of cells has seen every match. Before it
+            the query. All cells together hold all slots, so what runs out of cells has seen every match. Before it
             looks at more than `most` members, as where all matches are far away, it turns into a list.
+
+Estimates of rows far from the query lie closer together than they are exact. The `gap` between the k-th and the last
+one re-scored, in units of the distance's root, tells: where it is small, more should be re-scored.
 
 The cells follow IVF (Jegou et al. 2011) with a filter as in IVF^2 (NeurIPS'23 filtered track); the margin is ours.
 """
@@ -20,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vicinal.kernels import njit
+from vicinal.kernels.distance import DOT
 from vicinal.kernels.heap import pool_clear
 from vicinal.kernels.lines import BATCH, estimate, lines_at
 from vicinal.kernels.scan_lists import CHUNK, append_word, count_within, list_chunk, list_within, nth_distance
@@ -68,7 +72,7 @@ class ScanWork(NamedTuple):
     scores: int  # float32 per cell, filled to 32
     near: int  # u32 per cell, and 16 spare
     listed: int  # u32 (BLOCK + SPARE,)
-    told: int  # int64 (6,): rows estimated, cells looked at, rounds, the margin found (float32), members, 1: gave up
+    told: int  # int64 (6,): rows estimated, cells looked at, rounds, margin and gap (float32), members, 1: gave up
 
 
 class Wanted(NamedTuple):
@@ -212,6 +216,18 @@ def _scan_cells(code, index, work, scan, cells, sieve, wanted, pool, vectors):
 
 
 @njit
+def _gap(index, pool, k, last):
+    """Give how far the last estimate that is re-scored lies from the k-th."""
+    kth, end = get_i64(pool + (k - 1) * 8), get_i64(pool + (last - 1) * 8)
+    if end == INF_KEY:
+        return _MOST
+    gap = key_distance(end) - key_distance(kth)
+    if index.metric != DOT:
+        gap /= np.sqrt(max(key_distance(kth), np.float32(1e-12)))
+    return gap
+
+
+@njit
 def _scan(code, framed, index, work, scan, cells, query, vectors, inv_norms, sieve, wanted, effort, slots, distances):
     """Fill the pool by one of the ways, re-score, settle; give how many of k were found."""
     pool = work.pool if index.exact_walk != 0 else work.results
@@ -231,6 +247,7 @@ def _scan(code, framed, index, work, scan, cells, query, vectors, inv_norms, sie
     else:
         scored = _scan_all(code, index, work, scan, sieve, pool, room >> 3)
     last = effort.rescore
+    set_f32(scan.told + 28, _gap(index, pool, wanted.k, last))
     if index.exact_walk != 0:
         last = effort.settle
         results = (last + 7) & -8

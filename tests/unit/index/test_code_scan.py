@@ -163,8 +163,11 @@ def test_a_margin_widens_the_scan_where_matches_lie_far_away():
     assert wide.rounds > narrow.rounds
     assert wide.rows > narrow.rows
     assert wide.margin >= near.margin
-    bounded = scan.scan_cells(query, 10, rows=rows, allowed=allowed, quota=60, rescore=40, margin=9e9, most=1)
-    assert bounded.rows == narrow.rows
+    bounded = scan.scan_cells(query, 10, rows=rows, allowed=allowed, quota=60, rescore=40, margin=9e9, most=200)
+    assert bounded.gave_up
+    assert bounded.rows == narrow.rows + len(far)
+    listed = scan.scan_list(query, 10, rows=rows, allowed=allowed, rescore=40)
+    assert bounded.slots.tolist() == listed.slots.tolist()
     everything = scan.scan_cells(query, 10, rows=rows, allowed=allowed, quota=60, rescore=40, margin=9e9)
     assert everything.rows == len(far)
     assert everything.margin == np.inf
