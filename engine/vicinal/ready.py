@@ -48,6 +48,7 @@ class Preparer:
 
     def __init__(self, schema: Schema, bits: Callable[[Any, View], Bits | None]) -> None:
         self._schema, self._bits = schema, bits
+        self.kept_bits = _KEPT_BITS  # of bitmaps, with which plans of a View are kept
 
     def ready(
         self,
@@ -81,7 +82,10 @@ class Preparer:
             ready = self.ready(view, k, tree, using, ef, recall_target, exact)
         else:
             ready = self._planned(view, k, filter, using, ef, recall_target, exact)
-        if len(kept) >= (_KEPT_MAX if filter is None else min(_KEPT_MAX, _KEPT_BITS // max(view.n, 1) + 2)):
+        room = _KEPT_MAX if filter is None else min(_KEPT_MAX, self.kept_bits // max(view.n, 1))
+        if not room:
+            return ready
+        if len(kept) >= room:
             kept.clear()
         kept[options] = ready
         return ready

@@ -66,6 +66,7 @@ class _InMemory(Filtered):
         """Let each call evaluate its filter; RuntimeError where that is not what happens."""
         cache = self.collection._matcher._attributes._slots
         cache.max_bytes = 0
+        self.collection._planned.kept_bits = 0
         known = cache.hits
         for _ in range(2):
             self.collection.count("draw >= 1")

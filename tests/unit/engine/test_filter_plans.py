@@ -256,7 +256,7 @@ def test_deaths_a_tail_and_rows_that_come_later() -> None:
         found = []
         for query in QUERIES[:20]:
             hits = collection.query(query, 10, filter="n = 1 or n = 2", with_payload=True)
-            assert all(hit.payload["n"] in (1, 2) for hit in hits)
+            assert all(hit.payload is not None and hit.payload["n"] in (1, 2) for hit in hits)
             number = np.concatenate([np.arange(12_000), np.arange(1_000), np.arange(1_000)]) % 4
             among = np.flatnonzero(alive & np.isin(number, (1, 2)))
             true = among[np.argsort(((rows[among] - query) ** 2).sum(1))[:10]]
