@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.index.cells import CellsIndex
+from vicinal.index.coded_batch import search_share
 from vicinal.index.exact import exact_search
-from vicinal.index.field_index import CellsSearcher, FieldIndex, Searcher
+from vicinal.index.field_index import CellsSearcher, CodedSearcher, FieldIndex, Searcher
 from vicinal.index.layout import Layout
 from vicinal.index.spaces import inverse_norms
 from vicinal.kernels import warmup as kernels
@@ -79,7 +80,22 @@ def _grow(index: FieldIndex, what: str, metric: Metric, rows: Rows) -> None:
             raise _wrong("building a graph")
         for allowed in (None, half):
             _check(what, graph, metric, rows, allowed)
+    if isinstance(graph, CodedSearcher) and rows.vectors.dtype == np.float32:
+        _check_batch(graph, rows)
     index.retire(rows, np.arange(index.n) % 20 == 0, lambda: False)
+
+
+def _check_batch(graph: CodedSearcher, rows: Rows) -> None:
+    """A batch has kernels of its own, and answers as single queries do."""
+    shape = (20, _K)
+    slots, distances, counts = np.zeros(shape, np.uint32), np.zeros(shape, np.float32), np.zeros(20, np.int64)
+    search_share(
+        *(graph.index, rows.vectors[:20], 200, 0, 20),
+        rows=rows, limit=graph.n, allowed=None, slots=slots, distances=distances, counts=counts,
+    )  # fmt: skip
+    alone = [graph.search(query, _K, 200, rows=rows, limit=graph.n, allowed=None)[0] for query in rows.vectors[:20]]
+    if not np.array_equal(slots, alone):
+        raise _wrong("a batch on the coded graph")
 
 
 def _coded_graphs() -> None:
