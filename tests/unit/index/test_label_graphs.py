@@ -83,7 +83,7 @@ def test_every_slot_of_a_label_is_reached(method: Any) -> None:
         assert len(slots) >= 0.99 * count
 
 
-@pytest.mark.parametrize("method", [StitchedVamana])
+@pytest.mark.parametrize("method", STITCHED)
 def test_slots_of_many_labels_stay_in_each_of_them(method: Any) -> None:
     """Rows with forty labels, each label elsewhere: a prune to the nearest by degree alone loses most labels."""
     n, many = 1200, 12
@@ -130,6 +130,20 @@ def test_start_nodes_are_spread() -> None:
     rows, labels = rows_of(Metric.L2, clustered(len(sets), 8, 3)), label_sets(sets)
     graph = FilteredVamana.build(rows, len(sets), Metric.L2, labels)
     assert np.bincount(graph._starts).max() <= 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_equal_rows_tiny_sets_and_rows_without_labels(method: Any) -> None:
+    vectors = np.repeat(clustered(40, DIM, 8), 10, axis=0)
+    rows, labels = rows_of(Metric.L2, vectors), LabelSets.of(np.arange(400) % 7)
+    graph = method.build(rows, 400, Metric.L2, labels)
+    for query in vectors[::40]:
+        assert len(answer(graph, rows, labels, (query, AnyOf((3,)), 10, 100), 400)) == 10
+    for n in (0, 1, 2, 5):
+        tiny = method.build(rows, n, Metric.L2, LabelSets.of(np.zeros(n)))
+        assert sorted(tiny.search(vectors[0], AnyOf((0,)), 9, 9)[0].tolist()) == list(range(n))
+    bare = method.build(rows, 5, Metric.L2, label_sets([set()] * 5))
+    assert len(bare.search(vectors[0], AnyOf((0,)), 9, 9)[0]) == 0
 
 
 @pytest.mark.parametrize("metric", METRICS)
