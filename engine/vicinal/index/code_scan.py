@@ -19,7 +19,7 @@ from vicinal.errors import InvalidArgument, LimitExceeded
 from vicinal.index.cell_lists import CellLists, Published
 from vicinal.index.coded import CodedIndex
 from vicinal.index.coded_arrays import CodedArrays, address, aligned
-from vicinal.index.coded_scratch import Scratch
+from vicinal.index.coded_scratch import Scratch, bits_at
 from vicinal.index.exact import exact_search, exact_search_list
 from vicinal.kernels import scan
 from vicinal.kernels.bitset import count_bits
@@ -137,7 +137,7 @@ class CodeScan:
         """How many slots below limit are allowed."""
         if allowed is None:
             return limit
-        self.index._words(allowed, limit)  # refuses one that is too short
+        bits_at(allowed, limit)  # refuses one that is too short
         whole, rest = divmod(limit, 64)
         found = count_bits(allowed[:whole])
         return found + (int(allowed[whole]) & ((1 << rest) - 1)).bit_count() if rest else found
@@ -155,7 +155,7 @@ class CodeScan:
         k = min(wanted.k, matches - (wanted.hidden >= 0))
         if k <= 0:
             return Scanned(np.empty(0, _UINT32), np.empty(0, _FLOAT32), 0, 0, 0, float("inf"))
-        words = 0 if allowed is None else index._words(allowed, limit)
+        words = 0 if allowed is None else bits_at(allowed, limit)
         found = self._run(query, bound, words, limit, wanted._replace(k=k, matches=matches))
         if len(found.slots) < k:  # estimates that are not numbers: rows or query are too large for float32
             return self._exactly(found, query, rows, limit, allowed, wanted)

@@ -44,6 +44,8 @@ class CodedIndex:
     """
 
     def __init__(self, metric: Metric, frame: Frame, choice: Choice, arrays: CodedArrays, n: int) -> None:
+        from vicinal.kernels import entry
+        from vicinal.kernels.walk import SEARCH
         from vicinal.kernels.walk_fields import EFFORT_BITS
 
         self.metric = metric
@@ -53,7 +55,8 @@ class CodedIndex:
         self._frame = frame
         self._choice = choice
         self._arrays = arrays
-        self._walk = choice.codec.search()
+        walk = choice.codec.search()
+        self._walk = entry(walk, SEARCH) if arrays.linked else walk
         self._free: list[Scratch] = []
         self._drift: Drift | None = None  # made on the first append
         self._bound: tuple[Rows | None, int, int, int] = (None, 0, 0, 0)
@@ -155,9 +158,7 @@ class CodedIndex:
 
     def measure_efforts(self, rows: Rows, *, queries: int = 150, seed: int = 42) -> None:
         """Fit the table behind ef and recall_target on `queries` rows with links, each left out of its own search."""
-        if rows is not self._bound[0]:
-            self._bind(rows)
-        _, vectors, inv_norms, _ = self._bound
+        vectors, inv_norms, _ = self._bind(rows)
         asked, furthest = self._asked(rows, queries, seed)
         if not len(asked):
             return
@@ -171,19 +172,8 @@ class CodedIndex:
             packed, found, hops = self._packed_effort(effort), 0, 0
             for at, slot in enumerate(asked):
                 query = rows.vectors[slot]
-                count = self._walk(
-                    query.astype(np.float32, copy=False),
-                    self._arrays.at,
-                    scratch.at,
-                    vectors,
-                    inv_norms,
-                    0,
-                    self.n,
-                    int(slot),
-                    packed,
-                    slots,
-                    distances,
-                )
+                scratch.aim(self._arrays, rows, (vectors, inv_norms), self.n, hidden=int(slot))
+                count = self._walk(query.astype(np.float32, copy=False), scratch.call_at, packed, slots, distances)
                 near = distances[:count]
                 if not vectors or self._arrays.fine is not None:  # measured as on floats, to the last bit
                     _, near = exact_search_list(self.metric, rows, query, K, slots[:count])
@@ -231,6 +221,7 @@ class CodedIndex:
         if stop > self._arrays.capacity:
             capacity = max(stop, int(self._arrays.capacity * _GROWTH))
             self._arrays = self._arrays.grown(capacity, self.n)
+            self._free.clear()  # they would keep the former arrays alive
         self._encode(rows, start, stop)
         self.n = stop
         if self._drift is not None:
@@ -278,25 +269,22 @@ class CodedIndex:
         if query.shape != self._shape or query.dtype is not _FLOAT32 or query.strides != _STRIDES:
             query = self._cast(query)
         packed, pool, results = self._packed.get((k, ef)) or self._pack(k, ef)
-        bound, vectors, inv_norms, reach = self._bound
-        if rows is not bound:
-            vectors, inv_norms, reach = self._bind(rows)
         if limit is None:
             limit = self.n
-        if not 0 <= limit <= reach:
-            raise InvalidArgument(f"rows hold {reach} vectors", field="limit", value=limit, limit=reach)
-        words = 0 if allowed is None else self._words(allowed, limit)
-        try:
-            scratch = self._free.pop()  # atomic: two threads never get the same
-        except IndexError:
-            scratch = self._scratch(arrays, pool, results)
-        if scratch.room < arrays.capacity or scratch.pool < pool or scratch.results < results:
-            scratch = self._scratch(arrays, pool, results)
-        wanted = k if vectors else max(k, packed >> self._shifts[3])
+        scratch = self._borrow(arrays, pool, results)
+        if (
+            scratch.rows is not rows
+            or scratch.limit != limit
+            or scratch.allowed is not allowed
+            or scratch.index_at != arrays.at
+        ):
+            self._aim(scratch, arrays, rows, limit, allowed)
+        settled = scratch.has_floats
+        wanted = k if settled else max(k, packed >> self._shifts[3])
         slots, distances = np.empty(wanted, _UINT32), np.empty(wanted, _FLOAT32)
-        found = self._walk(query, arrays.at, scratch.at, vectors, inv_norms, words, limit, -1, packed, slots, distances)
+        found = self._walk(query, scratch.call_at, packed, slots, distances)
         self._free.append(scratch)
-        if not vectors:
+        if not settled:
             return exact_search_list(self.metric, rows, sent, k, slots[:found])
         if found < k:
             return slots[:found], distances[:found]
@@ -341,16 +329,22 @@ class CodedIndex:
         self._bound = rows, floats, address(inv_norms), len(vectors)
         return self._bound[1:]
 
-    def _words(self, allowed: Bits, limit: int) -> int:
-        """Give the address of the bits, which the caller's reference keeps alive."""
-        if allowed.dtype != np.uint64 or not allowed.flags.c_contiguous or len(allowed) * 64 < limit:
-            raise InvalidArgument(
-                f"allowed is a C-contiguous uint64 array with a bit for each of {limit} slots",
-                field="allowed",
-                value=allowed.shape,
-                limit=limit,
-            )
-        return address(allowed)
+    def _borrow(self, arrays: CodedArrays, pool: int, results: int) -> Scratch:
+        """Give scratch memory of at least this size, for this thread alone until it is appended to `_free`."""
+        try:
+            scratch = self._free.pop()  # atomic: two threads never get the same
+        except IndexError:
+            return self._scratch(arrays, pool, results)
+        if scratch.room < arrays.capacity or scratch.pool < pool or scratch.results < results:
+            return self._scratch(arrays, pool, results)
+        return scratch
+
+    def _aim(self, scratch: Scratch, arrays: CodedArrays, rows: Rows, limit: int, allowed: Bits | None) -> None:
+        """Let scratch memory search these rows."""
+        vectors, inv_norms, reach = self._bind(rows)
+        if not 0 <= limit <= reach:
+            raise InvalidArgument(f"rows hold {reach} vectors", field="limit", value=limit, limit=reach)
+        scratch.aim(arrays, rows, (vectors, inv_norms), limit, allowed)
 
     def _scratch(self, arrays: CodedArrays, pool: int, results: int) -> Scratch:
         """Give fresh scratch memory of at least this size."""

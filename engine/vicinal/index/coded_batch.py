@@ -3,22 +3,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.errors import InvalidArgument, InvalidVector
 from vicinal.index.coded import CodedIndex
-from vicinal.index.coded_arrays import CodedArrays
-from vicinal.index.coded_scratch import Scratch
-from vicinal.kernels import walk, walk_batch
+from vicinal.index.coded_scratch import bits_at
+from vicinal.kernels import walk_batch
 from vicinal.types import Bits, Rows
 
 __all__ = ["search_share"]
 
 _BATCHES = {
-    walk.search_signs: walk_batch.batch_signs,
-    walk.search_nibbles: walk_batch.batch_nibbles,
-    walk.search_bytes: walk_batch.batch_bytes,
+    "signs": walk_batch.batch_signs,
+    "nibbles": walk_batch.batch_nibbles,
+    "bytes": walk_batch.batch_bytes,
 }
 
 
@@ -31,30 +32,39 @@ def search_share(
     *,
     rows: Rows,
     limit: int,
-    allowed: Bits | None,
+    allowed: Bits | Sequence[Bits | None] | None,
     slots: NDArray[np.uint32],
     distances: NDArray[np.float32],
     counts: NDArray[np.int64],
 ) -> None:
     """Answer queries[start:stop] as `CodedIndex.search` does, into the same rows of slots, distances (n, k) and counts.
 
-    queries: (n, dim) float32, C-contiguous. Any number of threads may do shares of one batch at once.
+    queries: (n, dim) float32, C-contiguous. allowed: bits for all queries, or one entry for each of the n. Any number
+    of threads may do shares of one batch at once.
     """
     n, k = slots.shape
     _check_queries(index, queries, n)
     _check_share(start, stop, n, lengths=(len(counts), *distances.shape) == (n, n, k))
     arrays = index._arrays
     packed, pool, results = index._packed.get((k, ef)) or index._pack(k, ef)
-    bound, vectors, inv_norms, reach = index._bound
-    if rows is not bound:
-        vectors, inv_norms, reach = index._bind(rows)
-    if not 0 <= limit <= reach:
-        raise InvalidArgument(f"rows hold {reach} vectors", field="limit", value=limit, limit=reach)
-    words = 0 if allowed is None else index._words(allowed, limit)
-    scratch = _borrow(index, arrays, pool, results)
-    places = arrays.at, scratch.at, vectors, inv_norms, words
-    _BATCHES[index._walk](queries, *places, limit, packed, slots, distances, counts, start, stop)
+    common = allowed if allowed is None or isinstance(allowed, np.ndarray) else None
+    each = _each(None if common is not None else allowed, n, limit)
+    scratch = index._borrow(arrays, pool, results)
+    index._aim(scratch, arrays, rows, limit, common)
+    batch = _BATCHES[index._choice.codec.name]
+    batch(queries, scratch.call_at, each, packed, slots, distances, counts, start, stop)
+    if len(each):
+        scratch.index_at = 0  # its bits are those of one row, which nobody keeps alive: to be aimed again
     index._free.append(scratch)
+
+
+def _each(allowed: Bits | Sequence[Bits | None] | None, n: int, limit: int) -> NDArray[np.int64]:
+    """The addresses of each row's bits; empty when all rows have the same."""
+    if allowed is None:
+        return np.empty(0, np.int64)
+    if len(allowed) != n:
+        raise InvalidArgument(f"allowed has an entry for each of {n} queries", field="allowed", value=len(allowed))
+    return np.array([0 if bits is None else bits_at(bits, limit) for bits in allowed], np.int64)
 
 
 def _check_queries(index: CodedIndex, queries: NDArray[np.float32], n: int) -> None:
@@ -65,14 +75,3 @@ def _check_queries(index: CodedIndex, queries: NDArray[np.float32], n: int) -> N
 def _check_share(start: int, stop: int, n: int, *, lengths: bool) -> None:
     if not lengths or not 0 <= start <= stop <= n:
         raise InvalidArgument("a share lies inside arrays of one length", field="stop", value=stop, limit=n)
-
-
-def _borrow(index: CodedIndex, arrays: CodedArrays, pool: int, results: int) -> Scratch:
-    """Scratch of at least this room, for this thread alone until it is given back."""
-    try:
-        scratch = index._free.pop()  # atomic: two threads never get the same
-    except IndexError:
-        return index._scratch(arrays, pool, results)
-    if scratch.room < arrays.capacity or scratch.pool < pool or scratch.results < results:
-        return index._scratch(arrays, pool, results)
-    return scratch

@@ -5,20 +5,26 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.index.coded_arrays import DEGREE, address, aligned
+from vicinal.errors import InvalidArgument
+from vicinal.index.coded_arrays import DEGREE, CodedArrays, address, aligned
+from vicinal.types import Bits, Rows
 
-__all__ = ["Scratch"]
+__all__ = ["Scratch", "bits_at"]
 
 _GUARD = 8  # keys before a pool's first entry
 _LINE_BYTES = 256  # a query as code lines, at most four
 
 
 class Scratch:
-    """Scratch memory for one walk at a time; holds room for `pool` estimates, `results` results, `slots` bits."""
+    """Scratch memory for one walk at a time; holds room for `pool` estimates, `results` results, `slots` bits.
+
+    `aim` says what is searched; `index_at`, `rows`, `limit` and `allowed` tell what was said last, so that a call over
+    the same need not say it again. What the addresses lead to is kept alive.
+    """
 
     def __init__(self, padded: int, projected: int, cells: int, *, pool: int, results: int, slots: int) -> None:
         from vicinal.kernels.lines import WORK_BYTES
-        from vicinal.kernels.walk_fields import Work
+        from vicinal.kernels.walk_fields import Call, Work
 
         self.pool, self.results = pool, results
         words = (slots + 511) // 512 * 8
@@ -51,4 +57,42 @@ class Scratch:
         fields = Work(**places, pool_room=pool, results_room=results, listed_room=listed, seen_words=words)
         self.table = np.array(fields, np.int64)
         self.at = address(self.table)
+        self.index_at, self.limit = 0, -1
+        self.rows: Rows | None = None
+        self.allowed: Bits | None = None
+        self.has_floats = True
+        self.call = np.zeros(len(Call._fields), np.int64)
+        self.call_at = address(self.call)
         self.hops: NDArray[np.int64] = arrays["hops"]  # type: ignore[assignment]
+
+    def aim(
+        self,
+        arrays: CodedArrays,
+        rows: Rows,
+        places: tuple[int, int],
+        limit: int,
+        allowed: Bits | None = None,
+        hidden: int = -1,
+    ) -> None:
+        """Search these arrays from now on and settle on rows whose vectors and norms lie at `places`: see `Call`.
+
+        places: 0 for vectors that are not floats. allowed: None for all slots below limit. hidden: a slot to leave out
+        as if it were not in the graph, -1: none.
+        """
+        words = 0 if allowed is None else bits_at(allowed, limit)
+        self.index_at = arrays.at
+        self.call[:] = self.index_at, self.at, *places, words, limit, hidden
+        self.has_floats = places[0] != 0
+        self.rows, self.limit, self.allowed, self._searched = rows, limit, allowed, arrays
+
+
+def bits_at(allowed: Bits, limit: int) -> int:
+    """Give the address of bits, which the caller keeps alive; refuse bits that kernels would read beyond."""
+    if allowed.dtype != np.uint64 or not allowed.flags.c_contiguous or len(allowed) * 64 < limit:
+        raise InvalidArgument(
+            f"allowed is a C-contiguous uint64 array with a bit for each of {limit} slots",
+            field="allowed",
+            value=allowed.shape,
+            limit=limit,
+        )
+    return address(allowed)

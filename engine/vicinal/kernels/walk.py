@@ -19,6 +19,7 @@ returned never tighten the bound.
 from __future__ import annotations
 
 import numpy as np
+from numba import types
 
 from vicinal.kernels import njit
 from vicinal.kernels.bitset import has_bit
@@ -38,17 +39,20 @@ from vicinal.kernels.simd import (
     set_i64,
     set_u32,
 )
-from vicinal.kernels.walk_fields import EFFORT_BITS, VECTOR_AT, Effort, IndexFields, Sieve, Work
+from vicinal.kernels.walk_fields import EFFORT_BITS, VECTOR_AT, Call, Effort, IndexFields, Sieve, Work
 from vicinal.kernels.walk_ir import LINE, read_fields
 from vicinal.kernels.walk_links import clear_seen, mark_seen, unseen_links
 from vicinal.kernels.walk_pool import insert
 from vicinal.kernels.walk_query import byte_query, enter, frame_query, nibble_query, sign_query
 from vicinal.kernels.walk_rows import answer, fetch_last, row_query, row_score, settle
 
-__all__ = ["rescore_rows", "search_bytes", "search_nibbles", "search_signs"]
+__all__ = ["SEARCH", "rescore_rows", "search_bytes", "search_nibbles", "search_signs"]
 
 _LEAST = np.int64(-(1 << 63))
 _PART = (1 << EFFORT_BITS) - 1
+
+_floats, _slots = types.Array(types.float32, 1, "C"), types.Array(types.uint32, 1, "C")
+SEARCH = _floats, types.intp, types.int64, _slots, _floats  # what the three searches take
 
 
 @njit
@@ -183,22 +187,23 @@ def _merge_estimates(work, effort, sieve, head, results_room):
 
 
 @njit
-def _search(code, framed, index, work, query, vectors, inv_norms, sieve, slots, distances, effort, entry):
+def _search(code, framed, index, work, query, call, slots, distances, effort, entry):
     """Walk, re-score, settle; give how many of k were found."""
     k = slots.shape[0]
     rows = row_query(framed, index, work)
+    sieve = Sieve(call.limit, call.allowed, call.hidden)
     results_room = (max(effort.stop, effort.settle, k) + 7) & -8
     pool_clear(work.pool, effort.pool >> 3)
     pool_clear(work.results, results_room >> 3)
     head, hops, listed = _walk(code, rows, index, work, effort, sieve, entry, results_room)
     if index.exact_walk != 0:
         if not (index.whole != 0 and framed.whole):
-            fetch_last(index, work, vectors, effort.settle)
+            fetch_last(index, work, call.vectors, effort.settle)
         rescore_rows(rows, index, work, effort, sieve, head, results_room)
     else:
         _merge_estimates(work, effort, sieve, head, results_room)
     clear_seen(work.seen, work.seen_words, work.listed, listed)
-    settle(index, work, framed, query, vectors, inv_norms, k, max(effort.settle, k))
+    settle(index, work, framed, query, call.vectors, call.inv_norms, k, max(effort.settle, k))
     set_i64(work.hops, hops)
     set_i64(work.hops + 8, listed)
     return answer(work, slots, distances)
@@ -216,51 +221,41 @@ def _unpack(effort):
 
 
 @njit
-def _enter(framed, index, work):
-    """Give the slot where the walk enters and start fetching its row."""
+def _begin(query, call_at):
+    """Frame a query, give the slot where the walk enters and start fetching its row."""
+    call = read_fields(Call, call_at)
+    index, work = read_fields(IndexFields, call.index), read_fields(Work, call.work)
+    framed = frame_query(query.ctypes.data, index, work)
     cell = enter(framed, index, work)
     entry = get_u32(index.cell_nodes + cell * 4)
     _ask_for(index, entry)
     prefetch(index.codes + entry * LINE)
-    return entry
+    return call, index, work, framed, entry
 
 
 @njit
-def search_signs(query, index_at, work_at, vectors, inv_norms, allowed, limit, hidden, effort, slots, distances):
+def search_signs(query, call_at, effort, slots, distances):
     """Find the k nearest slots of a float32 query (dim,) in an index of sign lines; give how many were found.
 
-    index_at, work_at: addresses of IndexFields and Work. vectors, inv_norms: addresses of the stored floats. allowed:
-    address of bits or 0. hidden: a slot to leave out as if it were not in the graph, or -1. effort: a packed Effort.
-    The answer goes to slots and distances, uint32 and float32 arrays of length k.
+    call_at: address of a Call. effort: a packed Effort. The answer goes to slots and distances, uint32 and float32
+    arrays of length k.
     """
-    index, work = read_fields(IndexFields, index_at), read_fields(Work, work_at)
-    at = query.ctypes.data
-    framed = frame_query(at, index, work)
-    entry = _enter(framed, index, work)
+    call, index, work, framed, entry = _begin(query, call_at)
     code = sign_query(framed, index, work)
-    sieve = Sieve(limit, allowed, hidden)
-    return _search(code, framed, index, work, at, vectors, inv_norms, sieve, slots, distances, _unpack(effort), entry)
+    return _search(code, framed, index, work, query.ctypes.data, call, slots, distances, _unpack(effort), entry)
 
 
 @njit
-def search_nibbles(query, index_at, work_at, vectors, inv_norms, allowed, limit, hidden, effort, slots, distances):
+def search_nibbles(query, call_at, effort, slots, distances):
     """Do as `search_signs` in an index of 4-bit lines."""
-    index, work = read_fields(IndexFields, index_at), read_fields(Work, work_at)
-    at = query.ctypes.data
-    framed = frame_query(at, index, work)
-    entry = _enter(framed, index, work)
+    call, index, work, framed, entry = _begin(query, call_at)
     code = nibble_query(framed, index, work)
-    sieve = Sieve(limit, allowed, hidden)
-    return _search(code, framed, index, work, at, vectors, inv_norms, sieve, slots, distances, _unpack(effort), entry)
+    return _search(code, framed, index, work, query.ctypes.data, call, slots, distances, _unpack(effort), entry)
 
 
 @njit
-def search_bytes(query, index_at, work_at, vectors, inv_norms, allowed, limit, hidden, effort, slots, distances):
+def search_bytes(query, call_at, effort, slots, distances):
     """Do as `search_signs` in an index of 8-bit lines."""
-    index, work = read_fields(IndexFields, index_at), read_fields(Work, work_at)
-    at = query.ctypes.data
-    framed = frame_query(at, index, work)
-    entry = _enter(framed, index, work)
+    call, index, work, framed, entry = _begin(query, call_at)
     code = byte_query(framed, index, work)
-    sieve = Sieve(limit, allowed, hidden)
-    return _search(code, framed, index, work, at, vectors, inv_norms, sieve, slots, distances, _unpack(effort), entry)
+    return _search(code, framed, index, work, query.ctypes.data, call, slots, distances, _unpack(effort), entry)

@@ -17,6 +17,7 @@ __all__ = [
     "HEAD_SUM",
     "LINKS_AT",
     "VECTOR_AT",
+    "Call",
     "Effort",
     "IndexFields",
     "Number",
@@ -97,6 +98,18 @@ class Work(NamedTuple):
     seen: int  # bits
     seen_words: int
     hops: int  # int64: rows expanded and nodes estimated by the last call
+
+
+class Call(NamedTuple):
+    """What a thread's walks search, said once: addresses, and what may be returned."""
+
+    index: int  # of IndexFields
+    work: int  # of Work
+    vectors: int  # of the stored floats, 0: none
+    inv_norms: int
+    allowed: int  # of bits, 0: all
+    limit: int
+    hidden: int
 
 
 class Effort(NamedTuple):

@@ -268,6 +268,19 @@ def test_whole_numbers_and_links_alone_need_no_second_byte():
     assert not build(Metric.L2, "nibbles", 96)[0].info["fine"]
 
 
+def test_the_next_search_knows_that_rows_are_no_longer_whole():
+    rows = oracle.make_rows(N + 10, 100, Metric.L2, 1, whole=True)
+    links = oracle.make_links(rows, N, Metric.L2, 2)
+    index = CodedIndex.build(rows, N, Metric.L2, links, codec="signs", capacity=N + 10)
+    rows.vectors[N] = rows.vectors[0] + np.float32(0.25)
+    index.search(rows.vectors[0], 10, 64, rows=rows, limit=N + 1)
+    index.append(rows, N, N + 1)
+    links[:, 0] = N
+    index.patch_links(np.arange(N, dtype=np.uint32), links)
+    slots, found = index.search(rows.vectors[0], 10, 64, rows=rows, limit=N + 1)
+    assert found[slots == N] == pytest.approx(6.25)
+
+
 def test_growth_leaves_old_arrays_alone():
     index, rows = build(Metric.COSINE, "signs", 96)
     old = index._arrays

@@ -48,14 +48,12 @@ def query_of(rows, at, *, whole=False):
     return np.rint(query) if whole else query
 
 
-def run(index, query, rows, effort, *, allowed=0, limit=N, hidden=-1, k=10):
+def run(index, query, rows, effort, *, allowed=None, limit=N, hidden=-1, k=10):
     scratch = oracle.fresh_scratch(index)
     packed = effort.pool | effort.stop << 16 | effort.rescore << 32 | effort.settle << 48
     slots, distances = np.zeros(k, np.uint32), np.zeros(k, np.float32)
-    vectors, norms = rows.vectors.ctypes.data, rows.inv_norms.ctypes.data
-    found = index._walk(
-        query, index._arrays.at, scratch.at, vectors, norms, allowed, limit, hidden, packed, slots, distances
-    )
+    scratch.aim(index._arrays, rows, index._bind(rows)[:2], limit, allowed, hidden)
+    found = index._walk(query, scratch.call_at, packed, slots, distances)
     return slots[:found], distances[:found], scratch
 
 
@@ -126,8 +124,7 @@ def test_the_walk_takes_the_steps_of_a_plain_walk(kind, dim, metric, whole, effo
             return slot < limit and (allowed is None or bool(mask[slot]))
 
         wanted = oracle.walk(links, entry, estimates, exact, effort, passes, hidden=hidden)
-        words = 0 if allowed is None else allowed.ctypes.data
-        slots, distances, scratch = run(index, query, rows, effort, allowed=words, limit=limit, hidden=hidden)
+        slots, distances, scratch = run(index, query, rows, effort, allowed=allowed, limit=limit, hidden=hidden)
         assert list(scratch.hops) == [wanted.hops, wanted.listed]
         true = oracle.distances(metric, rows, query, N)
         settled = sorted({(true[slot], slot) for _, slot in wanted.results[: max(effort.settle, 10)]})[:10]
@@ -149,9 +146,9 @@ def test_nothing_is_written_beyond_the_scratch_memory_a_walk_was_promised(kind, 
     guard[:] = 0xA5
     packed = pool | effort.stop << 16 | effort.rescore << 32 | effort.settle << 48
     slots, distances = np.zeros(10, np.uint32), np.zeros(10, np.float32)
-    at = rows.vectors.ctypes.data, rows.inv_norms.ctypes.data
+    scratch.aim(index._arrays, rows, index._bind(rows)[:2], N)
     for i in range(20):
-        index._walk(query_of(rows, i), index._arrays.at, scratch.at, *at, 0, N, -1, packed, slots, distances)
+        index._walk(query_of(rows, i), scratch.call_at, packed, slots, distances)
         assert scratch.hops[1] <= (pool + 2) * 32
     assert (guard == 0xA5).all()
     assert (held["pool"].reshape(-1)[:8] == -(1 << 63)).all()
