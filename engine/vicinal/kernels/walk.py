@@ -224,7 +224,7 @@ def _unpack(effort):
 def _begin(query, call_at):
     """Frame a query, give the slot where the walk enters and start fetching its row."""
     call = read_fields(Call, call_at)
-    index, work = read_fields(IndexFields, call.index), read_fields(Work, call.work)
+    index, work = read_fields(IndexFields, call.index_at), read_fields(Work, call.work_at)
     framed = frame_query(query.ctypes.data, index, work)
     cell = enter(framed, index, work)
     entry = get_u32(index.cell_nodes + cell * 4)

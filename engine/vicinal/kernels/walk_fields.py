@@ -103,8 +103,8 @@ class Work(NamedTuple):
 class Call(NamedTuple):
     """What a thread's walks search, said once: addresses, and what may be returned."""
 
-    index: int  # of IndexFields
-    work: int  # of Work
+    index_at: int  # of IndexFields
+    work_at: int  # of Work
     vectors: int  # of the stored floats, 0: none
     inv_norms: int
     allowed: int  # of bits, 0: all
