@@ -47,23 +47,16 @@ def sweep(
     hidden: int = -1,
 ) -> Swept:
     """Walk the graph with a mask on what may be returned; every node is routed through."""
-    if rows is not index._bound[0]:
-        index._bind(rows)
-    _, vectors, inv_norms, _ = index._bound
-    words = 0 if allowed is None else index._words(allowed, limit)
-    results = (max(effort.stop, effort.rescore, effort.settle, k) + 15) // 8 * 8
+    vectors, inv_norms, _ = index._bind(rows)
     arrays = index._arrays
-    try:
-        scratch = index._free.pop()  # atomic: two threads never get the same
-    except IndexError:
-        scratch = index._scratch(arrays, effort.pool, results)
-    if scratch.room < arrays.capacity or scratch.pool < effort.pool or scratch.results < results:
-        scratch = index._scratch(arrays, effort.pool, results)
+    scratch = index._borrow(arrays, effort.pool, (max(effort.stop, effort.rescore, effort.settle, k) + 15) // 8 * 8)
+    scratch.aim(arrays, rows, (vectors, inv_norms), limit, allowed, hidden)
     sent = index._cast(query)
     wanted = k if vectors else max(k, effort.settle)
     slots, distances = np.empty(wanted, np.uint32), np.empty(wanted, np.float32)
-    packed = index._packed_effort(effort)
-    found = index._walk(sent, arrays.at, scratch.at, vectors, inv_norms, words, limit, hidden, packed, slots, distances)
+    found = index._walk(sent, scratch.call_at, index._packed_effort(effort), slots, distances)
+    if hidden >= 0:
+        scratch.index_at = 0  # so that the next search says again what it searches
     hops, seen = scratch.hops.tolist()
     index._free.append(scratch)
     whole = hops <= effort.pool and found >= min(wanted, effort.stop)
