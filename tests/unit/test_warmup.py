@@ -35,7 +35,7 @@ def test_a_walk_that_finds_the_wrong_rows_is_told(monkeypatch):
     def wrong(*_, **__):
         return np.arange(10, dtype=np.uint32), np.zeros(10, np.float32)
 
-    monkeypatch.setattr("vicinal.index.field_index.search_graph", wrong)
+    monkeypatch.setattr("vicinal.index.searchers.search_graph", wrong)
     monkeypatch.setattr(warmup, "_ROWS", 200)  # searched on floats: no need to build a coded graph here
     monkeypatch.setattr(warmup, "FieldIndex", lambda *a, coded_from: FieldIndex(*a, coded_from=None))
     with pytest.raises(KernelMismatch, match="coded graph"):

@@ -17,7 +17,7 @@ Report = Callable[[str, float], None] | None
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty kernel cache, and a warm-up that compiles nothing."""
 
-    def warm(report: Report = None) -> dict[str, float]:
+    def warm(report: Report = None, *, everything: bool = False) -> dict[str, float]:
         timings = {"exact": 1.5, "beam": 2.25}
         for name, seconds in timings.items():
             if report is not None:
@@ -42,7 +42,7 @@ def test_seconds_per_kernel(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_kernel_that_computes_wrongly_is_a_typed_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def wrong(report: Report = None) -> dict[str, float]:
+    def wrong(report: Report = None, *, everything: bool = False) -> dict[str, float]:
         raise warmup.KernelMismatch("search disagrees with numpy")
 
     monkeypatch.setattr(warmup, "warm", wrong)
