@@ -22,6 +22,11 @@ class Scratch:
     the same need not say it again. What the addresses lead to is kept alive.
     """
 
+    index_at, limit = 0, -1  # nothing was said yet
+    rows: Rows | None = None
+    allowed: Bits | None = None
+    has_floats = True
+
     def __init__(self, padded: int, projected: int, cells: int, *, pool: int, results: int, slots: int) -> None:
         from vicinal.kernels.lines import WORK_BYTES
         from vicinal.kernels.walk_fields import Call, Work
@@ -57,10 +62,6 @@ class Scratch:
         fields = Work(**places, pool_room=pool, results_room=results, listed_room=listed, seen_words=words)
         self.table = np.array(fields, np.int64)
         self.at = address(self.table)
-        self.index_at, self.limit = 0, -1
-        self.rows: Rows | None = None
-        self.allowed: Bits | None = None
-        self.has_floats = True
         self.call = np.zeros(len(Call._fields), np.int64)
         self.call_at = address(self.call)
         self.hops: NDArray[np.int64] = arrays["hops"]  # type: ignore[assignment]
