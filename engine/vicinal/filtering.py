@@ -55,17 +55,17 @@ def answer_filtered(
     def one(query: NDArray[Any]) -> Found:
         return search(query)[:2]
 
-    def with_tail(query: NDArray[Any]) -> Found:
+    def and_tail(found: Found, query: NDArray[Any]) -> Found:
         late = exact_search(metric, rows, query, wanted, start=stop, stop=n, allowed=allowed)
-        return merge(search(query)[:2], late, wanted)
+        return merge(found, late, wanted)
+
+    def with_tail(query: NDArray[Any]) -> Found:
+        return and_tail(search(query)[:2], query)
 
     def told(query: NDArray[Any]) -> tuple[Found, dict[str, Any]]:
         outcome = search(query)
         found = outcome[:2]
-        if stop < n:
-            late = exact_search(metric, rows, query, wanted, start=stop, stop=n, allowed=allowed)
-            found = merge(found, late, wanted)
-        return found, outcome.explain(way.kind)
+        return (found if stop == n else and_tail(found, query)), outcome.explain(way.kind)
 
     return (one if stop == n else with_tail), told
 
@@ -83,10 +83,13 @@ class _Carried:
         self._matches = self._scan.count(target.allowed, self.stop)
         self._k = min(wanted, self._matches)
         self.ways = {"list": self._list, "cells": self._cells, "sweep": self._sweep}
+        if not self._k:  # all matches are in the tail
+            self.ways = {kind: self._nothing for kind in self.ways}
+
+    def _nothing(self, _: NDArray[Any]) -> Outcome:
+        return Outcome(np.empty(0, np.uint32), np.empty(0, np.float32), 0, self._way.kind)
 
     def _list(self, query: NDArray[Any]) -> Outcome:
-        if not self._k:
-            return Outcome(np.empty(0, np.uint32), np.empty(0, np.float32), 0, "list")
         effort = self._way.effort
         found = self._listed(query, effort.rescore)
         if found.gap >= effort.gap:
@@ -111,8 +114,6 @@ class _Carried:
 
     def _near(self, query: NDArray[Any], most: int) -> Outcome:
         """Scan the nearest cells, looking at so many members."""
-        if not self._k:
-            return self._list(query)
         effort = self._way.effort
         found: Scanned = self._scan.scan_cells(
             query,

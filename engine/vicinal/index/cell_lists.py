@@ -1,7 +1,8 @@
 """Cells of near slots beside code lines: who is in which, with a code line for each centre.
 
 The lines of the members stay where they are, by slot, so one set of lines serves the walk, cells and filtered scans;
-lists cost 4 to 5 bytes a row. (Lines in cell order were measured: a scan is as fast, because both arrive by prefetch.)
+lists cost 4 to 5 bytes a row. (Lines in cell order were measured: a scan of few rows is as fast, because
+both arrive by prefetch.)
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from vicinal.types import Metric, Rows
 
 __all__ = ["CELL_ROWS", "CellLists", "Partition", "Published", "partition"]
 
-CELL_ROWS = 64  # rows of a cell; 32 and 128 scan as fast
+CELL_ROWS = 64  # rows of a cell
 _ONE_CELL = 512  # rows that need no cells
 _LISTED = 16  # near cells listed to number cells along a chain
 _SPLIT = 4  # times CELL_ROWS from which a cell is cut in two

@@ -147,6 +147,22 @@ def test_every_way_keeps_its_promise(made: Any, kind: str) -> None:
             assert hits_of(prepare(target, K, plan).one(query), mask, query, K) >= 0.5
 
 
+@pytest.mark.parametrize("kind", ["list", "cells", "sweep"])
+def test_matches_that_are_all_in_the_tail_are_found(made: Any, kind: str) -> None:
+    indexed = N - 3000
+    mask = np.arange(N) >= indexed
+    target = target_of(made, mask)._replace(indexed=indexed)
+    plan = plan_search(target_of(made, random_mask(0.4)), K, 128, False)
+    assert plan.way is not None
+    plan.matches, plan.way = 3000, plan.way._replace(kind=kind)
+    answer = prepare(target, K, plan)
+    assert hits_of(answer.one(QUERIES[0]), mask, QUERIES[0], K) == 1.0
+    assert answer.told is not None
+    found, told = answer.told(QUERIES[0])
+    np.testing.assert_array_equal(found[0], answer.one(QUERIES[0])[0])
+    assert told["rows_scored"] == 0
+
+
 @pytest.mark.parametrize("kind", ["cells", "sweep"])
 def test_a_spent_budget_leads_to_the_list_and_its_answer(made: Any, kind: str) -> None:
     for share in (0.05, 0.4):
