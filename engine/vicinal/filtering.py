@@ -82,9 +82,13 @@ class _Carried:
         self.stop = min(target.indexed, target.n)
         self._matches = self._scan.count(target.allowed, self.stop)
         self._k = min(wanted, self._matches)
-        self.ways = {"list": self._list, "cells": self._cells, "sweep": self._sweep}
+        self.ways: dict[str, Callable[[NDArray[Any]], Outcome]] = {
+            "list": self._list,
+            "cells": self._cells,
+            "sweep": self._sweep,
+        }
         if not self._k:  # all matches are in the tail
-            self.ways = {kind: self._nothing for kind in self.ways}
+            self.ways = dict.fromkeys(self.ways, self._nothing)
 
     def _nothing(self, _: NDArray[Any]) -> Outcome:
         return Outcome(np.empty(0, np.uint32), np.empty(0, np.float32), 0, self._way.kind)
