@@ -21,7 +21,7 @@ SINGLE = "--ours vicinal vicinal-index --rivals all"
 ALL = "--ours vicinal-index --rivals all"
 LEADERS = "hnswlib faiss-hnsw faiss-ivfpqfs symqg lorann scann pyglass kannolo svs-lvq"
 FEW = f"--ours vicinal vicinal-index --rivals {LEADERS}"
-RESIDENT = "--ours vicinal vicinal-mapped vicinal-index --rivals all"
+RESIDENT = "--ours vicinal vicinal-mapped vicinal-opened vicinal-index --rivals all"
 
 FIGURES = {
     "speed-784": f"recall_qps --dataset {PIXELS} {SINGLE}",

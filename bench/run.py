@@ -77,7 +77,7 @@ def measure(options: argparse.Namespace) -> int:
         forget_ours()
     print(f"wrote {results.save(answer)}")
     charts.draw(answer)
-    for key in ("ratios", "ratio_to_hnswlib", "slope", "regret"):
+    for key in ("ratios", "ratio_to_hnswlib", "anonymous_to_hnswlib", "slope", "regret"):
         if key in answer:
             print(json.dumps(answer[key], indent=1))
     return 0

@@ -115,14 +115,22 @@ def build(answer: dict[str, Any]) -> Table:
 
 
 def memory(answer: dict[str, Any]) -> Table:
-    """MB by kind, and the ratio to hnswlib of all."""
-    ratios = answer["ratio_to_hnswlib"]
+    """MB by kind, and what all and the anonymous ones are in terms of all of hnswlib's."""
+    ratios = answer["ratio_to_hnswlib"], answer.get("anonymous_to_hnswlib", {})
     rows = [
-        (name, *(_number(result[part]) for part in ("all", "anonymous", "files")), _number(ratios.get(name), 2))
+        (
+            name,
+            *(_number(result[part]) for part in ("all", "anonymous", "files")),
+            *(_number(ratio.get(name), 2) for ratio in ratios),
+        )
         for name, result in _ran(answer["engines"]).items()
     ]
-    notes = [f"the vectors alone are {answer['vectors_mb']:,.0f} MB", *_failures(answer["engines"])]
-    return Table(("engine", "MB", "anonymous", "mapped files", "x hnswlib"), rows, notes)
+    notes = [
+        f"the vectors alone are {answer['vectors_mb']:,.0f} MB",
+        "pages of mapped files go when others need the memory",
+        *_failures(answer["engines"]),
+    ]
+    return Table(("engine", "MB", "anonymous", "mapped files", "x hnswlib", "anonymous alone"), rows, notes)
 
 
 def compression(answer: dict[str, Any]) -> Table:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vicinal.batch import DensePart, MultiPart
 from vicinal.casting import inverse_norms_of
 from vicinal.index.field_index import CHUNK_ROWS, FieldIndex
+from vicinal.index.mapped import let_go
 from vicinal.index.short import ShortSearcher, short_norms
 from vicinal.multivector.fde import FixedDimensionalEncoder
 from vicinal.multivector.tokens import dequantise_tokens, quantise_tokens
@@ -120,7 +121,7 @@ class _Indexed:
 
     def snapshot(self) -> bytes:
         """The graph as bytes."""
-        return self._index.encode()
+        return self._index.encode(mapped=True)
 
 
 class DenseField(_Indexed):
@@ -202,6 +203,8 @@ class DenseField(_Indexed):
     def restore(self, buffer: memoryview | bytes, n: int) -> None:
         """Take a graph snapshot."""
         self._index.decode(buffer, self._walked(), n)
+        if self._index.may_code:
+            let_go(self._rows().vectors)  # encoding read all of them, searches read few
 
     def tail_bytes(self, n: int) -> int:
         """Bytes of vectors scanned per query."""

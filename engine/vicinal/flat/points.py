@@ -18,9 +18,10 @@ from vicinal.flat.arrays import all_bits, clear_bits, last_of_each, longer
 from vicinal.flat.inputs import LabelNotFound, Refused
 from vicinal.flat.labels import MISSING, LabelMap
 from vicinal.flat.picture import Picture, walks
-from vicinal.flat.row_room import RowRoom, is_mapped, let_go
+from vicinal.flat.row_room import RowRoom
 from vicinal.index.field_index import FieldIndex
 from vicinal.index.functions import check_function
+from vicinal.index.mapped import is_mapped, let_go
 from vicinal.types import Bits, HnswParams, Metric, Rows
 from vicinal.view import word_count
 

@@ -16,15 +16,16 @@ import os
 import tempfile
 import weakref
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.errors import StorageFull
 from vicinal.flat.arrays import longer
+from vicinal.index.mapped import is_mapped, let_go
 
-__all__ = ["FILE_FROM_BYTES", "KEEP", "RowRoom", "copy_of_file", "is_mapped", "let_go"]
+__all__ = ["FILE_FROM_BYTES", "KEEP", "RowRoom", "copy_of_file"]
 
 KEEP: Final = ("auto", "memory", "file")
 FILE_FROM_BYTES: Final = 64 << 20  # below, memory costs little, and a file's pages are found more slowly
@@ -196,23 +197,3 @@ def copy_of_file(path: Path) -> memoryview | None:
         except OSError:
             return None
         return memoryview(pages)
-
-
-def _pages_of(array: NDArray[Any]) -> mmap.mmap | None:
-    """The map that an array is a view of."""
-    base: Any = array
-    while isinstance(base, np.ndarray | memoryview):
-        base = base.base if isinstance(base, np.ndarray) else base.obj
-    return base if isinstance(base, mmap.mmap) else None
-
-
-def is_mapped(array: NDArray[Any]) -> bool:
-    """Whether an array lies in a mapped file."""
-    return _pages_of(array) is not None
-
-
-def let_go(array: NDArray[Any]) -> None:
-    """Drop a mapped array's pages from this process; they are in the system's cache until others need the memory."""
-    pages = _pages_of(array)
-    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
-        pages.madvise(mmap.MADV_DONTNEED)

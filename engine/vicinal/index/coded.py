@@ -105,9 +105,10 @@ class CodedIndex:
         *,
         capacity: int | None = None,
         fine: bool = False,
+        plane: NDArray[np.uint8] | None = None,
         efforts: EffortTable | None = None,
     ) -> CodedIndex:
-        """Encode rows [0, n) by what was fitted before and take their links, and the table behind ef if it is known."""
+        """Encode rows [0, n) by what was fitted before and take their links, effort table and second bytes if known."""
         _check_rows(rows, n, metric)
         arrays = CodedArrays(
             choice.frame,
@@ -117,6 +118,7 @@ class CodedIndex:
             max(capacity or n, n),
             exact_walk=choice.exact_walk and links is not None,
             fine=fine and rows.vectors.dtype == np.float32,
+            plane=plane,
             linked=links is not None,
         )
         index = cls(metric, choice.frame, choice, arrays, 0)

@@ -81,7 +81,8 @@ def _constants(
 class CodedArrays:
     """Rows (or links alone), code lines and constants of an index of a given capacity.
 
-    `fine` keeps eight more bits a dimension beside rows of floats, so that searches need not read the floats.
+    `fine` keeps eight more bits a dimension beside rows of floats, so that searches need not read the floats: in
+    memory, or in `plane` (capacity, padded) as it was saved, whose file is read where a search looks.
 
     `exact_walk`: rows of head, links and bytes; otherwise links only, and the walk trusts its estimates.
     """
@@ -96,6 +97,7 @@ class CodedArrays:
         *,
         exact_walk: bool,
         fine: bool = False,
+        plane: NDArray[np.uint8] | None = None,
         linked: bool = True,
     ) -> None:
         self.capacity = capacity
@@ -107,7 +109,10 @@ class CodedArrays:
             width = 0
         memory = aligned((capacity, width), np.uint8)
         self.rows = RowViews(memory, memory.view(np.float32), memory.view(np.int32))
-        self.fine = aligned((capacity, frame.padded), np.uint8) if fine and exact_walk and not frame.whole else None
+        self.fine: NDArray[np.uint8] | None = None
+        if fine and exact_walk and not frame.whole:
+            fitting = plane is not None and plane.shape == (capacity, frame.padded)
+            self.fine = plane if fitting else aligned((capacity, frame.padded), np.uint8)
         links_at = _LINKS_AT if exact_walk else 0
         self.linked = linked
         self.links = memory[:, links_at : links_at + 4 * DEGREE].view(np.uint32)
@@ -178,8 +183,8 @@ class CodedArrays:
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of rows, lines and constants."""
-        fine = 0 if self.fine is None else self.fine.nbytes
+        """Bytes of rows, lines and constants in memory; what lies in a file is not among them."""
+        fine = 0 if self.fine is None or not self.fine.flags.writeable else self.fine.nbytes
         return self.rows.bytes.nbytes + self.lines.bytes.nbytes + fine + sum(a.nbytes for a in self._constants.values())
 
     @property
@@ -209,7 +214,7 @@ class CodedArrays:
 
         Once a row that is not whole numbers has been rounded, searches settle on the stored floats.
         """
-        from vicinal.kernels.codes import encode_fine, encode_rows, encode_whole_rows
+        from vicinal.kernels.codes import encode_rows, encode_whole_rows
 
         frame, cells, _, codec = self._parts
         assert 0 <= start <= start + len(framed) <= self.capacity, "the caller grows first"
@@ -219,7 +224,22 @@ class CodedArrays:
         if not frame.whole:
             encode_rows(framed, frame.squared, *self.rows, start)
             if self.fine is not None:
-                encode_fine(framed, self.rows.bytes, self.rows.floats, self.fine, start)
+                self._encode_fine(framed, start, self.fine)
         elif not encode_whole_rows(framed, *self.rows, start) and self.whole:
             self.whole = False
+            self._publish()
+
+    def _encode_fine(self, framed: NDArray[np.float32], start: int, fine: NDArray[np.uint8]) -> None:
+        """Write low bytes of rows just encoded; where they lie in a file, see that it holds the same."""
+        from vicinal.kernels.codes import encode_fine
+
+        if fine.flags.writeable:
+            encode_fine(framed, self.rows.bytes, self.rows.floats, fine, start)
+            return
+        part = slice(start, start + len(framed))
+        low = np.empty((len(framed), fine.shape[1]), np.uint8)
+        encode_fine(framed, self.rows.bytes[part], self.rows.floats[part], low, 0)
+        if not np.array_equal(low, fine[part]):  # saved by a processor that rounds otherwise: keep our own
+            self.fine = on_line(fine)
+            self.fine[part] = low
             self._publish()

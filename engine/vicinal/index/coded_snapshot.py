@@ -6,7 +6,8 @@
     arrays  each on a cache line, the links last
 
 Rows and code lines are not kept: they are encoded again from the vectors, which costs less than reading and checking
-them. Reading compares every size with the bytes there are, and every shape that a kernel relies on, before an index
+them. The second bytes of rows may be, in a file that will be mapped: there they take no memory until a search looks.
+Reading compares every size with the bytes there are, and every shape that a kernel relies on, before an index
 is made; the fields' names are those of the classes, so what another version fitted differently is refused, not
 misread.
 """
@@ -60,6 +61,7 @@ class Fitted(NamedTuple):
     """All of a coded index that cannot be made again from its rows, and its entry for insertion.
 
     `filters`, with the cells that filtered scans look at (members by cell, uint32), is None where there are none.
+    `plane`: second bytes of the rows, (n, padded), left where they were read from; None where they are made again.
     """
 
     choice: Choice
@@ -70,6 +72,7 @@ class Fitted(NamedTuple):
     filters: FilterEfforts | None = None
     sizes: NDArray[np.uint32] | None = None
     members: NDArray[np.uint32] | None = None
+    plane: NDArray[np.uint8] | None = None
 
 
 def _corrupt(what: str) -> CorruptData:
@@ -100,7 +103,7 @@ def encode(fitted: Fitted) -> bytes:
     """The snapshot; the same index gives the same bytes."""
     arrays: list[NDArray[Any]] = []
     tree = {name: _plain(part, arrays) for name, part in fitted._asdict().items()}
-    contents = [array.tobytes() for array in arrays]
+    contents = [array.reshape(-1).view(np.uint8).data for array in arrays]
     places, at = [], 0
     for array, content in zip(arrays, contents, strict=True):
         places.append([array.dtype.str, array.shape, at, crc32c(content)])
@@ -109,8 +112,10 @@ def encode(fitted: Fitted) -> bytes:
     start = _HEADER.size + _padded(len(text))
     n, total = len(fitted.links), start + at
     head = _HEADER.pack(MAGIC, FORMAT, _ORDER, n, len(text), total, crc32c(text), 0)[:-4]
-    whole = [head, struct.pack("<I", crc32c(head)), text.ljust(_padded(len(text)), b" ")]
-    return b"".join(whole + [content.ljust(_padded(len(content)), b"\0") for content in contents])
+    whole: list[Any] = [head, struct.pack("<I", crc32c(head)), text.ljust(_padded(len(text)), b" ")]
+    for content in contents:
+        whole += [content, bytes(_padded(len(content)) - len(content))]
+    return b"".join(whole)
 
 
 def _header(view: memoryview) -> tuple[int, int]:
@@ -130,7 +135,7 @@ def _header(view: memoryview) -> tuple[int, int]:
 
 
 def _arrays(places: list[Any], body: memoryview) -> list[NDArray[Any]]:
-    """The arrays, whose sizes and checksums must hold: copies, as kernels are compiled for arrays one can write."""
+    """The arrays, whose sizes and checksums must hold, as views that cannot be written."""
     found, end = [], 0
     for number, (kind, shape, at, crc) in enumerate(places):
         if kind not in _DTYPES or at != end or min(shape, default=0) < 0:
@@ -139,7 +144,7 @@ def _arrays(places: list[Any], body: memoryview) -> list[NDArray[Any]]:
         content = body[at : at + size]
         if len(content) != size or crc32c(content) != crc:
             raise _corrupt(f"the checksum of array {number} is wrong")
-        found.append(np.frombuffer(content, kind).reshape(shape).copy())
+        found.append(np.frombuffer(content.toreadonly(), kind).reshape(shape))
         end = at + _padded(size)
     if end != len(body):
         raise _corrupt("its arrays do not fill it")
@@ -147,13 +152,13 @@ def _arrays(places: list[Any], body: memoryview) -> list[NDArray[Any]]:
 
 
 def _value(plain: Any, arrays: list[NDArray[Any]]) -> Any:
-    """The value that `_plain` made JSON of."""
+    """The value that `_plain` made JSON of: copies of arrays, as kernels are compiled for those one can write."""
     if isinstance(plain, list):
         return tuple(_value(part, arrays) for part in plain)
     if not isinstance(plain, dict):
         return plain
     if "array" in plain:
-        return arrays[plain["array"]]
+        return arrays[plain["array"]].copy()
     fields = {name: _value(part, arrays) for name, part in plain["fields"].items()}
     if plain["kind"] == Frame.__name__:
         fields["metric"] = Metric(fields["metric"])
@@ -170,7 +175,10 @@ def decode(buffer: memoryview | bytes, metric: Metric, dim: int, slots: int) -> 
     try:
         told = json.loads(bytes(view[_HEADER.size : _HEADER.size + text_bytes]))
         arrays = _arrays(told["arrays"], view[_HEADER.size + _padded(text_bytes) :])
+        plane = told["tree"].pop("plane", None)
         fitted = Fitted(**{name: _value(part, arrays) for name, part in told["tree"].items()})
+        if plane is not None:
+            fitted = fitted._replace(plane=arrays[plane["array"]])
         require_fitting(fitted.choice, metric, dim, n)
         _check(fitted, n, slots)
         _check_filters(fitted, n)
@@ -208,6 +216,9 @@ def _check(fitted: Fitted, n: int, slots: int) -> None:
         raise ValueError(f"{n} slots of {slots}, links {links.shape}, entry {fitted.entry}")
     if ((links >= n) & (links != SENTINEL)).any():
         raise ValueError("a link leads to a slot that does not exist")
+    plane = fitted.plane
+    if plane is not None and (plane.dtype != np.uint8 or plane.shape != (n, fitted.choice.frame.padded)):
+        raise ValueError(f"second bytes {plane.shape} of {n} rows")
     if fitted.efforts.exact_walk != fitted.choice.exact_walk or len(measured) > _EFFORTS_MAX:
         raise ValueError("the efforts are another walk's")
     if any(one.effort.pool > two.effort.pool for one, two in pairwise(measured)):

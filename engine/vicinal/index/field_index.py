@@ -25,6 +25,7 @@ from vicinal.index.coded_arrays import DEGREE, SENTINEL
 from vicinal.index.filtered import FilteredIndex
 from vicinal.index.hnsw import HnswIndex
 from vicinal.index.layout import CELLS_FROM_ROWS, Layout, choose_layout, memory_budget
+from vicinal.index.mapped import let_go
 from vicinal.index.searchers import LINES, CellsSearcher, CodedSearcher, FloatSearcher, Searcher
 from vicinal.types import HnswParams, Metric, Rows
 
@@ -242,13 +243,18 @@ class FieldIndex:
                 self._filtered = FilteredIndex.build(fitted, rows, seed=self._params.seed, parts=parts)
             self._large = fitted
 
-    def encode(self) -> bytes:
-        """The graph as bytes: links, none of removed slots, and what was fitted; codes are made from the vectors."""
+    def encode(self, *, mapped: bool = False) -> bytes:
+        """The graph as bytes: links, none of removed slots, and what was fitted; codes are made from the vectors.
+
+        mapped: the bytes will be read from a mapped file, where what searches seldom look at may stay.
+        """
         if self._cells is not None:
             return self._cells.encode()
         if self._large is None:
             return self._small.encode()
         fitted = self._large.fitted(self._entry, self._removed)
+        if mapped and self._large._arrays.fine is not None:  # noqa: SLF001
+            fitted = fitted._replace(plane=self._large._arrays.fine[: self._large.n])  # noqa: SLF001
         if self._filtered is not None:
             parts = self._filtered.lists.members()
             sizes = np.diff(parts.starts).astype(np.uint32)
@@ -271,8 +277,11 @@ class FieldIndex:
             return
         known = coded_snapshot.decode(view, self._metric, self._dim, slots)
         self._large = CodedIndex.of_choice(
-            rows, len(known.links), self._metric, known.choice, known.links, fine=known.fine, efforts=known.efforts
-        )
+            *(rows, len(known.links), self._metric, known.choice, known.links),
+            fine=known.fine, plane=known.plane, efforts=known.efforts,
+        )  # fmt: skip
+        if known.plane is not None:
+            let_go(known.plane)  # reading and checking it touched every page
         self._removed = known.links[:, 0] == SENTINEL
         self._entry = known.entry
         self._filtered = self._filtered_of(self._large, known, rows) if self._filters else None

@@ -15,8 +15,9 @@ import pytest
 from vicinal.errors import StorageFull
 from vicinal.flat import row_room
 from vicinal.flat.inputs import Refused
-from vicinal.flat.row_room import RowRoom, is_mapped
+from vicinal.flat.row_room import RowRoom
 from vicinal.flat_api import BFIndex, Index
+from vicinal.index.mapped import is_mapped, pages_of
 
 DIM = 16
 X = np.random.default_rng(3).standard_normal((600, DIM)).astype(np.float32)
@@ -177,7 +178,7 @@ def test_the_file_has_no_name(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     index = filled("file")
     assert list(tmp_path.iterdir()) == []
-    assert isinstance(row_room._pages_of(rows_of(index)), mmap.mmap)
+    assert isinstance(pages_of(rows_of(index)), mmap.mmap)
 
 
 def test_another_word_is_refused():

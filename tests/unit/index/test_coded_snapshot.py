@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import struct
 from typing import Any
 
@@ -13,6 +14,7 @@ from crc32c import crc32c
 from vicinal.errors import CorruptData, FormatTooNew
 from vicinal.index import coded, coded_snapshot, field_index
 from vicinal.index.field_index import FieldIndex
+from vicinal.index.mapped import is_mapped
 from vicinal.types import HnswParams, Metric, Rows
 
 N = 2500
@@ -37,7 +39,7 @@ def saved(request):
     return index, rows, index.encode()
 
 
-def _again(like: Any, rows: Rows, content: bytes) -> Any:
+def _again(like: Any, rows: Rows, content: bytes | memoryview) -> Any:
     index = FieldIndex(like._metric, like._dim, HnswParams(), coded_from=N)
     index.decode(content, rows, N)
     return index
@@ -175,3 +177,53 @@ def test_a_newer_format_says_so(saved):
     head = content[:8] + struct.pack("<I", 2) + content[12:60]
     with pytest.raises(FormatTooNew):
         _again(index, rows, head + struct.pack("<I", crc32c(head)) + content[64:])
+
+
+@pytest.fixture(scope="module")
+def with_plane():
+    index, rows = _index("signs")
+    return index, rows, index.encode(mapped=True)
+
+
+def _mapped(content: bytes, path: Any) -> memoryview:
+    path.write_bytes(content)
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+
+
+def test_second_bytes_stay_in_a_mapped_file_until_the_index_grows(with_plane, tmp_path):
+    index, rows, content = with_plane
+    again = _again(index, rows, _mapped(content, tmp_path / "graph"))
+    before, after = index._large, again._large
+    fine = after._arrays.fine
+    assert is_mapped(fine)
+    assert fine.ctypes.data % 64 == 0  # read a cache line at a time
+    assert not fine.flags.writeable
+    np.testing.assert_array_equal(fine, before._arrays.fine[:N])
+    assert after.memory_bytes == before.memory_bytes - fine.nbytes
+    for query in rows.vectors[:20] + np.float32(0.1):
+        found = [one.search(query, 10, 50, rows=rows) for one in (before, after)]
+        np.testing.assert_array_equal(*found)
+    assert again.encode(mapped=True) == content
+    wider = Rows(np.concatenate((rows.vectors, rows.vectors[:40] * np.float32(1.01))), rows.inv_norms)
+    again.extend(wider, N + 40, lambda: False)
+    grown = after._arrays.fine
+    assert not is_mapped(grown)
+    np.testing.assert_array_equal(grown[:N], fine)
+    assert grown[N : N + 40].any()
+    after.search(rows.vectors[0], 10, 50, rows=wider)
+
+
+def test_second_bytes_that_were_rounded_otherwise_are_made_again(with_plane):
+    index, rows, _ = with_plane
+    fitted = index._large.fitted(index._entry, index._removed)
+    plane = index._large._arrays.fine[:N].copy()
+    plane[7, 3] ^= 1
+    again = _again(index, rows, coded_snapshot.encode(fitted._replace(plane=plane)))
+    fine = again._large._arrays.fine
+    assert fine.flags.writeable
+    assert fine.ctypes.data % 64 == 0
+    np.testing.assert_array_equal(fine, index._large._arrays.fine[:N])
+    for other in (plane[:-1], plane[:, 64:], plane.view(np.int8), plane[:0]):
+        with pytest.raises(CorruptData):
+            _again(index, rows, coded_snapshot.encode(fitted._replace(plane=other)))
