@@ -62,6 +62,7 @@ class Fitted(NamedTuple):
 
     `filters`, with the cells that filtered scans look at (members by cell, uint32), is None where there are none.
     `plane`: second bytes of the rows, (n, padded), left where they were read from; None where they are made again.
+    `changes`: slots inserted and taken out since the links were built.
     """
 
     choice: Choice
@@ -73,6 +74,7 @@ class Fitted(NamedTuple):
     sizes: NDArray[np.uint32] | None = None
     members: NDArray[np.uint32] | None = None
     plane: NDArray[np.uint8] | None = None
+    changes: int = 0
 
 
 def _corrupt(what: str) -> CorruptData:
@@ -219,6 +221,8 @@ def _check(fitted: Fitted, n: int, slots: int) -> None:
     plane = fitted.plane
     if plane is not None and (plane.dtype != np.uint8 or plane.shape != (n, fitted.choice.frame.padded)):
         raise ValueError(f"second bytes {plane.shape} of {n} rows")
+    if type(fitted.changes) is not int or fitted.changes < 0:
+        raise ValueError(f"{fitted.changes} changes")
     if fitted.efforts.exact_walk != fitted.choice.exact_walk or len(measured) > _EFFORTS_MAX:
         raise ValueError("the efforts are another walk's")
     if any(one.effort.pool > two.effort.pool for one, two in pairwise(measured)):
