@@ -184,6 +184,8 @@ def decode(buffer: memoryview | bytes, metric: Metric, dim: int, slots: int) -> 
         require_fitting(fitted.choice, metric, dim, n)
         _check(fitted, n, slots)
         _check_filters(fitted, n)
+        if type(fitted.changes) is not int or fitted.changes < 0:
+            raise ValueError(f"{fitted.changes} changes")
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise _corrupt(f"what was fitted does not fit: {error}") from error
     return fitted
@@ -221,8 +223,6 @@ def _check(fitted: Fitted, n: int, slots: int) -> None:
     plane = fitted.plane
     if plane is not None and (plane.dtype != np.uint8 or plane.shape != (n, fitted.choice.frame.padded)):
         raise ValueError(f"second bytes {plane.shape} of {n} rows")
-    if type(fitted.changes) is not int or fitted.changes < 0:
-        raise ValueError(f"{fitted.changes} changes")
     if fitted.efforts.exact_walk != fitted.choice.exact_walk or len(measured) > _EFFORTS_MAX:
         raise ValueError("the efforts are another walk's")
     if any(one.effort.pool > two.effort.pool for one, two in pairwise(measured)):
