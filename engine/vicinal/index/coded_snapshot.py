@@ -184,8 +184,7 @@ def decode(buffer: memoryview | bytes, metric: Metric, dim: int, slots: int) -> 
         require_fitting(fitted.choice, metric, dim, n)
         _check(fitted, n, slots)
         _check_filters(fitted, n)
-        if type(fitted.changes) is not int or fitted.changes < 0:
-            raise ValueError(f"{fitted.changes} changes")
+        _check_changes(fitted.changes)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise _corrupt(f"what was fitted does not fit: {error}") from error
     return fitted
@@ -211,6 +210,12 @@ def _check_filters(fitted: Fitted, n: int) -> None:
             whole = all(type(part) is int and 0 <= part < 1 << 15 for part in (*one.sweep, one.rescore))
             if not whole or one.sweep.pool % 8 or not min(one.sweep[:2]) or not one.rescore or one.quota < 1:
                 raise ValueError(f"an effort of {one}")
+
+
+def _check_changes(changes: int) -> None:
+    """ValueError unless it is a count."""
+    if type(changes) is not int or changes < 0:
+        raise ValueError(f"{changes} changes")
 
 
 def _check(fitted: Fitted, n: int, slots: int) -> None:

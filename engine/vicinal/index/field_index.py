@@ -82,6 +82,7 @@ class FieldIndex:
         self._entry = 0  # a slot from which insertion sees that all others are reached
         self._removed: NDArray[np.bool_] = np.zeros(0, np.bool_)  # of the large graph: slots that no link leads to
         self._changes = 0  # slots inserted into the large graph and taken out since it was built
+        self._out = 0  # slots of `_removed`
 
     @property
     def n(self) -> int:
@@ -145,6 +146,7 @@ class FieldIndex:
             patch = growing.remove_links(slots)
             self._removed[slots] = True
             self._changes += len(slots)
+            self._out += len(slots)
             self._large.enter_elsewhere(rows, self._removed)
             self._large.patch_links(patch.slots, patch.links)
             self._entry = growing.entry
@@ -153,7 +155,7 @@ class FieldIndex:
     @property
     def _worn(self) -> bool:
         """Whether the large graph has changed so much since it was built that it should be built anew."""
-        return self._changes > WORN_CHANGES * np.count_nonzero(~self._removed)
+        return self._changes > WORN_CHANGES * (len(self._removed) - self._out)
 
     def _gone(self, stop: int) -> NDArray[np.bool_] | None:
         """Which of so many slots no link of the large graph leads to any more; None before there is one."""
@@ -209,7 +211,7 @@ class FieldIndex:
                 if self._filters and filtered is None:
                     return
                 self._filtered = filtered
-                self._large, self._removed = large, removed
+                self._large, self._removed, self._out = large, removed, stop - len(living)
                 self._small = HnswIndex(self._metric, self._dim, self._params)
                 self._growing, self._entry, self._changes = None, links.entry, 0
                 return
@@ -302,7 +304,7 @@ class FieldIndex:
         if known.plane is not None:
             let_go(known.plane)  # reading and checking it touched every page
         self._removed = known.links[:, 0] == SENTINEL
-        self._entry, self._changes = known.entry, known.changes
+        self._entry, self._changes, self._out = known.entry, known.changes, int(self._removed.sum())
         self._filtered = self._filtered_of(self._large, known, rows) if self._filters else None
 
     def _filtered_of(self, large: CodedIndex, known: coded_snapshot.Fitted, rows: Rows) -> FilteredIndex | None:
