@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.casting import sure_squares
 from vicinal.errors import LimitExceeded
 from vicinal.flat.file_format import Settings
 from vicinal.flat.filters import Bitmap
@@ -51,10 +50,8 @@ class Index(FlatIndex):
 
     def _remember(self) -> None:
         """Keep at hand what every query needs."""
-        self._single = ((1, self.dim), (self.dim,))
         self._ef = self._settings.ef
         self._walk_ef = min(self._ef, EF_MAX)
-        self._least, self._most = sure_squares(self._metric)
 
     def init_index(
         self,
@@ -127,18 +124,21 @@ class Index(FlatIndex):
         if filter is None and type(data) is _ARRAY and data.dtype is _FLOAT32:
             picture = self._points.picture
             walk = picture.walk
-            if walk is not None and 0 < k <= K_MAX and data.shape in self._single:
-                query = data[0] if data.ndim == 2 else data
-                if self._least < np.vdot(query, query) < self._most:
-                    slots, near = walk(
-                        query, k, self._walk_ef, rows=picture.rows, limit=picture.n, allowed=picture.alive
-                    )
-                    if len(slots) == k:
-                        if self._ip:
-                            np.add(near, _ONE, near)
-                        # numpy looks up by intp far sooner than by uint32
-                        labels = slots.astype(_UINT64) if picture.plain else picture.labels[slots.astype(_INTP)]
-                        return labels[None], near[None]
+            if walk is not None and 0 < k <= K_MAX and (data.ndim == 1 or (data.ndim == 2 and len(data) == 1)):
+                found = walk(
+                    data if data.ndim == 1 else data[0],
+                    k,
+                    self._walk_ef,
+                    rows=picture.rows,
+                    limit=picture.n,
+                    allowed=picture.alive,
+                    kind=_UINT64 if picture.plain else _INTP,  # numpy looks up by intp far sooner than by uint32
+                )
+                if found is not None:
+                    labels, near = found
+                    if self._ip:
+                        np.add(near, _ONE, near)
+                    return labels if picture.plain else picture.labels[labels], near
         return self._query(data, k, num_threads, filter, self._ef, strict=strict)
 
     def mark_deleted(self, label: int) -> None:

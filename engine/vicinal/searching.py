@@ -8,7 +8,6 @@ exactly and merged. Over threads each thread calls kernels that release the GIL.
 from __future__ import annotations
 
 import functools
-import itertools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +28,8 @@ __all__ = ["Answer", "Batch", "answer_all", "prepare"]
 Pair = tuple[NDArray[np.uint32], NDArray[np.float32]]
 One = Callable[[NDArray[Any]], Pair]
 SLOW_FLOATS: Final = 1 << 18  # of a scan that takes some 15 microseconds
-_ROWS_PER_TURN: Final = 32
+_ROWS_PER_TURN: Final = 16  # at least
+_TURNS: Final = 4  # that a thread would take if all were as large as the next
 _ROWS_PER_THREAD: Final = 16  # fewer are answered before a thread has begun
 
 
@@ -64,7 +64,7 @@ def prepare(target: Target, k: int, plan: Plan) -> Answer:
     metric, rows, n, allowed = target.metric, target.rows, target.n, target.allowed
     wanted, dim = min(k, plan.matches), rows.vectors.shape[1]
     if plan.way is not None:
-        one, told = answer_filtered(target, plan.matches, wanted, plan.way)
+        one, told = answer_filtered(target, wanted, plan.way)
         return Answer(one, slow=True, told=told)
     if plan.kind in ("sweep", "cells"):
         return _sweeping(target, wanted, plan)
@@ -118,6 +118,16 @@ def _sweeping(target: Target, wanted: int, plan: Plan) -> Answer:
     return Answer(one, share)
 
 
+def _turns(rows: int, threads: int) -> list[tuple[int, int]]:
+    """Parts of `rows`, ever smaller: few calls, and no thread is long alone at the end (Polychronopoulos 1987)."""
+    turns, first = [], 0
+    while first < rows:
+        size = rows if threads == 1 else max((rows - first) // (threads * _TURNS), _ROWS_PER_TURN)
+        turns.append((first, min(first + size, rows)))
+        first += size
+    return turns
+
+
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="vicinal-query")
@@ -149,15 +159,13 @@ def answer_all(queries: NDArray[Any], k: int, answers: Sequence[Answer], threads
 
 def _over_threads(rows: int, threads: int, work: Callable[[int, int], None]) -> None:
     """Call `work(first, last)` for parts of `rows` until all are done."""
-    turns = itertools.count(0, _ROWS_PER_TURN)  # `next` is atomic
+    used = max(min(threads, os.cpu_count() or 1, rows // _ROWS_PER_THREAD), 1)
+    turns = iter(_turns(rows, used))  # `next` is atomic
 
     def take_turns() -> None:
-        for first in turns:
-            if first >= rows:
-                return
-            work(first, min(first + _ROWS_PER_TURN, rows))
+        for first, last in turns:
+            work(first, last)
 
-    used = min(threads, os.cpu_count() or 1, rows // _ROWS_PER_THREAD)
     others = [_pool().submit(take_turns) for _ in range(used - 1)]
     take_turns()
     for other in others:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vicinal.codecs.frame import Frame, pack64
 
-__all__ = ["Projection", "byte_projection", "principal", "spectrum_share"]
+__all__ = ["Projection", "byte_projection", "enough", "principal", "spectrum_share"]
 
 _EIGH_DIM = 1_024  # up to here all eigenvectors are cheap
 _ROUNDS = 6
@@ -38,6 +38,14 @@ def spectrum_share(sample: NDArray[np.float32], count: int) -> float:
         sample = sample.T
     spectrum = np.linalg.eigvalsh((sample.T @ sample).astype(np.float64))[::-1]
     return float(spectrum[:count].sum() / max(float(spectrum.sum()), 1e-300))
+
+
+def enough(sample: NDArray[np.float32], directions: NDArray[np.float64], share: float, step: int) -> int:
+    """Give how many of the leading directions hold a share of centred rows' variance: a multiple of step, or all."""
+    held = np.square(sample @ directions.astype(np.float32)).sum(0, dtype=np.float64).cumsum()
+    wanted = share * float(np.square(sample).sum(dtype=np.float64))
+    count = int(np.searchsorted(held, wanted)) + 1
+    return min(-(-count // step) * step, int(directions.shape[1]))
 
 
 class Projection(NamedTuple):

@@ -18,6 +18,7 @@ from vicinal.codecs.frame import Frame
 __all__ = ["Codec", "Lines", "QueryArrays", "view_lines"]
 
 LINE = 64
+PACKED = 64  # rows of a matrix packed together, see `frame.pack64`
 
 
 class Lines(NamedTuple):
@@ -43,6 +44,11 @@ class QueryArrays(NamedTuple):
     projection_shift: NDArray[np.float32] | None = None
     projection_shift_whole: NDArray[np.float32] | None = None
     signs: NDArray[np.float32] | None = None
+
+    @property
+    def outputs(self) -> int:
+        """Dimensions that the projection gives, a multiple of 64; the code space has as many or more."""
+        return 0 if self.projection is None else PACKED * len(self.projection)
 
 
 class Codec(Protocol):

@@ -1,7 +1,8 @@
 """One bit per dimension: signs of the rotated vector about its cell's centre (RaBitQ; see `kernels.lines`).
 
-Up to 384 dimensions are rotated, wider vectors are first projected to their leading principal components; either way
-the line's bits are filled, because spreading 100 dimensions over 384 signs costs nothing and estimates better.
+Up to 384 dimensions are rotated, wider vectors are first projected to their leading principal components, as many as
+hold most of the variance: each costs a query a pass over a row of the matrix. Either way the line's bits are filled,
+because spreading 100 dimensions over 384 signs costs nothing and estimates better.
 """
 
 from __future__ import annotations
@@ -13,20 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.codecs.basis import byte_projection, principal
+from vicinal.codecs.basis import byte_projection, enough, principal
 from vicinal.codecs.cells import Cells, assign
 from vicinal.codecs.frame import Frame
-from vicinal.codecs.lines import Lines, QueryArrays
+from vicinal.codecs.lines import PACKED, Lines, QueryArrays
 
 __all__ = ["SignCodec", "fit_signs"]
 
 SIGN_BITS = 384
+HELD = 0.95  # of the variance: what further components add to estimates is less than what they cost a query
+_MEASURED_ROWS = 4_000
 _CELL, _ADD, _MUL = 12, 14, 15  # places of 4 bytes in a line
 
 
 @dataclass(frozen=True)
 class SignCodec:
-    """Fitted sign lines; `basis` (dim, bits) projects wide vectors, None rotates all dimensions."""
+    """Fitted sign lines; `basis` (dim, outputs) projects wide vectors, None rotates all dimensions."""
 
     query: QueryArrays
     basis: NDArray[np.float32] | None
@@ -63,7 +66,7 @@ class SignCodec:
 
     def settings(self) -> Mapping[str, Any]:
         """Tell what was fitted."""
-        return {"code": self.name, "bits": self.query.projected, "projected": self.basis is not None}
+        return {"code": self.name, "bits": self.query.projected, "projected": self.query.outputs}
 
 
 def _rotated(
@@ -77,7 +80,7 @@ def _rotated(
     if basis is None:
         out[:, : frame.dim] = centred
     else:
-        np.matmul(centred, basis, out=out)
+        np.matmul(centred, basis, out=out[:, : basis.shape[1]])
     assert query.signs is not None
     rotate_rows(out, query.signs)
     return out
@@ -90,7 +93,9 @@ def fit_signs(frame: Frame, cells: Cells, sample: NDArray[np.float32], seed: int
     basis = None
     query = QueryArrays(projected=bits, signs=signs)
     if frame.padded > bits:
-        full = principal(sample - frame.centre[: frame.dim], bits, seed)
+        centred = sample - frame.centre[: frame.dim]
+        full = principal(centred, bits, seed)
+        full = full[:, : enough(centred[:: max(1, len(centred) // _MEASURED_ROWS)], full, HELD, PACKED)]
         basis = np.ascontiguousarray(full, dtype=np.float32)
         projection = byte_projection(full, frame)
         query = QueryArrays(bits, *projection, signs)

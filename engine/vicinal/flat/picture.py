@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.casting import sure_squares
 from vicinal.index.exact import Found
-from vicinal.index.field_index import Searcher
+from vicinal.index.field_index import CodedSearcher, Searcher
 from vicinal.limits import EF_MAX, K_MAX
 from vicinal.planner import Plan, Target, plan_search
 from vicinal.searching import Answer, Batch, prepare
@@ -17,6 +18,7 @@ from vicinal.types import Bits, Metric, Rows
 
 __all__ = ["Picture", "answering", "answering_lazily", "label_matrix", "walks"]
 
+Row = tuple[NDArray[Any], NDArray[np.float32]]  # slots and distances, (1, k)
 _NOBODY: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 SCAN_ROWS: Final = 512  # so few rows are scanned sooner than a graph is walked
 
@@ -25,7 +27,8 @@ class Picture(NamedTuple):
     """Slots [0, n) of an index after one change; later changes make another.
 
     `alive` has a bit for each slot, None when all are; it may lose and gain bits as points are marked deleted and
-    unmarked. `walk` is the graph's search where walking it beats scanning for a query without a filter, else None.
+    unmarked. `walk` walks the graph where that beats scanning for a query without a filter, else it is None: see
+    `walks`.
     `plain`: every slot's label is its number.
     """
 
@@ -37,12 +40,39 @@ class Picture(NamedTuple):
     alive: Bits | None
     alive_count: int
     plain: bool
-    walk: Callable[..., Found] | None
+    walk: Callable[..., Row | None] | None
 
 
-def walks(graph: Searcher | None, n: int, count: int) -> Callable[..., Found] | None:
-    """The graph's search, unless so few of n slots are alive that the plan must be chosen per call."""
-    return graph.search if graph is not None and n > SCAN_ROWS and count * 2 >= n else None
+def walks(metric: Metric, graph: Searcher | None, n: int, count: int) -> Callable[..., Row | None] | None:
+    """How the graph is walked for one query, unless so few of n slots are alive that the plan must be chosen per call.
+
+    Called as `CodedIndex.search_row` is, and like it gives None for queries that are to be checked first.
+    """
+    if graph is None or n <= SCAN_ROWS or count * 2 < n:
+        return None
+    return graph.index.search_row if isinstance(graph, CodedSearcher) else _checking(metric, graph.search)
+
+
+def _checking(metric: Metric, search: Callable[..., Found]) -> Callable[..., Row | None]:
+    """A search that looks at the query's length first, for graphs that do not."""
+    least, most = sure_squares(metric)
+
+    def search_row(
+        query: NDArray[np.float32],
+        k: int,
+        ef: int,
+        *,
+        kind: np.dtype[Any],
+        rows: Rows,
+        limit: int,
+        allowed: Bits | None,
+    ) -> Row | None:
+        if query.shape != rows.vectors.shape[1:] or not least < np.vdot(query, query) < most:
+            return None
+        slots, near = search(query, k, ef, rows=rows, limit=limit, allowed=allowed)
+        return (slots.astype(kind)[None], near[None]) if len(slots) == k else None
+
+    return search_row
 
 
 def answering(picture: Picture, k: int, ef: int, allowed: Bits | None, *, narrowed: bool) -> Answer:
@@ -82,12 +112,13 @@ def answering_lazily(
     return Answer(answer)
 
 
-def label_matrix(batch: Batch, labels: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def label_matrix(batch: Batch, picture: Picture) -> NDArray[np.uint64]:
     """The labels of a batch's slots, 2**64 - 1 where a row has fewer than k."""
+    labels = picture.labels
     rows, k = batch.slots.shape
     if not len(labels):
         return np.full((rows, k), _NOBODY, np.uint64)
-    found: NDArray[np.uint64] = labels[batch.slots]
+    found: NDArray[np.uint64] = batch.slots.astype(np.uint64) if picture.plain else labels[batch.slots]
     if (batch.counts < k).any():
         found[np.arange(k) >= batch.counts[:, None]] = _NOBODY
     return found

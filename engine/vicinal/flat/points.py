@@ -200,7 +200,7 @@ class Points:
     def _show(self, alive: Bits | None, *, plain: bool) -> None:
         graph = self._graph.searcher() if self._graph is not None else None
         n, count = self._taken, self._alive
-        walk = walks(graph, n, count)
+        walk = walks(self.metric, graph, n, count)
         self.picture = Picture(self.metric, self._rows, graph, n, self._labels, alive, count, plain, walk)
 
     # single labels
@@ -227,7 +227,7 @@ class Points:
                 bits = all_bits(len(self._labels))
             bits[slot >> 6] ^= np.uint64(1 << (slot & 63))
             self._alive += 1 if after == ALIVE else -1
-            walk = walks(was.graph, was.n, self._alive)
+            walk = walks(self.metric, was.graph, was.n, self._alive)
             self.picture = was._replace(alive=bits, alive_count=self._alive, walk=walk)
 
     def remove(self, label: int) -> bool:

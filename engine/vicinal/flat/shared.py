@@ -119,7 +119,7 @@ class FlatIndex:
         distances = batch.distances
         if self._ip:
             distances += np.float32(1)
-        return label_matrix(batch, picture.labels), distances
+        return label_matrix(batch, picture), distances
 
     def _answers(self, filter: Any, rows: int, k: int, ef: int) -> tuple[Picture, list[Answer]]:
         """A picture and how its queries are answered: one answer for all rows, or one for each."""

@@ -185,6 +185,7 @@ class CodedIndex:
 
         self.efforts = EffortTable.fit(measure, exact_walk=self._arrays.exact_walk, reference=reference)
         self._packed = {}
+        self._free.clear()  # they remember efforts of the former table
 
     def _asked(self, rows: Rows, queries: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Choose rows to measure with, and give how far the last of each one's nearest is.
@@ -267,30 +268,69 @@ class CodedIndex:
         query: (dim,) of the rows' dtype. Gives slots and distances, nearest first, at most k of each; distances are
         those of the stored vectors. A larger ef finds more of the true k and takes longer.
         """
-        arrays, sent = self._arrays, query
+        sent = query
         if query.shape != self._shape or query.dtype is not _FLOAT32 or query.strides != _STRIDES:
             query = self._cast(query)
-        packed, pool, results = self._packed.get((k, ef)) or self._pack(k, ef)
-        if limit is None:
-            limit = self.n
-        scratch = self._borrow(arrays, pool, results)
-        if (
-            scratch.rows is not rows
-            or scratch.limit != limit
-            or scratch.allowed is not allowed
-            or scratch.index_at != arrays.at
-        ):
-            self._aim(scratch, arrays, rows, limit, allowed)
+        scratch = self._ready(k, ef, rows, self.n if limit is None else limit, allowed)
+        slots, distances = np.empty(scratch.wanted, _UINT32), np.empty(scratch.wanted, _FLOAT32)
+        found = self._walk(query, scratch.call_at, scratch.packed, slots, distances)
         settled = scratch.has_floats
-        wanted = k if settled else max(k, packed >> self._shifts[3])
-        slots, distances = np.empty(wanted, _UINT32), np.empty(wanted, _FLOAT32)
-        found = self._walk(query, scratch.call_at, packed, slots, distances)
         self._free.append(scratch)
         if not settled:
             return exact_search_list(self.metric, rows, sent, k, slots[:found])
         if found < k:
             return slots[:found], distances[:found]
         return slots, distances
+
+    def search_row(
+        self,
+        query: NDArray[Any],
+        k: int,
+        ef: int,
+        *,
+        rows: Rows,
+        limit: int,
+        allowed: Bits | None,
+        kind: np.dtype[Any],
+    ) -> tuple[NDArray[Any], NDArray[np.float32]] | None:
+        """Do as `search`, and give slots of a type and distances as (1, k); None where there is more to look at.
+
+        That is where the query is not (dim,) in one piece, of finite numbers, of a length that can be compared, where
+        fewer than k were found, and where vectors are not float32. The query is float32, and nobody has checked it.
+        """
+        if query.shape != self._shape or query.strides != _STRIDES:
+            return None
+        scratch = self._ready(k, ef, rows, limit, allowed)
+        found = self._walk(query, scratch.call_at, scratch.packed, scratch.one_slots, scratch.one_distances)
+        answer = None
+        if found == k and scratch.has_floats and scratch.sure.item():
+            answer = scratch.slots.astype(kind), scratch.distances.copy()
+        self._free.append(scratch)
+        return answer
+
+    def _ready(self, k: int, ef: int, rows: Rows, limit: int, allowed: Bits | None) -> Scratch:
+        """Give scratch memory that is aimed and fitted, for this thread alone until it is appended to `_free`."""
+        arrays = self._arrays
+        try:
+            scratch = self._free.pop()  # atomic: two threads never get the same
+        except IndexError:
+            pass
+        else:
+            if (
+                scratch.rows is rows
+                and scratch.allowed is allowed
+                and scratch.ef == ef
+                and scratch.k == k
+                and scratch.limit == limit
+                and scratch.index_at == arrays.at
+            ):
+                return scratch
+            self._free.append(scratch)
+        packed, pool, results = self._packed.get((k, ef)) or self._pack(k, ef)
+        scratch = self._borrow(arrays, pool, results)
+        self._aim(scratch, arrays, rows, limit, allowed)
+        scratch.fit(k, ef, packed, k if scratch.has_floats else max(k, packed >> self._shifts[3]))
+        return scratch
 
     def _cast(self, query: NDArray[Any]) -> NDArray[np.float32]:
         """Give the query as the kernels read it, or refuse it."""

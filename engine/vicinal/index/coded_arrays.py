@@ -135,7 +135,8 @@ class CodedArrays:
         assert int(cell_nodes.max()) < self.capacity, "walks enter at nodes of the index"
         query = codec.query
         if query.projection is not None:
-            assert query.projection.size == query.projected * frame.padded, "a row of bytes per output"
+            assert query.projection.size == query.outputs * frame.padded, "a row of bytes per output"
+            assert query.outputs <= query.projected, "outputs are of the code space"
         if query.signs is not None:
             assert query.signs.size == 2 * query.projected, "two rounds of signs"
 
@@ -176,6 +177,7 @@ class CodedArrays:
             links_stride=stride,
             codes=address(self.lines.bytes),
             cell_blocks=len(cells.norms) // 64,
+            outputs=codec.query.outputs,
             projected=codec.query.projected,
             **places,
         )

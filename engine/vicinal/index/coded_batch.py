@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,16 +12,22 @@ from numpy.typing import NDArray
 from vicinal.errors import InvalidArgument, InvalidVector
 from vicinal.index.coded import CodedIndex
 from vicinal.index.coded_scratch import bits_at
-from vicinal.kernels import walk_batch
+from vicinal.kernels import entry, walk_batch
 from vicinal.types import Bits, Rows
 
 __all__ = ["search_share"]
 
-_BATCHES = {
+_KERNELS = {
     "signs": walk_batch.batch_signs,
     "nibbles": walk_batch.batch_nibbles,
     "bytes": walk_batch.batch_bytes,
 }
+
+
+@functools.cache
+def _kernel(code: str) -> Callable[..., None]:
+    """The compiled kernel: a call of it costs a fraction of a choice among signatures."""
+    return entry(_KERNELS[code], walk_batch.BATCH)
 
 
 def search_share(
@@ -51,7 +58,7 @@ def search_share(
     each = _each(None if common is not None else allowed, n, limit)
     scratch = index._borrow(arrays, pool, results)
     index._aim(scratch, arrays, rows, limit, common)
-    batch = _BATCHES[index._choice.codec.name]
+    batch = _kernel(index._choice.codec.name)
     batch(queries, scratch.call_at, each, packed, slots, distances, counts, start, stop)
     if len(each):
         scratch.index_at = 0  # its bits are those of one row, which nobody keeps alive: to be aimed again

@@ -9,7 +9,7 @@ import numpy as np
 from vicinal.codecs.choice import Choice
 from vicinal.codecs.frame import Frame, lines_of
 from vicinal.codecs.levels import BYTE_DIMS, NIBBLE_DIMS, ByteCodec, NibbleCodec
-from vicinal.codecs.lines import Codec
+from vicinal.codecs.lines import Codec, QueryArrays
 from vicinal.codecs.signs import SIGN_BITS, SignCodec
 from vicinal.types import Metric
 
@@ -43,10 +43,7 @@ def require_fitting(choice: Choice, metric: Metric, dim: int, n: int) -> None:
 def _require_code(codec: Codec, frame: Frame, cells: int) -> None:
     """ValueError unless a code's arrays have the shapes that encoding and walking read."""
     query = codec.query
-    if query.projection is not None:
-        _require(query.projection, np.uint8, (query.projected // _GROUP, frame.padded // 4, _GROUP, 4))
-        for array in (query.projection_scale, query.projection_shift, query.projection_shift_whole):
-            _require(array, np.float32, (query.projected,))
+    _require_projection(query, frame.padded)
     if isinstance(codec, SignCodec):
         bits = query.projected
         if bits % _SIGN_STEP or not 0 < bits <= SIGN_BITS or (codec.basis is None) != (query.projection is None):
@@ -54,15 +51,25 @@ def _require_code(codec: Codec, frame: Frame, cells: int) -> None:
         _require(query.signs, np.float32, (2, bits))
         _require(codec.centres, np.float32, (cells, bits))
         if codec.basis is not None:
-            _require(codec.basis, np.float32, (frame.dim, bits))
+            _require(codec.basis, np.float32, (frame.dim, query.outputs))
         elif frame.padded > bits:
             raise ValueError(f"{frame.padded} dimensions in {bits} bits")
     elif isinstance(codec, NibbleCodec):
-        if query.projected != 2 * _GROUP or query.projection is None or codec.basis.shape[1] > NIBBLE_DIMS:
+        if not query.projected == query.outputs == 2 * _GROUP or codec.basis.shape[1] > NIBBLE_DIMS:
             raise ValueError(f"nibbles of {query.projected} places")
         _require(codec.basis, np.float32, (frame.dim, codec.basis.shape[1]))
     elif not isinstance(codec, ByteCodec) or frame.dim > BYTE_DIMS:
         raise ValueError(f"{codec.name} of {frame.dim} dimensions")
+
+
+def _require_projection(query: QueryArrays, padded: int) -> None:
+    """ValueError unless a projection, if there is one, fits rows of `padded` bytes and the code space."""
+    if query.projection is not None:
+        if not 0 < query.outputs <= query.projected:
+            raise ValueError(f"a projection to {query.outputs} of {query.projected} dimensions")
+        _require(query.projection, np.uint8, (query.outputs // _GROUP, padded // 4, _GROUP, 4))
+        for array in (query.projection_scale, query.projection_shift, query.projection_shift_whole):
+            _require(array, np.float32, (query.outputs,))
 
 
 def _require(array: Any, dtype: type[np.generic], shape: tuple[int, ...]) -> None:

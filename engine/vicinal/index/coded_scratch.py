@@ -19,13 +19,14 @@ class Scratch:
     """Scratch memory for one walk at a time; holds room for `pool` estimates, `results` results, `slots` bits.
 
     `aim` says what is searched; `index_at`, `rows`, `limit` and `allowed` tell what was said last, so that a call over
-    the same need not say it again. What the addresses lead to is kept alive.
+    the same need not say it again. What the addresses lead to is kept alive. `fit` does as much for the effort.
     """
 
     index_at, limit = 0, -1  # nothing was said yet
     rows: Rows | None = None
     allowed: Bits | None = None
     has_floats = True
+    k, ef, packed = 0, 0, 0
 
     def __init__(self, padded: int, projected: int, cells: int, *, pool: int, results: int, slots: int) -> None:
         from vicinal.kernels.lines import WORK_BYTES
@@ -54,6 +55,7 @@ class Scratch:
             "chosen": aligned((results,), np.uint32),
             "seen": aligned((words,), np.int64),
             "hops": aligned((2,), np.int64),
+            "sure": aligned((1,), np.int64),
         }
         self._arrays = arrays
         places = {name: address(array) for name, array in arrays.items()}
@@ -65,6 +67,7 @@ class Scratch:
         self.call = np.zeros(len(Call._fields), np.int64)
         self.call_at = address(self.call)
         self.hops: NDArray[np.int64] = arrays["hops"]  # type: ignore[assignment]
+        self.sure: NDArray[np.int64] = arrays["sure"]  # type: ignore[assignment]
 
     def aim(
         self,
@@ -85,6 +88,12 @@ class Scratch:
         self.call[:] = self.index_at, self.at, *places, words, limit, hidden
         self.has_floats = places[0] != 0
         self.rows, self.limit, self.allowed, self._searched = rows, limit, allowed, arrays
+
+    def fit(self, k: int, ef: int, packed: int, wanted: int) -> None:
+        """Take an effort, which this memory has room for, and make room for the answer to a row of its own."""
+        self.k, self.ef, self.packed, self.wanted = k, ef, packed, wanted
+        self.slots, self.distances = np.empty((1, wanted), np.uint32), np.empty((1, wanted), np.float32)
+        self.one_slots, self.one_distances = self.slots[0], self.distances[0]
 
 
 def bits_at(allowed: Bits, limit: int) -> int:

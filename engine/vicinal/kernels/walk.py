@@ -23,6 +23,7 @@ from numba import types
 
 from vicinal.kernels import njit
 from vicinal.kernels.bitset import has_bit
+from vicinal.kernels.distance import COSINE, dot
 from vicinal.kernels.heap import pool_clear
 from vicinal.kernels.lines import estimate
 from vicinal.kernels.simd import (
@@ -46,10 +47,11 @@ from vicinal.kernels.walk_pool import insert
 from vicinal.kernels.walk_query import byte_query, enter, frame_query, nibble_query, sign_query
 from vicinal.kernels.walk_rows import answer, fetch_last, row_query, row_score, settle
 
-__all__ = ["SEARCH", "rescore_rows", "search_bytes", "search_nibbles", "search_signs"]
+__all__ = ["LONGEST", "SEARCH", "SHORTEST", "rescore_rows", "search_bytes", "search_nibbles", "search_signs"]
 
 _LEAST = np.int64(-(1 << 63))
 _PART = (1 << EFFORT_BITS) - 1
+LONGEST, SHORTEST = np.float32(2.0**62), np.float32(2.0**-62)  # queries between compare without overflow
 
 _floats, _slots = types.Array(types.float32, 1, "C"), types.Array(types.uint32, 1, "C")
 SEARCH = _floats, types.intp, types.int64, _slots, _floats  # what the three searches take
@@ -221,6 +223,14 @@ def _unpack(effort):
 
 
 @njit
+def _is_sure(query, index, framed):
+    """Whether a query holds numbers only, none too large, and has a direction where that is compared."""
+    if index.metric == COSINE:
+        return SHORTEST < framed.inverse < LONGEST
+    return dot(query, query, index.dim) < LONGEST * LONGEST
+
+
+@njit
 def _begin(query, call_at):
     """Frame a query, give the slot where the walk enters and start fetching its row."""
     call = read_fields(Call, call_at)
@@ -230,6 +240,7 @@ def _begin(query, call_at):
     entry = get_u32(index.cell_nodes + cell * 4)
     _ask_for(index, entry)
     prefetch(index.codes + entry * LINE)
+    set_i64(work.sure, np.int64(_is_sure(query.ctypes.data, index, framed)))
     return call, index, work, framed, entry
 
 

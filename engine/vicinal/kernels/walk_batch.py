@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from numba import types
+
 from vicinal.kernels import njit
 from vicinal.kernels.simd import set_i64
 from vicinal.kernels.walk import search_bytes, search_nibbles, search_signs
 from vicinal.kernels.walk_fields import Call
 
-__all__ = ["batch_bytes", "batch_nibbles", "batch_signs"]
+__all__ = ["BATCH", "batch_bytes", "batch_nibbles", "batch_signs"]
 
 _ALLOWED_AT = 8 * Call._fields.index("allowed")
+
+_floats, _slots = types.Array(types.float32, 2, "C"), types.Array(types.uint32, 2, "C")
+_numbers = types.Array(types.int64, 1, "C")
+BATCH = _floats, types.intp, _numbers, types.int64, _slots, _floats, _numbers, types.intp, types.intp  # what all take
 
 
 @njit

@@ -59,6 +59,7 @@ class IndexFields(NamedTuple):
     cell_sums: int
     cell_nodes: int  # u32: the slot nearest to each centre, where a walk may enter
     projection: int  # packed u8 matrix, or 0: the codes rotate all dimensions
+    outputs: int  # of the projection, a multiple of 64; further dimensions of the code space are 0 before rotation
     projected: int  # dimensions of the code space
     projection_scale: int
     projection_shift: int
@@ -98,6 +99,7 @@ class Work(NamedTuple):
     seen: int  # bits
     seen_words: int
     hops: int  # int64: rows expanded and nodes estimated by the last call
+    sure: int  # int64: 1 if the last query is of numbers, and neither too long nor too short to be compared
 
 
 class Call(NamedTuple):

@@ -214,14 +214,15 @@ def enter(framed, index, work):
 @njit
 def _project(framed, index, work):
     """Project the framed query onto the code space: work.projected."""
-    for group in range(index.projected // 64):
+    for group in range(index.outputs // 64):
         table = index.projection + group * index.padded * 64
         dots64(table, work.bytes, index.padded // 4, work.dots + group * 256)
     total = framed.total - framed.offset * np.float32(index.dim)
     shift = index.projection_shift_whole if framed.whole else index.projection_shift
-    blocks = index.projected // 16
+    blocks = index.outputs // 16
     add = np.float32(-128) * total
     affine64(work.dots, add, framed.scale, index.projection_scale, shift, work.projected, blocks)
+    pool_fill(work.projected + index.outputs * 4, (index.projected - index.outputs) // 16, 0)
 
 
 @njit

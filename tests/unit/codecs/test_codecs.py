@@ -74,6 +74,35 @@ def test_principal_directions_are_orthonormal_and_carry_the_most(dim):
     assert kept >= 0.99 * best
 
 
+def test_as_many_directions_are_enough_as_hold_the_share():
+    spread = np.sqrt(np.repeat([8.0, 1.0, 0.1], [10, 80, 110]))  # variances add up to 80, 160 and 171
+    x = np.random.default_rng(4).standard_normal((4000, 200)) * spread
+    sample = x.astype(np.float32)
+    directions = basis.principal(sample, 200, 1)
+    assert basis.enough(sample, directions, 0.40, 64) == 64
+    assert basis.enough(sample, directions, 0.90, 64) == 128
+    assert basis.enough(sample, directions, 0.90, 8) == 88
+    assert basis.enough(sample, directions[:, :50], 0.9, 64) == 50, "no more than there are"
+    assert basis.enough(np.zeros_like(sample), directions, 0.95, 64) == 64
+
+
+def test_wide_rows_of_few_directions_are_projected_to_no_more():
+    rng = np.random.default_rng(6)
+    thin = rng.standard_normal((800, 90)) @ rng.standard_normal((90, 500)) + rng.standard_normal((800, 500)) * 0.1
+    rows = Rows(thin.astype(np.float32), PLAIN)
+    fitted = frame.fit_frame(Metric.L2, rows, 800, seed=1)
+    x = fitted.rows(rows, slice(0, 800))
+    made = cells.fit_cells(x, fitted, 64, seed=3)
+    codec = fit_signs(fitted, made, x, 1)
+    assert codec.query.outputs == 128
+    assert codec.query.projected == 384, "all of the line's bits are used"
+    lines = view_lines(np.zeros((len(x), 64), np.uint8))
+    codec.encode(fitted, made, x, lines, 0)
+    true = -2 * x[:40] @ x.T + (x * x).sum(1)
+    estimated = codec.estimate(fitted, made, x[:40], lines)
+    assert np.mean([np.corrcoef(t, e)[0, 1] for t, e in zip(true, estimated, strict=True)]) > 0.9
+
+
 def test_a_projection_in_bytes_is_near_its_matrix():
     _, fitted, _ = framed(Metric.L2, 60)
     matrix = np.zeros((60, 64))

@@ -90,6 +90,20 @@ def test_the_short_way_of_a_query_refuses_what_the_long_way_does(bad):
         index.knn_query(np.full(4, bad, np.float32))
 
 
+@pytest.mark.parametrize("space", ["l2", "cosine"])
+def test_an_array_of_any_shape_is_answered_or_refused_as_by_the_long_way(space):
+    index = Index(space, 4)
+    index.add_items(np.random.default_rng(0).standard_normal((700, 4)))
+    one = np.full((1, 4), 0.5, np.float32)
+    for data in (one, one[0]):
+        labels, distances = index.knn_query(data, 3)
+        assert labels.shape == distances.shape == (1, 3)
+        assert labels.tolist() == index.knn_query(one.astype(np.float64), 3)[0].tolist()
+    for wrong in (one[..., :3], one[None], one[0, 0], np.zeros((1, 0), np.float32), np.full(1, 0.5, np.float32)):
+        with pytest.raises(InvalidVector):
+            index.knn_query(np.asarray(wrong), 3)
+
+
 @pytest.mark.parametrize(
     ("call", "error"),
     [

@@ -18,7 +18,7 @@ from vicinal.index.coded import CodedIndex
 from vicinal.index.coded_arrays import SENTINEL, aligned
 from vicinal.index.coded_effort import Effort
 from vicinal.kernels import lines, walk_links
-from vicinal.types import Metric
+from vicinal.types import Metric, Rows
 
 N = 700
 KINDS = [
@@ -133,6 +133,25 @@ def test_the_walk_takes_the_steps_of_a_plain_walk(kind, dim, metric, whole, effo
         assert all(passes(int(s)) for s in slots)
         assert hidden not in slots.tolist()
         assert not scratch._arrays["seen"].any(), "the next walk begins with nothing seen"
+
+
+def test_a_narrow_projection_leaves_nothing_of_the_query_before():
+    rng = np.random.default_rng(3)
+    thin = rng.standard_normal((N + 20, 90)) @ rng.standard_normal((90, 500))
+    rows = Rows(thin.astype(np.float32), np.zeros(0, np.float32))
+    links = oracle.make_links(rows, N, Metric.L2, 1)
+    index = CodedIndex.build(rows, N, Metric.L2, links, codec="signs")
+    assert index.info["projected"] == 128
+    codec, lines = index.choice.codec, index._arrays.lines
+    for at in range(3):  # in the same scratch memory
+        query = query_of(rows, at)
+        slots, _ = index.search(query, 10, 150, rows=rows)
+        true = oracle.distances(Metric.L2, rows, query, N)
+        assert len(set(np.argsort(true)[:10]) & set(slots.tolist())) >= 9
+        prepared = oracle.prepare(index, query)
+        framed = query[None] * np.float32(index._frame.scale) - index._frame.query_shift[None, :500]
+        plain = codec.estimate(index._frame, index.choice.cells, framed, lines)[0, :N]
+        assert np.corrcoef(plain, oracle.estimates("signs", lines.bytes[:N], prepared))[0, 1] > 0.99
 
 
 @pytest.mark.parametrize(("kind", "dim", "metric", "whole"), ONE_PER_CODE)
