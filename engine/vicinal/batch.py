@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -204,6 +205,17 @@ def _payloads(payloads: Any, n: int) -> list[bytes | None]:
     return rows
 
 
+def _not_finite(value: Any) -> bool:
+    """Whether numbers that JSON would write as null are somewhere inside."""
+    if isinstance(value, Mapping):
+        return any(map(_not_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_not_finite, value))
+    if isinstance(value, np.ndarray | np.floating):
+        return value.dtype.kind == "f" and not np.isfinite(value).all()
+    return isinstance(value, float) and not math.isfinite(value)
+
+
 def encode_payload(payload: Any) -> bytes | None:
     """One payload as JSON bytes; InvalidPayload when it is no JSON object or too large."""
     if payload is None:
@@ -216,6 +228,8 @@ def encode_payload(payload: Any) -> bytes | None:
         text = orjson.dumps(payload, option=orjson.OPT_SERIALIZE_NUMPY)
     except (orjson.JSONEncodeError, RecursionError) as error:
         raise InvalidPayload(f"a payload is not JSON: {error}", field="payloads") from error
+    if b"null" in text and _not_finite(payload):
+        raise InvalidPayload("a payload holds NaN or infinity, which JSON has not: send null", field="payloads")
     if len(text) > limits.PAYLOAD_BYTES_MAX:
         raise InvalidPayload(
             f"a payload has at most {limits.PAYLOAD_BYTES_MAX} bytes as JSON: keep documents elsewhere",

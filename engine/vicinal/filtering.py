@@ -14,43 +14,43 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.index.code_scan import CodeScan, Scanned
+from vicinal.index.code_scan import Scanned
 from vicinal.index.exact import Found, exact_search, merge
-from vicinal.index.filtered import sweep
+from vicinal.index.filter_prices import Work
+from vicinal.index.filtered import FilteredIndex, sweep
 from vicinal.planner import Target, Way
+from vicinal.types import Bits, Rows
 
-__all__ = ["Outcome", "answer_filtered"]
+__all__ = ["Carried", "Outcome", "answer_filtered", "carry"]
 
 
 class Outcome(NamedTuple):
     """An answer over the slots in the graph, and what it took.
 
-    rows: estimated; members: of cells, looked at; hops: of the graph. `last`: the way that gave the answer. `local`:
-    share of the members looked at that matched, where some were.
+    `last`: the way that gave the answer. `local`: share of the members looked at that matched, where some were.
     """
 
     slots: NDArray[np.uint32]
     distances: NDArray[np.float32]
-    rows: int
     last: str
-    members: int = 0
-    hops: int = 0
+    work: Work
     local: float | None = None
 
     def explain(self, planned: str) -> dict[str, Any]:
         """What is worth telling, as plain values."""
-        told = {"answered_by": self.last, "fallback": self.last != planned, "rows_scored": self.rows}
-        told |= {"members_visited": self.members, "hops": self.hops}
+        work = self.work
+        told = {"answered_by": self.last, "fallback": self.last != planned, "rows_scored": int(work.rows + work.seen)}
+        told |= {"members_visited": int(work.members), "hops": int(work.hops), "rescored": int(work.settled)}
         return told | {"selectivity_near": None if self.local is None else round(self.local, 6)}
 
 
 def answer_filtered(
-    target: Target, wanted: int, way: Way
+    target: Target, matches: int, wanted: int, way: Way
 ) -> tuple[Callable[[NDArray[Any]], Found], Callable[[NDArray[Any]], tuple[Found, dict[str, Any]]]]:
-    """How to find the `wanted` nearest of the allowed slots, `wanted` at most as many: briefly, and telling of it."""
-    carried = _Carried(target, wanted, way)
-    search, metric, rows, allowed, n = carried.ways[way.kind], target.metric, target.rows, target.allowed, target.n
-    stop = carried.stop
+    """How to find the `wanted` nearest of the `matches` allowed slots, at most as many: briefly, and telling of it."""
+    stop, n = min(target.indexed, target.n), target.n
+    search = carry(target, matches, wanted, way, stop)
+    metric, rows, allowed = target.metric, target.rows, target.allowed
 
     def one(query: NDArray[Any]) -> Found:
         return search(query)[:2]
@@ -70,81 +70,97 @@ def answer_filtered(
     return (one if stop == n else with_tail), told
 
 
-class _Carried:
-    """A way, ready to be gone by many threads."""
+def carry(target: Target, matches: int, wanted: int, way: Way, stop: int) -> Callable[[NDArray[Any]], Outcome]:
+    """How the slots below `stop`, which the graph has, are searched."""
+    assert target.graph is not None, "a way is planned only where a graph is"
+    filtered = target.graph.filtered
+    assert filtered is not None, "and only where it has scans"
+    if stop < target.n:
+        matches = filtered.scan.count(target.allowed, stop)
+    k = min(wanted, matches)
+    if not k:  # all matches are in the tail
+        none = Outcome(np.empty(0, np.uint32), np.empty(0, np.float32), way.kind, Work())
+        return lambda _: none
+    carried = Carried(filtered, target.rows, target.allowed, stop, matches, k, way)
+    return {"list": carried.listed, "cells": carried.cells, "sweep": carried.sweep}[way.kind]
 
-    def __init__(self, target: Target, wanted: int, way: Way) -> None:
-        assert target.graph is not None, "a way is planned only where a graph is"
-        assert target.graph.filtered is not None, "and only where it has scans"
-        self._filtered = target.graph.filtered
-        self._scan: CodeScan = self._filtered.scan
-        self._rows, self._allowed, self._way = target.rows, target.allowed, way
-        self.stop = min(target.indexed, target.n)
-        self._matches = self._scan.count(target.allowed, self.stop)
-        self._k = min(wanted, self._matches)
-        self.ways: dict[str, Callable[[NDArray[Any]], Outcome]] = {
-            "list": self._list,
-            "cells": self._cells,
-            "sweep": self._sweep,
-        }
-        if not self._k:  # all matches are in the tail
-            self.ways = dict.fromkeys(self.ways, self._nothing)
 
-    def _nothing(self, _: NDArray[Any]) -> Outcome:
-        return Outcome(np.empty(0, np.uint32), np.empty(0, np.float32), 0, self._way.kind)
+class Carried(NamedTuple):
+    """A way to the k nearest, ready to be gone by many threads.
 
-    def _list(self, query: NDArray[Any]) -> Outcome:
-        effort = self._way.effort
-        found = self._listed(query, effort.rescore)
+    `allowed`: of the slots below `stop`, of which `matches` are, at least k.
+    """
+
+    filtered: FilteredIndex
+    rows: Rows
+    allowed: Bits | None
+    stop: int
+    matches: int
+    k: int
+    way: Way
+
+    def listed(self, query: NDArray[Any]) -> Outcome:
+        """Estimate every match; re-score more of them where estimates lie close together."""
+        effort = self.way.effort
+        found = self._scan_list(query, effort.rescore)
+        work = effort.list_work(self.stop, self.matches)
         if found.gap >= effort.gap:
-            return Outcome(found.slots, found.distances, found.rows, "list")
-        more = self._listed(query, effort.rescored(found.gap, self._k))
-        return Outcome(more.slots, more.distances, found.rows + more.rows, "list")
+            return Outcome(found.slots, found.distances, "list", work)
+        return self._again(query, found.gap, work, None)
 
-    def _listed(self, query: NDArray[Any], rescore: int) -> Scanned:
-        """Estimate every match, re-score so many."""
-        return self._scan.scan_list(
+    def _again(self, query: NDArray[Any], gap: float, work: Work, local: float | None) -> Outcome:
+        """Estimate every match and re-score more than left this gap."""
+        rescore = self.way.effort.rescored(gap, self.k)
+        found = self._scan_list(query, rescore)
+        more = Work(words=self.stop / 64, rows=self.matches, settled=min(rescore, self.matches))
+        return Outcome(found.slots, found.distances, "list", work.and_then(more), local)
+
+    def _scan_list(self, query: NDArray[Any], rescore: int) -> Scanned:
+        return self.filtered.scan.scan_list(
             query,
-            self._k,
-            rows=self._rows,
+            self.k,
+            rows=self.rows,
             limit=self.stop,
-            allowed=self._allowed,
-            matches=self._matches,
+            allowed=self.allowed,
+            matches=self.matches,
             rescore=rescore,
         )
 
-    def _cells(self, query: NDArray[Any]) -> Outcome:
-        return self._near(query, self._way.members)
+    def cells(self, query: NDArray[Any]) -> Outcome:
+        """Scan the nearest cells."""
+        return self._near(query, self.way.members, Work())
 
-    def _near(self, query: NDArray[Any], most: int) -> Outcome:
-        """Scan the nearest cells, looking at so many members."""
-        effort = self._way.effort
-        found: Scanned = self._scan.scan_cells(
+    def _near(self, query: NDArray[Any], most: int, before: Work) -> Outcome:
+        """Scan the nearest cells, looking at so many members, after some work that was in vain."""
+        effort = self.way.effort
+        found: Scanned = self.filtered.scan.scan_cells(
             query,
-            self._k,
-            rows=self._rows,
+            self.k,
+            rows=self.rows,
             limit=self.stop,
-            allowed=self._allowed,
-            matches=self._matches,
+            allowed=self.allowed,
+            matches=self.matches,
             rescore=effort.rescore,
             quota=effort.quota,
             margin=effort.margin,
             most=most,
         )
         slots, distances, rows, _, _, _, members, gave_up, gap = found
-        near = rows - self._matches if gave_up else rows
+        near = rows - self.matches if gave_up else rows
         local = near / members if members else None
+        words = self.stop / 64 if gave_up else 0
+        settled = min(effort.rescore, rows)
+        centres = self.filtered.lists.cells if members or gave_up else 0
+        work = before.and_then(Work(words=words, rows=rows, settled=settled, centres=centres, members=members))
         if gap < effort.gap:  # all matches are about as far, or many: which are nearest takes all of them
-            more = self._listed(query, effort.rescored(gap, self._k))
-            return Outcome(more.slots, more.distances, rows + more.rows, "list", members, 0, local)
-        return Outcome(slots, distances, rows, "list" if gave_up else "cells", members, 0, local)
+            return self._again(query, gap, work, local)
+        return Outcome(slots, distances, "list" if gave_up else "cells", work, local)
 
-    def _sweep(self, query: NDArray[Any]) -> Outcome:
-        effort = self._way.effort.sweep
-        found = sweep(
-            self._filtered.index, query, self._k, effort, rows=self._rows, limit=self.stop, allowed=self._allowed
-        )
-        if found.whole and len(found.slots) == self._k:
-            return Outcome(found.slots, found.distances, found.seen, "sweep", 0, found.hops)
-        again = self._near(query, self._way.afterwards)
-        return again._replace(rows=again.rows + found.seen, hops=found.hops)
+    def sweep(self, query: NDArray[Any]) -> Outcome:
+        """Walk the graph; where too few matches are near the query, go on with the nearest cells."""
+        effort = self.way.effort.sweep
+        found = sweep(self.filtered.index, query, self.k, effort, rows=self.rows, limit=self.stop, allowed=self.allowed)
+        work = Work(hops=found.hops, seen=found.seen, settled=effort.rescore)
+        if found.whole and len(found.slots) == self.k:
+            return Outcome(found.slots, found.distances, "sweep", work)
+        return self._near(query, self.way.afterwards, work)

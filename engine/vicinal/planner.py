@@ -7,7 +7,7 @@
     sweep    the graph is walked; what may not be returned is routed through
 
 Under a filter a coded graph has all three last ways, and what each takes was fitted when it was built (see
-`FilterEfforts`). The cheapest is taken, or the list where it costs at most `LIST_FAVOUR` times as much: it alone does
+`FilterEfforts`). The cheapest is taken, or the list where it costs at most `_LIST_FAVOUR` times as much: it alone does
 not depend on where the matches lie. The others notice when matches are not where a random filter would leave them, and
 the list follows; each has a budget, so that no plan costs more than about twice the list.
 """
@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from vicinal import limits
 from vicinal.index.coded_effort import Effort
 from vicinal.index.field_index import Searcher
-from vicinal.index.filter_effort import PRICES, FilterEffort, Prices
+from vicinal.index.filter_effort import FilterEffort
 from vicinal.index.filtered import FilteredIndex
 from vicinal.types import Bits, Metric, Rows
 from vicinal.view import count_bits
 
-__all__ = ["Found", "Plan", "Target", "Way", "choose_way", "default_ef", "ef_for", "plan_search"]
+__all__ = ["Found", "Plan", "Target", "Way", "choose_way", "default_ef", "ef_for", "plan_search", "way_for"]
 
 EF_DEFAULT: Final = 128
 # Distances that a sweep computes per unit of ef, times what a random row costs beside a row of a scan (measured
@@ -37,11 +37,12 @@ SWEEP_COST: Final = 20
 _MEASURED_K: Final = 10
 _EASY_RECALL: Final = 0.99  # that the default ef reaches on graphs of floats, which are small and have no table
 _UNMEASURED_FACTOR: Final = 4
-LIST_FAVOUR: Final = 1.5
+_LIST_FAVOUR: Final = 1.2
 _GOAL: Final = 0.98  # recall under a filter, where that of the ef was not measured
 _SWEEP_BUDGET: Final = 0.6  # of the price of a list
 _CELLS_BUDGET: Final = 0.9
 _AFTERWARDS: Final = 0.4  # of a scan of cells that follows a sweep in vain
+_WAYS_MAX: Final = 4096  # remembered of one index
 LIST_SHARE: Final = 0.25  # a list of slots is scanned faster than a masked range below this share
 
 
@@ -133,20 +134,38 @@ def ef_for(graph: Searcher | None, k: int, recall_target: float) -> int:
     return min(default_ef(k) * (_UNMEASURED_FACTOR if recall_target > _EASY_RECALL else 1), limits.EF_MAX)
 
 
-def choose_way(
-    filtered: FilteredIndex, k: int, ef: int, goal: float, n: int, matches: int, prices: Prices = PRICES
-) -> Way:
+def way_for(filtered: FilteredIndex, k: int, ef: int, goal: float | None, n: int, matches: int) -> Way:
+    """The way that `choose_way` gives for about as many matches, remembered.
+
+    Numbers of matches that agree in their first four bits share a way, so that filters that differ little do not plan
+    anew, which takes as long as a short search.
+    """
+    part = max(matches.bit_length() - 4, 0)
+    about = matches >> part
+    key = k, ef, goal, n, about, part
+    known: Way | None = filtered.chosen.get(key)
+    if known is None:
+        least = about << part
+        reached = filtered.index.efforts.recall_at(ef) if goal is None else goal
+        known = choose_way(filtered, k, ef, _GOAL if reached is None else reached, n, least + (1 << part >> 1))
+        if len(filtered.chosen) >= _WAYS_MAX:
+            filtered.chosen.clear()
+        filtered.chosen[key] = known
+    return known
+
+
+def choose_way(filtered: FilteredIndex, k: int, ef: int, goal: float, n: int, matches: int) -> Way:
     """The cheapest of list, cells and sweep for the k nearest of so many matches among n slots.
 
     goal: recall to reach under random filters. An ef beyond what was measured makes each try harder.
     """
-    efforts = filtered.index.efforts
+    efforts, prices = filtered.index.efforts, filtered.prices
     most = efforts.efs[-1] if efforts.measured else ef
     effort = filtered.efforts.level_for(goal).at(matches / n).wider(k, ef / max(most, 1))
-    listed = effort.list_cost(n, matches, prices)
-    celled, swept = effort.cells_cost(filtered.lists.cells, prices), effort.sweep_cost(prices)
+    listed = prices.of(effort.list_work(n, matches))
+    celled, swept = prices.of(effort.cells_work(filtered.lists.cells)), prices.of(effort.sweep_work())
     kind = "cells" if celled <= swept else "sweep"
-    if listed <= LIST_FAVOUR * min(celled, swept):
+    if listed <= _LIST_FAVOUR * min(celled, swept):
         kind = "list"
     step = prices.hop + 16 * prices.seen
     pool = min(effort.sweep.pool, int(_SWEEP_BUDGET * listed / step) & -8)
@@ -159,10 +178,8 @@ def choose_way(
 
 def _under_filter(target: Target, filtered: FilteredIndex, k: int, ef: int, goal: float | None, matches: int) -> Plan:
     """The plan where there are codes to scan."""
-    if goal is None:
-        goal = target.graph.recall_at(ef) if target.graph is not None else None
     n = min(target.indexed, target.n)
-    way = choose_way(filtered, k, ef, _GOAL if goal is None else goal, n, min(matches, n))
+    way = way_for(filtered, k, ef, goal, n, min(matches, n))
     return Plan(way.kind, matches, target.n, target.n - n, ef, way=way)
 
 

@@ -64,7 +64,7 @@ def prepare(target: Target, k: int, plan: Plan) -> Answer:
     metric, rows, n, allowed = target.metric, target.rows, target.n, target.allowed
     wanted, dim = min(k, plan.matches), rows.vectors.shape[1]
     if plan.way is not None:
-        one, told = answer_filtered(target, wanted, plan.way)
+        one, told = answer_filtered(target, plan.matches, wanted, plan.way)
         return Answer(one, slow=True, told=told)
     if plan.kind in ("sweep", "cells"):
         return _sweeping(target, wanted, plan)

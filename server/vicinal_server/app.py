@@ -71,8 +71,9 @@ def _add_open_routes(app: FastAPI, service: Service) -> None:
         return PlainTextResponse("ok\n")
 
     async def ready() -> PlainTextResponse:
-        """The database is open and not closing."""
-        return PlainTextResponse("ready\n") if service.ready else PlainTextResponse("not ready\n", 503)
+        """The database is open and writable unless asked otherwise, kernels are loaded."""
+        why = await service.unready()
+        return PlainTextResponse(f"{why}\n", 503) if why else PlainTextResponse("ready\n")
 
     for path in ("/healthz", "/livez"):
         app.get(path, summary="alive?", operation_id=path[1:], response_class=PlainTextResponse)(alive)

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
+import numpy as np
+import structlog
 from starlette.types import Scope
 
 import vicinal
@@ -29,6 +31,13 @@ _WRITE_THREADS: Final = 16  # writers mostly wait for a commit, and commits gath
 _WAIT_THREADS: Final = 4  # flush may wait for minutes and must not keep writers from their threads
 _LARGE_DECODES: Final = 2
 _BUFFERED_KEY: Final = "vicinal.buffered"
+_LOG: Final = structlog.get_logger("vicinal_server")
+
+
+def _tell_failure(warming: asyncio.Task[None]) -> None:
+    """A query that fails here will fail for its sender, who is told why: the service is not worse for it."""
+    if warming.exception() is not None:
+        _LOG.error("warm-up failed", exc_info=warming.exception())
 
 
 class Buffers:
@@ -62,6 +71,7 @@ class Service:
         self._database = database
         self._given = database is not None
         self._ready = False
+        self._warming: asyncio.Task[None] | None = None
         self._pools: dict[str, ThreadPoolExecutor] = {}
         self._switch_seconds = sys.getswitchinterval()
 
@@ -72,10 +82,16 @@ class Service:
             raise Unavailable("the service is starting or shutting down: try again")
         return self._database
 
-    @property
-    def ready(self) -> bool:
-        """Whether requests can be served."""
-        return self._ready
+    async def unready(self) -> str:
+        """Why requests should be sent elsewhere for now; empty when they should come."""
+        if not self._ready or self._warming is None:
+            return "starting or shutting down"
+        if not self._warming.done():
+            return "loading or compiling kernels"
+        if self.settings.read_only:
+            return ""
+        failed = await asyncio.to_thread(lambda: [info.name for info in self.infos() if info.read_only])
+        return f"read-only after a failed write, restart to recover: {', '.join(failed)}" if failed else ""
 
     async def open(self) -> None:
         """Open the directory, start the threads. Errors of the engine pass through."""
@@ -87,10 +103,26 @@ class Service:
             connect = partial(vicinal.connect, str(self.settings.dir), read_only=self.settings.read_only)
             self._database = await asyncio.to_thread(connect)
         self._ready = True
+        self._warming = asyncio.create_task(asyncio.to_thread(self._ask_once))
+        self._warming.add_done_callback(_tell_failure)
+
+    def _ask_once(self) -> None:
+        """Ask every field one query, so that no user waits for kernels; until then `unready` says so."""
+        for told in self.infos():
+            for field, spec in told.fields.items():
+                if not self._ready:
+                    return
+                collection, one = self.database.collection(told.name), np.ones(spec["dim"], np.float32)
+                if spec["kind"] == "multi":
+                    collection.query_multi(one[None], 1, using=field or None)
+                else:
+                    collection.query(one, 1, using=field or None, with_payload=False)
 
     async def close(self) -> None:
         """Let calls end, then close the database unless it was given."""
         self._ready = False
+        if self._warming is not None:
+            await asyncio.wait([self._warming])
         for pool in self._pools.values():
             await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
         database, self._database = self._database, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import sys
 from typing import Any
@@ -136,14 +137,19 @@ def test_query_multi(scripted: Served, database: FakeDatabase) -> None:
     assert "using" not in sent
 
 
-def test_get_and_scroll_and_count(scripted: Served) -> None:
+def test_get_and_scroll_and_count(scripted: Served, database: FakeDatabase) -> None:
     assert scripted.post(ONE + "/get", {"ids": [7, "b"]}).json()["points"][1] == {"id": "b", "payload": None}
     packed = send_packed(scripted, ONE + "/get", {"ids": [7]})
     assert as_block(packed["points"][0]["vector"]["title"], "v").tolist() == [1, 2]
     page = scripted.post(ONE + "/scroll", {"limit": 1, "offset": 3}).json()
     assert page == {"points": [{"id": 7, "payload": {"year": 2020}}], "next_offset": 8}
     assert scripted.post(ONE + "/count", {"filter": "year > 1"}).json() == {"count": 2}
-    assert scripted.post(ONE + "/flush").json()["tail"] == 2
+    flushed = scripted.post(ONE + "/flush").json()
+    assert (flushed["tail"], flushed["flushed"]) == (2, True)
+    scripted.post(ONE + "/flush", {"timeout": 0.5})
+    assert last_call(database)[1] == (0.5,)
+    for timeout in (-1, 1e9, "soon", True):
+        assert scripted.post(ONE + "/flush", {"timeout": timeout}).status_code == 400
 
 
 def test_facet(scripted: Served, database: FakeDatabase) -> None:
@@ -158,8 +164,32 @@ def test_a_bodyless_post_is_an_empty_map(scripted: Served) -> None:
 
 
 def test_health(scripted: Served) -> None:
-    for path in ("/healthz", "/livez", "/readyz"):
+    for path in ("/healthz", "/livez"):
         assert scripted.get(path).status_code == 200
+    assert scripted.ready().status_code == 200
+
+
+def test_readiness_waits_for_kernels_and_tells_of_failed_writes(database: FakeDatabase) -> None:
+    papers = database.collection("papers")
+    papers.gate.clear()
+    with serve(create_app(load_settings(dir="unused"), database)) as served:
+        waiting = served.get("/readyz")
+        assert (waiting.status_code, "kernels" in waiting.text) == (503, True)
+        papers.gate.set()
+        assert served.ready().text == "ready\n"
+        assert [call[0] for call in papers.calls if call[0] == "query"] == ["query"]
+        papers.read_only = True
+        failed = served.get("/readyz")
+        assert (failed.status_code, "papers" in failed.text) == (503, True)
+    with serve(create_app(load_settings(dir="unused", read_only=True), database)) as served:
+        assert served.ready().status_code == 200
+
+
+def test_a_warm_up_that_fails_is_logged(database: FakeDatabase, log: Any) -> None:
+    database.collection("papers").failure = RuntimeError("no such kernel")
+    with serve(create_app(load_settings(dir="unused"), database)) as served:
+        assert served.ready().status_code == 200
+    assert "warm-up failed" in [entry["event"] for entry in log]
 
 
 def test_request_ids(scripted: Served) -> None:
@@ -217,7 +247,7 @@ def test_the_lifespan_leaves_nothing_behind(database: FakeDatabase) -> None:
     app = create_app(load_settings(dir="unused"), database)
     with serve(app) as served:
         assert sys.getswitchinterval() < before / 10
-        assert served.get("/readyz").status_code == 200
+        assert served.ready().status_code == 200
     assert sys.getswitchinterval() == before
     assert not database.closed  # it was given: its owner closes it
-    assert not app.state.service.ready
+    assert "shutting down" in asyncio.run(app.state.service.unready())

@@ -89,6 +89,10 @@ def test_fields_that_cannot_be(served: Served, options: dict[str, Any]) -> None:
         ("int8", block(np.zeros((1, 8), np.float64))),
         ("int8", block(np.zeros((1, 8), np.int8), shape=[1, 9])),
         ("float16", block(np.full((1, 8), np.nan, np.float16))),
+        ("float32", block(np.ones((1, 8), np.bool_))),
+        ("float16", block(np.ones((1, 8), np.bool_))),
+        ("uint8", block(np.ones((1, 8), np.bool_))),
+        ("bit", {**block(np.full((1, 8), 2, np.uint8)), "dtype": "|b1"}),
     ],
 )
 def test_vectors_that_do_not_fit(served: Served, dtype: str, vectors: Any) -> None:

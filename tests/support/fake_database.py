@@ -21,6 +21,7 @@ class FakeCollection:
         self.failure: BaseException | None = None
         self.gate = threading.Event()
         self.gate.set()
+        self.read_only = False
         self.hits = Hits.of((Hit(7, 0.5, {"year": 2020}, np.array([1, 2], np.float32)), Hit("a", 0.25)))
 
     def _called(self, method: str, *args: Any, **kwargs: Any) -> None:
@@ -30,7 +31,8 @@ class FakeCollection:
             raise self.failure
 
     def info(self) -> CollectionInfo:
-        return CollectionInfo(self.name, 2, 1, 2, 0, 2, 10, 20, fields={"": {"kind": "dense", "dim": 2}})
+        fields = {"": {"kind": "dense", "dim": 2}}
+        return CollectionInfo(self.name, 2, 1, 2, 0, 2, 10, 20, read_only=self.read_only, fields=fields)
 
     def upsert(self, *args: Any, **kwargs: Any) -> int:
         self._called("upsert", *args, **kwargs)
@@ -70,8 +72,8 @@ class FakeCollection:
         self._called("facet", *args, **kwargs)
         return [("cs.LG", 2), (True, 1)]
 
-    def flush(self) -> bool:
-        self._called("flush")
+    def flush(self, timeout: float | None = None) -> bool:
+        self._called("flush", timeout)
         return True
 
 

@@ -52,7 +52,7 @@ def answers(seen: Seen) -> Answer:
         "get": {"points": [{"id": 7, "payload": {"a": 1}}]},
         "scroll": {"points": [{"id": "x", "payload": None, "vector": [1, 2]}], "next_offset": "y"},
         "count": {"count": 3},
-        "flush": INFO,
+        "flush": {**INFO, "flushed": True},
         "query": HITS,
         "query_multi": HITS,
     }

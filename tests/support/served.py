@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -50,6 +51,15 @@ class Served:
     def delete(self, path: str) -> httpx.Response:
         """DELETE."""
         return self.request("DELETE", path)
+
+    def ready(self) -> httpx.Response:
+        """What /readyz answers once kernels are loaded."""
+        for _ in range(600):
+            answer = self.get("/readyz")
+            if "kernels" not in answer.text:
+                break
+            time.sleep(0.05)
+        return answer
 
     def close(self) -> None:
         """Close the client."""

@@ -40,21 +40,19 @@ class Ragged(NamedTuple):
     offsets: NDArray[np.int64]
 
 
-_AS_THEY_ARE = ("<f2", "|i1", "|u1")
+_AS_THEY_ARE = ("<f2", "|i1", "|u1", "|b1")
 Field = NDArray[Any] | Ragged
 VectorColumns = Field | dict[str, Field]
 
 
 def array_of(value: Any, name: str = "vector") -> NDArray[Any]:
-    """Return numbers in any usual container as an array, without copying where that is possible; True as 1.
+    """Return numbers in any usual container as an array, without copying where that is possible.
 
     Takes numpy arrays, lists, Arrow lists, anything with `__array__`, and DLPack. Raises InvalidVector
     for the rest.
     """
     made = as_array(value, name)
-    if made.dtype == np.bool_:
-        return made.view(np.uint8)
-    if made.dtype.kind not in "fiu":
+    if made.dtype.kind not in "fiub":  # only a field of bits takes booleans, which the server knows
         raise InvalidVector(
             f"{name} must hold real numbers, not {made.dtype}", field=name, value=made.dtype, limit="float32"
         )
@@ -158,7 +156,7 @@ def _cut_field(field: Field, start: int, stop: int) -> Field:
 
 
 def pack_array(values: NDArray[Any]) -> dict[str, Any]:
-    """Return a block, little-endian, C order: float16, int8 and uint8 as they are, all else as float32."""
+    """Return a block, little-endian, C order: float16, int8, uint8 and booleans as they are, all else as float32."""
     dtype = values.dtype.str if values.dtype.str in _AS_THEY_ARE else "<f4"
     with np.errstate(over="ignore"):  # too large becomes infinity, which the server refuses by name
         block = np.ascontiguousarray(values, dtype)

@@ -135,9 +135,10 @@ class CollectionCalls:
         """Ask for the collection's state: points, tail, bytes, fields."""
         return Call("GET", _path(self.name), _info)
 
-    def flush(self) -> Call[bool]:
-        """Wait until the graphs hold everything committed so far; True when they do."""
-        return self._post("flush", lambda _: True, {}, seconds=None)
+    def flush(self, timeout: float | None = None) -> Call[bool]:
+        """Wait until the graphs hold everything committed so far; False after `timeout` seconds."""
+        seconds = None if timeout is None else timeout + _SECONDS
+        return self._post("flush", lambda answer: bool(answer["flushed"]), _present(timeout=timeout), seconds=seconds)
 
     def query(
         self,

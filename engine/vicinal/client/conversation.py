@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgpack
+import numpy as np
 import orjson
 
 from vicinal import errors
@@ -132,7 +133,9 @@ def _request(call: Call[Any]) -> Send:
 
 
 def _as_json(value: Any) -> Any:
-    """Return dates, UUIDs and numpy values as the engine itself stores them."""
+    """Return dates, UUIDs and numpy values as the engine itself stores them; what it refuses, NaN too, as it is."""
+    if isinstance(value, np.generic | np.ndarray) and value.dtype.kind in "fiub":
+        return value.tolist()
     return orjson.loads(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
 
 

@@ -62,6 +62,7 @@ class Fitted(NamedTuple):
 
     `filters`, with the cells that filtered scans look at (members by cell, uint32), is None where there are none.
     `plane`: second bytes of the rows, (n, padded), left where they were read from; None where they are made again.
+    `changes`: slots inserted and taken out since the links were built.
     """
 
     choice: Choice
@@ -73,6 +74,7 @@ class Fitted(NamedTuple):
     sizes: NDArray[np.uint32] | None = None
     members: NDArray[np.uint32] | None = None
     plane: NDArray[np.uint8] | None = None
+    changes: int = 0
 
 
 def _corrupt(what: str) -> CorruptData:
@@ -182,6 +184,7 @@ def decode(buffer: memoryview | bytes, metric: Metric, dim: int, slots: int) -> 
         require_fitting(fitted.choice, metric, dim, n)
         _check(fitted, n, slots)
         _check_filters(fitted, n)
+        _check_changes(fitted.changes)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise _corrupt(f"what was fitted does not fit: {error}") from error
     return fitted
@@ -207,6 +210,12 @@ def _check_filters(fitted: Fitted, n: int) -> None:
             whole = all(type(part) is int and 0 <= part < 1 << 15 for part in (*one.sweep, one.rescore))
             if not whole or one.sweep.pool % 8 or not min(one.sweep[:2]) or not one.rescore or one.quota < 1:
                 raise ValueError(f"an effort of {one}")
+
+
+def _check_changes(changes: int) -> None:
+    """ValueError unless it is a count."""
+    if type(changes) is not int or changes < 0:
+        raise ValueError(f"{changes} changes")
 
 
 def _check(fitted: Fitted, n: int, slots: int) -> None:

@@ -36,6 +36,9 @@ CHUNK_ROWS: Final = 1024  # rows per call of `extend`, so that a View is publish
 CHUNK_REMOVED: Final = 4096  # slots taken out per call of `retire`
 REMOVE_SHARE: Final = 256  # a pass over all links is worth it when so many times fewer slots wait to be taken out
 REBUILD_SHARE: Final = 8  # taking out more than this part of the graph costs as much as building it anew
+# Insertion and removal make no links between regions of the data, and those that the build made wear away: after as
+# many changes as rows, a few in ten thousand rows were no longer found. A build costs a tenth of so many changes.
+WORN_CHANGES: Final = 1.0  # slots inserted and taken out, per living one, after which a graph is built anew
 
 Cancel = Callable[[], bool]
 
@@ -78,6 +81,8 @@ class FieldIndex:
         self._growing: GrowingLinks | None = None  # made on the first insertion after a build
         self._entry = 0  # a slot from which insertion sees that all others are reached
         self._removed: NDArray[np.bool_] = np.zeros(0, np.bool_)  # of the large graph: slots that no link leads to
+        self._changes = 0  # slots inserted into the large graph and taken out since it was built
+        self._out = 0  # slots of `_removed`
 
     @property
     def n(self) -> int:
@@ -111,8 +116,8 @@ class FieldIndex:
             self._extend_cells(rows, stop, cancel)
         elif self._large is None and not self._wants_build(stop - int(self._small.removed.sum())):
             self._small.extend(rows, min(stop, self._small.n + CHUNK_ROWS), cancel)
-        elif self._large is None or prefers_rebuild(self._large.n, stop):
-            self._build(rows, stop, cancel, dead)
+        elif self._large is None or prefers_rebuild(self._large.n, stop) or self._worn:
+            self._build(rows, stop, cancel, self._gone(stop) if dead is None else dead)
         else:
             self._insert(self._large, rows, min(stop, self._large.n + CHUNK_ROWS), cancel)
 
@@ -131,7 +136,7 @@ class FieldIndex:
             return False
         if self._large is None:
             self._small.remove(rows, waiting)
-        elif len(waiting) * REBUILD_SHARE > living:
+        elif len(waiting) * REBUILD_SHARE > living or self._worn:
             before = self._large
             self._build(rows, self.n, cancel, dead)
             return self._large is not before
@@ -140,10 +145,25 @@ class FieldIndex:
             slots = waiting[:CHUNK_REMOVED]
             patch = growing.remove_links(slots)
             self._removed[slots] = True
+            self._changes += len(slots)
+            self._out += len(slots)
             self._large.enter_elsewhere(rows, self._removed)
             self._large.patch_links(patch.slots, patch.links)
             self._entry = growing.entry
         return True
+
+    @property
+    def _worn(self) -> bool:
+        """Whether the large graph has changed so much since it was built that it should be built anew."""
+        return self._changes > WORN_CHANGES * (len(self._removed) - self._out)
+
+    def _gone(self, stop: int) -> NDArray[np.bool_] | None:
+        """Which of so many slots no link of the large graph leads to any more; None before there is one."""
+        if self._large is None:
+            return None
+        gone = np.zeros(stop, np.bool_)
+        gone[: len(self._removed)] = self._removed
+        return gone
 
     def _wants_build(self, stop: int) -> bool:
         """Whether a graph on stored vectors should be built anew, in bulk: for codes, or because that is faster."""
@@ -191,9 +211,9 @@ class FieldIndex:
                 if self._filters and filtered is None:
                     return
                 self._filtered = filtered
-                self._large, self._removed = large, removed
+                self._large, self._removed, self._out = large, removed, stop - len(living)
                 self._small = HnswIndex(self._metric, self._dim, self._params)
-                self._growing, self._entry = None, links.entry
+                self._growing, self._entry, self._changes = None, links.entry, 0
                 return
             # codes cannot tell these rows apart (tight groups far from each other): walk the same links on floats
             self._why, self._coded_from = refused, None
@@ -222,6 +242,7 @@ class FieldIndex:
         patch = growing.insert_links(rows, stop, cancel=cancel)
         before = large.n
         large.append(rows, before, growing.n)
+        self._changes += large.n - before
         if self._filtered is not None:
             self._filtered.append(rows, before, large.n)
         large.patch_links(patch.slots, patch.links)
@@ -252,7 +273,7 @@ class FieldIndex:
             return self._cells.encode()
         if self._large is None:
             return self._small.encode()
-        fitted = self._large.fitted(self._entry, self._removed)
+        fitted = self._large.fitted(self._entry, self._removed)._replace(changes=self._changes)
         if mapped and self._large._arrays.fine is not None:  # noqa: SLF001
             fitted = fitted._replace(plane=self._large._arrays.fine[: self._large.n])  # noqa: SLF001
         if self._filtered is not None:
@@ -283,7 +304,7 @@ class FieldIndex:
         if known.plane is not None:
             let_go(known.plane)  # reading and checking it touched every page
         self._removed = known.links[:, 0] == SENTINEL
-        self._entry = known.entry
+        self._entry, self._changes, self._out = known.entry, known.changes, int(self._removed.sum())
         self._filtered = self._filtered_of(self._large, known, rows) if self._filters else None
 
     def _filtered_of(self, large: CodedIndex, known: coded_snapshot.Fitted, rows: Rows) -> FilteredIndex | None:

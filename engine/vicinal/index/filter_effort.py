@@ -6,7 +6,7 @@
 
 They are fitted on rows of the index under random filters, each row hidden from its own search, for several recalls.
 Between fitted shares parameters are interpolated, below the last it serves as it is. Costs are counted, in cells,
-members, rows and hops, so the same rows and seed give the same table on any machine; `Prices` turns them into times.
+members, rows and hops, so the same rows and seed give the same table on any machine (see `filter_prices`).
 """
 
 from __future__ import annotations
@@ -16,28 +16,14 @@ from bisect import bisect_left
 from typing import NamedTuple
 
 from vicinal.index.coded_effort import Effort
+from vicinal.index.filter_prices import Work
 
-__all__ = ["PRICES", "SHARES", "STANDARD", "FilterEffort", "FilterEfforts", "Level", "Prices"]
+__all__ = ["SHARES", "STANDARD", "FilterEffort", "FilterEfforts", "Level"]
 
 SHARES = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02)  # of matching rows, at which efforts are fitted
 K = 10  # results they are fitted for
 _PART_MOST = (1 << 15) - 8
 _RESCORE_MORE = 16.0  # times as many estimates, where they lie close together
-
-
-class Prices(NamedTuple):
-    """Nanoseconds, measured on one processor; only their ratios matter."""
-
-    word: float = 3.0  # 64 bits of the filter, listed
-    row: float = 2.4  # estimated from a list
-    settled: float = 70.0  # re-scored
-    centre: float = 1.4  # estimated
-    member: float = 1.1  # asked whether it matches
-    hop: float = 190.0  # of a walk
-    seen: float = 5.0  # estimated in a walk
-
-
-PRICES = Prices()
 
 
 class FilterEffort(NamedTuple):
@@ -53,18 +39,17 @@ class FilterEffort(NamedTuple):
     seen: float = 0.0  # estimated by it
     gap: float = 0.0  # below which estimates cannot tell rows apart, so that more are re-scored
 
-    def list_cost(self, n: int, matches: int, prices: Prices) -> float:
-        """Nanoseconds of a list."""
-        return n / 64 * prices.word + matches * prices.row + min(self.rescore, matches) * prices.settled
+    def list_work(self, n: int, matches: int) -> Work:
+        """What a list of so many matches among n slots does."""
+        return Work(words=n / 64, rows=matches, settled=min(self.rescore, matches))
 
-    def cells_cost(self, cells: int, prices: Prices) -> float:
-        """Nanoseconds of a scan of cells, of so many."""
-        scanned = self.members * prices.member + self.rows * prices.row
-        return cells * prices.centre + scanned + self.rescore * prices.settled
+    def cells_work(self, cells: int) -> Work:
+        """What a scan of cells does, of so many."""
+        return Work(centres=cells, members=self.members, rows=self.rows, settled=self.rescore)
 
-    def sweep_cost(self, prices: Prices) -> float:
-        """Nanoseconds of a sweep."""
-        return self.hops * prices.hop + self.seen * prices.seen + self.sweep.rescore * prices.settled
+    def sweep_work(self) -> Work:
+        """What a sweep does."""
+        return Work(hops=self.hops, seen=self.seen, settled=self.sweep.rescore)
 
     def wider(self, k: int, more: float) -> FilterEffort:
         """For k results, and `more` times as hard."""

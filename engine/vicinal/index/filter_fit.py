@@ -16,7 +16,8 @@ from vicinal.codecs.frame import nearest_rows, sample_slots
 from vicinal.index.coded_arrays import SENTINEL
 from vicinal.index.coded_effort import Effort
 from vicinal.index.exact import exact_search_list
-from vicinal.index.filter_effort import PRICES, SHARES, STANDARD, FilterEffort, FilterEfforts, Level
+from vicinal.index.filter_effort import SHARES, STANDARD, FilterEffort, FilterEfforts, Level
+from vicinal.index.filter_prices import Work
 from vicinal.index.filtered import FilteredIndex, sweep
 from vicinal.types import Bits, Rows
 
@@ -107,7 +108,7 @@ class _Share:
         if share < 1:
             mask &= np.random.default_rng(seed).random(self.n) < share
         self.matches = int(mask.sum())
-        self.dear = _DEAR * self.matches * PRICES.row + 20_000
+        self.dear = _DEAR * self.made.prices.of(Work(rows=self.matches, settled=_RESCORES[-1]))
         self.bits: Bits | None = None if self.matches == self.n else _bits(mask)
         self.asked = []
         for slot, near, distances in ranked:
@@ -186,7 +187,7 @@ class _Share:
             if (trial.recall >= recall and trial.poor <= poor) or quota >= self.matches:
                 break
             rows, members = trial.counts[:, :2].mean(0)
-            if rows * PRICES.row + members * PRICES.member > self.dear:
+            if self.made.prices.of(Work(rows=rows, members=members)) > self.dear:
                 break
         assert trial is not None, "there are quotas to try"
         return at, quota, trial
@@ -215,7 +216,7 @@ class _Share:
             if trial.recall >= recall and trial.poor <= poor:
                 break
             hops, seen = trial.counts.mean(0)
-            if hops * PRICES.hop + seen * PRICES.seen > self.dear:
+            if self.made.prices.of(Work(hops=hops, seen=seen)) > self.dear:
                 return at, effort, trial._replace(counts=trial.counts * np.inf)
         assert trial is not None, "there are walks to try"
         return at, effort, trial

@@ -16,6 +16,7 @@ from vicinal.index.coded import CodedIndex
 from vicinal.index.coded_effort import Effort
 from vicinal.index.exact import exact_search_list
 from vicinal.index.filter_effort import STANDARD, FilterEfforts
+from vicinal.index.filter_prices import prices_of
 from vicinal.types import Bits, Rows
 
 __all__ = ["FilteredIndex", "Swept", "sweep"]
@@ -71,6 +72,8 @@ class FilteredIndex:
     def __init__(self, index: CodedIndex, lists: CellLists, efforts: FilterEfforts = STANDARD) -> None:
         self.index, self.lists, self.efforts = index, lists, efforts
         self.scan = CodeScan(index, lists)
+        arrays = index._arrays
+        self.prices = prices_of(index.choice.codec.name, index._frame.padded, exact_walk=arrays.exact_walk)
         self.chosen: dict[Any, Any] = {}  # plans by what they depend on; see `vicinal.planner`
 
     @classmethod

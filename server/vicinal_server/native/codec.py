@@ -37,7 +37,7 @@ __all__ = [
 JSON: Final = "application/json"
 MSGPACK: Final = "application/msgpack"
 _MSGPACK_NAMES: Final = frozenset({MSGPACK, "application/x-msgpack", "application/vnd.msgpack"})
-_VECTORS: Final = ("<f4", "<f2", "|i1", "|u1")  # |u1 also holds packed bits
+_VECTORS: Final = ("<f4", "<f2", "|i1", "|u1", "|b1")  # |u1 also holds packed bits
 _JSON_OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 _BLOCK_KEYS: Final = frozenset({"dtype", "shape", "data", "base64", "ends"})
 
@@ -169,6 +169,8 @@ def _array(block: dict[str, Any], field: str, dtypes: tuple[str, ...]) -> NDArra
             limit=size,
         )
     array: NDArray[Any] = np.frombuffer(data, dtype).reshape(shape)
+    if dtype == np.bool_ and (array.view(np.uint8) > 1).any():
+        raise InvalidVector(f"a boolean of {field} is 0 or 1", field=field, limit=1)
     return array
 
 

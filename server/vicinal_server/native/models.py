@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from vicinal.errors import InvalidArgument, InvalidFilter, InvalidId, InvalidPayload, InvalidVector
 
@@ -33,7 +33,7 @@ _BLOCK: Final = {
     "description": "Little-endian rows in C order, |u1 also for packed bits; `base64` in JSON, `data` in msgpack.",
     "required": ["dtype", "shape"],
     "properties": {
-        "dtype": {"enum": ["<f4", "<f2", "|i1", "|u1"]},
+        "dtype": {"enum": ["<f4", "<f2", "|i1", "|u1", "|b1"]},
         "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 2},
         "base64": {"type": "string", "contentEncoding": "base64"},
         "ends": {
@@ -190,7 +190,9 @@ class Facet(_Request):
 
 
 class Flush(_Request):
-    """Wait until every committed point is in the graph."""
+    """Wait until every committed point is in the graph, `timeout` seconds at most."""
+
+    timeout: Annotated[float, Field(ge=0, le=86_400)] | None = None
 
 
 M = TypeVar("M", bound=_Request)

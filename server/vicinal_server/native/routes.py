@@ -235,14 +235,14 @@ async def facet(request: Request, c: str) -> Response:
     return _answer(request, {"facets": [{"value": value, "count": n} for value, n in found]})
 
 
-@router.post(_ONE + "/flush", **described("wait for the graph", models.Flush, "Info"))
+@router.post(_ONE + "/flush", **described("wait for the graph", models.Flush, "Flushed"))
 async def flush(request: Request, c: str) -> Response:
     """Wait until every committed point is in the graph."""
-    service, _ = _service(request), await _parsed(request, models.Flush)
+    service, asked = _service(request), await _parsed(request, models.Flush)
 
     def call() -> dict[str, Any]:
         collection = service.database.collection(c)
-        collection.flush()
-        return asdict(collection.info())
+        flushed = collection.flush(asked.timeout)
+        return {**asdict(collection.info()), "flushed": flushed}
 
     return _answer(request, await service.wait(call))

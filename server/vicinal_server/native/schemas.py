@@ -52,6 +52,12 @@ _HITS: Final = _object({"hits": _list(_HIT), "complete": {"type": "boolean"}, "s
 _BATCH: Final = _object(
     {"ids": _list(_list(_ID)), "scores": _list(_list(_NUMBER)), "counts": _list(_INT), "seconds": _NUMBER}
 )
+_INFO: Final = {
+    "name": _TEXT,
+    **dict.fromkeys(("points", "seq", "slots", "indexed", "tail", "disk_bytes", "memory_bytes"), _INT),
+    "read_only": {"type": "boolean"},
+    "fields": _MAP,
+}
 
 _ANSWERS: Final[dict[str, dict[str, Any]]] = {
     "Accepted": _object({"accepted": _INT, "seq": _INT}),
@@ -78,14 +84,8 @@ _ANSWERS: Final[dict[str, dict[str, Any]]] = {
         }
     ),
     "Hits": _HITS,
-    "Info": _object(
-        {
-            "name": _TEXT,
-            **dict.fromkeys(("points", "seq", "slots", "indexed", "tail", "disk_bytes", "memory_bytes"), _INT),
-            "read_only": {"type": "boolean"},
-            "fields": _MAP,
-        }
-    ),
+    "Flushed": _object({**_INFO, "flushed": {"type": "boolean"}}),
+    "Info": _object(_INFO),
     "Page": _object({"points": _list(_POINT), "next_offset": {"anyOf": [_ID, {"type": "null"}]}}),
     "Points": _object({"points": _list(_POINT)}),
     "QueryAnswer": {"anyOf": [_HITS, _BATCH]},

@@ -60,8 +60,8 @@ def test_blocks_are_little_endian_and_no_wider_than_the_numbers(dtype: str, sent
 
 
 def test_truth_values_travel_as_bytes() -> None:
-    assert array_of([[True, False]]).dtype == np.uint8
-    assert array_of(np.array([True, False])).tolist() == [1, 0]
+    assert array_of([[True, False]]).dtype == np.bool_
+    assert pack_array(np.array([True, False]))["dtype"] == "|b1"
 
 
 def test_numbers_beyond_float32_travel_as_infinity_for_the_server_to_refuse() -> None:

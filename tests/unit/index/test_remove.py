@@ -281,6 +281,28 @@ def test_churn_costs_no_recall_at_size(coded_from, n, pieces):
     assert field.recall(queries, ef=128) >= fresh.recall(queries, ef=128) - 0.01
 
 
+def test_a_worn_graph_is_built_anew():
+    """Insertion and removal lose links between regions of the data, a few with every change."""
+    vectors = clouds(8000, 16, 50, 21)
+    field = Churned(vectors, 1000, 4000)
+    built = field.index._large
+    for _ in range(5):
+        field.kill(field.living[:400])
+        field.grow(field.index.n + 400)
+    assert field.index._large is built
+    again: Any = FieldIndex(Metric.L2, 16, HnswParams(), coded_from=1000)
+    again.decode(field.index.encode(), field.rows, len(vectors))
+    field.index, built = again, again._large
+    field.kill(field.living[:400])
+    assert field.index._large is built
+    field.grow(field.index.n + 1)
+    assert field.index._large is not built
+    check_reached(field)
+    links = field.index._large._arrays.links[: field.index.n]
+    assert (links[field.living] != SENTINEL).all()
+    assert (links[field.dead[: field.index.n]] == SENTINEL).all()
+
+
 def test_few_dead_slots_are_left_for_later():
     field = Churned(clouds(4000, 16, 50, 16), 1000, 4000)
     field.kill(np.arange(10))
