@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vicinal.index.code_scan import Scanned
 from vicinal.index.exact import Found, exact_search, merge
+from vicinal.index.filter_effort import listed
 from vicinal.index.filter_prices import Work
 from vicinal.index.filtered import FilteredIndex, sweep
 from vicinal.planner import Target, Way
@@ -112,8 +113,8 @@ class Carried(NamedTuple):
         """Estimate every match and re-score more than left this gap."""
         rescore = self.way.effort.rescored(gap, self.k)
         found = self._scan_list(query, rescore)
-        more = Work(words=self.stop / 64, rows=self.matches, settled=min(rescore, self.matches))
-        return Outcome(found.slots, found.distances, "list", work.and_then(more), local)
+        work = work.and_then(listed(self.stop, self.matches, rescore))
+        return Outcome(found.slots, found.distances, "list", work, local)
 
     def _scan_list(self, query: NDArray[Any], rescore: int) -> Scanned:
         return self.filtered.scan.scan_list(
@@ -146,12 +147,19 @@ class Carried(NamedTuple):
             most=most,
         )
         slots, distances, rows, _, _, _, members, gave_up, gap = found
+        if self.matches <= effort.rescore:  # none was estimated
+            return Outcome(slots, distances, "cells", before.and_then(effort.list_work(self.stop, self.matches)))
         near = rows - self.matches if gave_up else rows
         local = near / members if members else None
-        words = self.stop / 64 if gave_up else 0
-        settled = min(effort.rescore, rows)
-        centres = self.filtered.lists.cells if members or gave_up else 0
-        work = before.and_then(Work(words=words, rows=rows, settled=settled, centres=centres, members=members))
+        work = before.and_then(
+            Work(
+                words=self.stop / 64 if gave_up else 0,
+                rows=rows,
+                settled=min(effort.rescore, rows),
+                centres=self.filtered.lists.cells,
+                members=members,
+            )
+        )
         if gap < effort.gap:  # all matches are about as far, or many: which are nearest takes all of them
             return self._again(query, gap, work, local)
         return Outcome(slots, distances, "list" if gave_up else "cells", work, local)

@@ -43,9 +43,9 @@ class Scanned(NamedTuple):
 
     slots uint32 and distances float32, ascending, min(k, matches) of them. `rows` estimated; `cells` looked at, 0 for a
     list; `rounds`: how often cells were chosen, 1 unless matches were scarce near the query. `margin`: estimate of the
-    farthest cell's centre minus the k-th best estimate, in the index's frame; +inf when no cell was left out. Small
-    margins mean that neighbours may lie in cells that were not looked at. `members`: of the cells looked at, whether
-    they match or not. `gave_up`: these would have been too many, and every match was estimated.
+    farthest cell's centre minus the k-th best estimate, over its root unless products are compared; +inf when no cell
+    was left out. Small margins mean that neighbours may lie in cells that were not looked at. `members`: of the cells
+    looked at, whether they match or not. `gave_up`: these would have been too many, and every match was estimated.
     `gap`: estimate of the last row re-scored minus the k-th, over its root unless products are compared; +inf when all
     were re-scored. Small gaps mean that estimates could not tell the rows apart.
     """

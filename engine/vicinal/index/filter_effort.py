@@ -18,12 +18,18 @@ from typing import NamedTuple
 from vicinal.index.coded_effort import Effort
 from vicinal.index.filter_prices import Work
 
-__all__ = ["SHARES", "STANDARD", "FilterEffort", "FilterEfforts", "Level"]
+__all__ = ["SHARES", "STANDARD", "FilterEffort", "FilterEfforts", "Level", "listed"]
 
 SHARES = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02)  # of matching rows, at which efforts are fitted
 K = 10  # results they are fitted for
 _PART_MOST = (1 << 15) - 8
+_GAP_POWER = 2.5  # twice as many estimates leave a gap 1.3 times as wide, on text and on pixels
 _RESCORE_MORE = 16.0  # times as many estimates, where they lie close together
+
+
+def listed(n: int, matches: int, rescore: int) -> Work:
+    """What a list of so many matches among n slots does; it estimates none where all are re-scored."""
+    return Work(words=n / 64, rows=matches if matches > rescore else 0, settled=min(rescore, matches))
 
 
 class FilterEffort(NamedTuple):
@@ -41,7 +47,7 @@ class FilterEffort(NamedTuple):
 
     def list_work(self, n: int, matches: int) -> Work:
         """What a list of so many matches among n slots does."""
-        return Work(words=n / 64, rows=matches, settled=min(self.rescore, matches))
+        return listed(n, matches, self.rescore)
 
     def cells_work(self, cells: int) -> Work:
         """What a scan of cells does, of so many."""
@@ -77,8 +83,8 @@ class FilterEffort(NamedTuple):
         )
 
     def rescored(self, gap: float, k: int) -> int:
-        """How many estimates to re-score where `rescore` of them left this gap: more, in proportion."""
-        more = min(max(self.gap / max(gap, 1e-9), 2.0), _RESCORE_MORE)
+        """How many estimates to re-score where `rescore` of them left this gap."""
+        more = min(max((self.gap / max(gap, 1e-9)) ** _GAP_POWER, 2.0), _RESCORE_MORE)
         return min(max(int(self.rescore * more), k), (1 << 16) - 1)
 
 

@@ -32,7 +32,8 @@ _POOR = 8  # of ten found, below which a query counts as poor
 _RESCORES = (16, 24, 32, 48, 64, 96, 128, 192)
 _QUOTAS = (350, 500, 700, 1000, 1400, 2000, 2800, 4000, 5600, 8000, 12_000)
 _MARGIN = 0.25  # share of queries that leave less
-_GAP, _GAP_PART = 0.02, 0.5  # share of queries that leave a smaller gap, and the part of it that is too small
+_GAP, _GAP_PART = 0.02, 0.9  # share of queries that leave a smaller gap, and the part of it that is too small
+_LONGER = 1.2  # than all but a few, from which a walk is where few matches are
 _LIST_MOST = 0.5  # share of rows, up to which lists are tried
 _DEAR = 2.0  # times the price of a list, from which another way is not tried further
 _PART_MOST = (1 << 15) - 8
@@ -133,7 +134,7 @@ class _Share:
             rows, members = scanned.counts[:, :2].mean(0).tolist()
             hops, seen = walked.counts.mean(0).tolist()
             if np.isfinite(hops):
-                pool = max(int(1.6 * np.quantile(walked.counts[:, 0], 0.98)), effort.stop + 16) + 7 & -8
+                pool = max(int(_LONGER * np.quantile(walked.counts[:, 0], 0.98)), effort.stop + 16) + 7 & -8
                 effort = effort._replace(pool=min(max(pool, 32), effort.pool))
             margin = margin if np.isfinite(margin) else 0.0
             fitted.append(FilterEffort(rescore, quota, margin, effort, rows, members, hops, seen, gap))

@@ -8,10 +8,12 @@ walk as what fills the pool of best estimates.
             and farther where matches are scarce, or where the farthest cell looked at lies nearer than the k-th best
             estimate plus `margin`: then the neighbours were not all in these cells, as under a filter correlated with
             the query. All cells together hold all slots, so what runs out of cells has seen every match. Before it
-            looks at more than `most` members, as where all matches are far away, it turns into a list.
+            looks at more than `most` members, as where all matches are far away, it turns into a list; a row
+            estimated counts as `ROW_MEMBERS` of them.
 
 Estimates of rows far from the query lie closer together than they are exact. The `gap` between the k-th and the last
-one re-scored, in units of the distance's root, tells: where it is small, more should be re-scored.
+one re-scored tells: where it is small, more should be re-scored. Gap and margin are in units of the k-th distance's
+root, in which errors of estimates, and the spread of a cell, are the same near and far.
 
 The cells follow IVF (Jegou et al. 2011) with a filter as in IVF^2 (NeurIPS'23 filtered track); the margin is ours.
 """
@@ -47,9 +49,10 @@ from vicinal.kernels.walk_pool import insert
 from vicinal.kernels.walk_query import byte_query, enter, frame_query, nibble_query, sign_query
 from vicinal.kernels.walk_rows import answer, row_query, settle
 
-__all__ = ["BLOCK", "CellFields", "ScanWork", "scan_bytes", "scan_nibbles", "scan_signs"]
+__all__ = ["BLOCK", "ROW_MEMBERS", "CellFields", "ScanWork", "scan_bytes", "scan_nibbles", "scan_signs"]
 
 BLOCK = 512  # slots listed before they are estimated
+ROW_MEMBERS = 4  # what a row estimated costs, in members of cells asked whether they match
 _AHEAD = 64  # lines asked for ahead of the estimates
 _PART = (1 << EFFORT_BITS) - 1
 _LEAST = np.float32(-np.inf)
@@ -179,6 +182,14 @@ def _score_centres(code, work, scan, cells):
 
 
 @njit
+def _unit(index, kth):
+    """Give the unit of gaps and margins where the k-th distance is `kth`."""
+    if index.metric == DOT:
+        return np.float32(1)
+    return np.sqrt(max(kth, np.float32(1e-12)))
+
+
+@njit
 def _scan_cells(code, index, work, scan, cells, sieve, wanted, pool, vectors):
     """Estimate members of near cells until enough were seen; give rows, cells, rounds, the margin, members, done."""
     blocks = (cells.cells + 15) // 16
@@ -190,7 +201,7 @@ def _scan_cells(code, index, work, scan, cells, sieve, wanted, pool, vectors):
     each = sieve.limit // cells.cells + 1
     while True:
         near = list_within(scan.scores, blocks, low, high, scan.near)
-        if looked + near * each > wanted.most:
+        if looked + near * each + scored * ROW_MEMBERS > wanted.most:
             done = False
             break
         rows, members = _scan_members(code, index, work, scan, cells, sieve, near, pool, vectors)
@@ -206,10 +217,11 @@ def _scan_cells(code, index, work, scan, cells, sieve, wanted, pool, vectors):
         if kth == INF_KEY or scored * 2 < wanted.quota:
             high = nth_distance(scan.scores, cells.cells, min(visited * 2, cells.cells))
             continue
-        margin = high - key_distance(kth)
+        unit = _unit(index, key_distance(kth))
+        margin = (high - key_distance(kth)) / unit
         if margin >= wanted.margin:
             break
-        high = key_distance(kth) + wanted.margin
+        high = key_distance(kth) + wanted.margin * unit
         if count_within(scan.scores, blocks, low, high) == 0:
             break
     return scored, visited, rounds, margin, looked, done
@@ -221,10 +233,7 @@ def _gap(index, pool, k, last):
     kth, end = get_i64(pool + (k - 1) * 8), get_i64(pool + (last - 1) * 8)
     if end == INF_KEY:
         return _MOST
-    gap = key_distance(end) - key_distance(kth)
-    if index.metric != DOT:
-        gap /= np.sqrt(max(key_distance(kth), np.float32(1e-12)))
-    return gap
+    return (key_distance(end) - key_distance(kth)) / _unit(index, key_distance(kth))
 
 
 @njit

@@ -7,6 +7,21 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.support.filter_plans import (
+    DIM,
+    NUMBER,
+    QUERIES,
+    VECTORS,
+    N,
+    distances_of,
+    far_clusters,
+    hits_of,
+    near_mask,
+    random_mask,
+    target_of,
+    view_of,
+    without_near,
+)
 
 from vicinal import planner
 from vicinal.collection import Collection
@@ -15,62 +30,8 @@ from vicinal.kernels.bitset import slots_to_bits
 from vicinal.planner import Target, plan_search
 from vicinal.searching import prepare
 from vicinal.types import Metric, Rows
-from vicinal.view import View
 
-N, DIM, K = 20_000, 48, 10
-CENTRES = 60
-RNG = np.random.default_rng(3)
-HEART = RNG.standard_normal((CENTRES, DIM)) * 1.2
-CLUSTER = RNG.integers(0, CENTRES, N)
-VECTORS = (HEART[CLUSTER] + RNG.standard_normal((N, DIM))).astype(np.float32)
-VECTORS[100:140] = VECTORS[100]  # copies
-OF_QUERY = RNG.integers(0, CENTRES, 60)
-QUERIES = (HEART[OF_QUERY] + RNG.standard_normal((60, DIM))).astype(np.float32)
-NUMBER = RNG.permutation(N)
-
-
-@pytest.fixture(scope="module")
-def made() -> Any:
-    """Points with a number, a cluster and two labels of 20 %, all in the graph."""
-    with Database(":memory:") as database:
-        collection = database.create_collection("c", dim=DIM, metric="l2")
-        payloads = [
-            {"n": int(NUMBER[i]), "c": int(CLUSTER[i]), "a": int(NUMBER[i]) % 5, "b": int(NUMBER[i]) // 5 % 5}
-            for i in range(N)
-        ]
-        collection.upsert(np.arange(N), VECTORS, payloads)
-        assert collection.flush(300)
-        assert view_of(collection).fields[""].graph.filtered is not None  # type: ignore[union-attr]
-        yield collection
-
-
-def view_of(collection: Collection) -> View:
-    return collection._view
-
-
-def target_of(collection: Collection, mask: NDArray[np.bool_]) -> Target:
-    view = view_of(collection)
-    field: Any = view.fields[""]
-    return Target(
-        Metric.L2, field.rows, field.graph, field.indexed, view.n, slots_to_bits(np.flatnonzero(mask), N), True
-    )
-
-
-def distances_of(query: NDArray[np.float32]) -> NDArray[np.float64]:
-    return ((VECTORS.astype(np.float64) - query) ** 2).sum(1)
-
-
-def hits_of(found: Any, mask: NDArray[np.bool_], query: NDArray[np.float32], k: int) -> float:
-    """The share of the nearest that was found; whatever was found is right in itself."""
-    slots, distances = found
-    wanted = min(k, int(mask.sum()))
-    assert len(slots) == len(set(slots.tolist())) == wanted
-    assert mask[slots].all()
-    true = distances_of(query)
-    np.testing.assert_allclose(distances, true[slots], rtol=1e-4)
-    assert (np.diff(distances) >= 0).all()
-    last = np.sort(true[mask])[wanted - 1] if wanted else 0.0
-    return float((true[slots] <= last * (1 + 1e-6)).mean()) if wanted else 1.0
+K = 10
 
 
 def recalls(collection: Collection, masks: Any, k: int = K, **options: Any) -> NDArray[np.float64]:
@@ -83,46 +44,26 @@ def recalls(collection: Collection, masks: Any, k: int = K, **options: Any) -> N
     return np.array(found)
 
 
-def random_mask(share: float, seed: int = 1) -> NDArray[np.bool_]:
-    mask = np.zeros(N, np.bool_)
-    mask[np.random.default_rng(seed).permutation(N)[: max(int(share * N), 1)]] = True
-    return mask
-
-
-def near_mask(query: NDArray[np.float32], share: float, *, far: bool) -> NDArray[np.bool_]:
-    """The nearest, or the farthest, share of rows, of which half were thrown out at random."""
-    order = np.argsort(distances_of(query))
-    mask = np.zeros(N, np.bool_)
-    count = min(max(int(2 * share * N), 2), N)
-    mask[order[-count:] if far else order[:count]] = True
-    return mask & (random_mask(0.5, 9) if share < 0.5 else random_mask(share, 9))
-
-
 @pytest.mark.parametrize("share", [0.00005, 0.001, 0.01, 0.1, 0.3, 0.5, 0.9])
 @pytest.mark.parametrize("related", ["not", "near", "far"])
-def test_recall_holds_whatever_the_share_and_wherever_the_matches(made: Any, share: float, related: str) -> None:
+def test_recall_holds_whatever_the_share_and_wherever_the_matches(
+    planned: Collection, share: float, related: str
+) -> None:
     masks = (
         [random_mask(share)] * len(QUERIES)
         if related == "not"
         else [near_mask(query, share, far=related == "far") for query in QUERIES]
     )
-    found = recalls(made, masks)
+    found = recalls(planned, masks)
     assert found.mean() >= 0.97
-    assert (found < 0.8).mean() <= 0.02  # one of sixty
+    assert (found < 0.8).mean() <= 0.005  # none of sixty
     assert found.min() > 0
 
 
-def test_adversaries(made: Any) -> None:
-    order = [np.argsort(distances_of(query)) for query in QUERIES]
-    without_near = []
-    for nearest in order:  # all but the query's near field
-        mask = np.ones(N, np.bool_)
-        mask[nearest[: N // 50]] = False
-        without_near.append(mask)
-    far = [np.isin(CLUSTER, np.argsort(((HEART - q) ** 2).sum(1))[-3:]) for q in QUERIES]
+def test_adversaries(planned: Collection) -> None:
     cases = {
-        "all but the near field": without_near,
-        "far clusters only": far,
+        "all but the near field": [without_near(query) for query in QUERIES],
+        "far clusters only": [far_clusters(query) for query in QUERIES],
         "a single match": [random_mask(0)] * len(QUERIES),
         "a common label": [NUMBER % 5 == 1] * len(QUERIES),
         "two common labels": [(NUMBER % 5 == 1) & (NUMBER // 5 % 5 == 2)] * len(QUERIES),
@@ -130,17 +71,17 @@ def test_adversaries(made: Any) -> None:
         "all": [np.ones(N, np.bool_)] * len(QUERIES),
     }
     for name, masks in cases.items():
-        found = recalls(made, masks)
+        found = recalls(planned, masks)
         assert found.mean() >= 0.95, name
-        assert found.min() > 0, name
+        assert found.min() >= 0.8, name
 
 
 @pytest.mark.parametrize("kind", ["list", "cells", "sweep"])
-def test_every_way_keeps_its_promise(made: Any, kind: str) -> None:
+def test_every_way_keeps_its_promise(planned: Collection, kind: str) -> None:
     for share in (0.02, 0.2, 0.7):
         for at, query in enumerate(QUERIES[:15]):
             mask = near_mask(query, share, far=bool(at % 2)) if at % 3 else random_mask(share, at)
-            target = target_of(made, mask)
+            target = target_of(planned, mask)
             plan = plan_search(target, K, 128, False)
             assert plan.way is not None
             plan.way = plan.way._replace(kind=kind)
@@ -148,11 +89,11 @@ def test_every_way_keeps_its_promise(made: Any, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["list", "cells", "sweep"])
-def test_matches_that_are_all_in_the_tail_are_found(made: Any, kind: str) -> None:
+def test_matches_that_are_all_in_the_tail_are_found(planned: Collection, kind: str) -> None:
     indexed = N - 3000
     mask = np.arange(N) >= indexed
-    target = target_of(made, mask)._replace(indexed=indexed)
-    plan = plan_search(target_of(made, random_mask(0.4)), K, 128, False)
+    target = target_of(planned, mask)._replace(indexed=indexed)
+    plan = plan_search(target_of(planned, random_mask(0.4)), K, 128, False)
     assert plan.way is not None
     plan.matches, plan.way = 3000, plan.way._replace(kind=kind)
     answer = prepare(target, K, plan)
@@ -164,10 +105,10 @@ def test_matches_that_are_all_in_the_tail_are_found(made: Any, kind: str) -> Non
 
 
 @pytest.mark.parametrize("kind", ["cells", "sweep"])
-def test_a_spent_budget_leads_to_the_list_and_its_answer(made: Any, kind: str) -> None:
+def test_a_spent_budget_leads_to_the_list_and_its_answer(planned: Collection, kind: str) -> None:
     for share in (0.05, 0.4):
         mask = random_mask(share)
-        target = target_of(made, mask)
+        target = target_of(planned, mask)
         plan = plan_search(target, K, 128, False)
         assert plan.way is not None
         listed = plan.way._replace(kind="list")
@@ -186,9 +127,9 @@ def test_a_spent_budget_leads_to_the_list_and_its_answer(made: Any, kind: str) -
             np.testing.assert_array_equal(distances, expected.one(query)[1])
 
 
-def test_a_list_that_settles_every_match_is_exact(made: Any) -> None:
+def test_a_list_that_settles_every_match_is_exact(planned: Collection) -> None:
     mask = random_mask(0.02)
-    target = target_of(made, mask)
+    target = target_of(planned, mask)
     plan = plan_search(target, K, 128, False)
     assert plan.way is not None
     plan.way = plan.way._replace(kind="list", effort=plan.way.effort._replace(rescore=int(mask.sum())))
@@ -197,18 +138,18 @@ def test_a_list_that_settles_every_match_is_exact(made: Any) -> None:
         np.testing.assert_array_equal(slots, np.flatnonzero(mask)[np.argsort(distances_of(query)[mask])[:K]])
 
 
-def test_more_effort_never_finds_less(made: Any) -> None:
+def test_more_effort_never_finds_less(planned: Collection) -> None:
     for share in (0.02, 0.15, 0.5, 0.9):
         masks = [random_mask(share)] * len(QUERIES)
-        found = [recalls(made, masks, ef=ef).mean() for ef in (16, 64, 128, 512, 2048)]
+        found = [recalls(planned, masks, ef=ef).mean() for ef in (16, 64, 128, 512, 2048)]
         assert (np.diff(found) >= 0).all(), (share, found)
 
 
 @pytest.mark.parametrize("k", [1, 100, 10_000])
-def test_any_number_of_results(made: Any, k: int) -> None:
+def test_any_number_of_results(planned: Collection, k: int) -> None:
     for share in (0.01, 0.3, 0.8):
         mask = random_mask(share)
-        found = [hits_of(_answer(made, mask, k, query), mask, query, k) for query in QUERIES[:5]]
+        found = [hits_of(_answer(planned, mask, k, query), mask, query, k) for query in QUERIES[:5]]
         assert np.mean(found) >= 0.95
 
 
@@ -217,7 +158,7 @@ def _answer(collection: Collection, mask: NDArray[np.bool_], k: int, query: NDAr
     return prepare(target, k, plan_search(target, k, planner.default_ef(k), False)).one(query)
 
 
-def test_equivalent_filters_plan_and_answer_alike(made: Any) -> None:
+def test_equivalent_filters_plan_and_answer_alike(planned: Collection) -> None:
     same = [
         "a = 1 and n < 9000",
         {"must": [{"key": "n", "range": {"lt": 9000}}, {"key": "a", "match": {"value": 1}}]},
@@ -227,31 +168,31 @@ def test_equivalent_filters_plan_and_answer_alike(made: Any) -> None:
             }
         },
     ]
-    told = [made.query(QUERIES[0], 10, filter=one, explain=True) for one in same]
-    kept = [made.query(QUERIES[0], 10, filter=one) for one in same]
+    told = [planned.query(QUERIES[0], 10, filter=one, explain=True) for one in same]
+    kept = [planned.query(QUERIES[0], 10, filter=one) for one in same]
     assert len({tuple(hits.ids) for hits in told + kept}) == 1
     assert len({hits.explain["plan"] for hits in told}) == 1
     assert all(hits.explain["cardinality"] == np.count_nonzero((NUMBER < 9000) & (NUMBER % 5 == 1)) for hits in told)
 
 
-def test_what_a_plan_tells(made: Any) -> None:
+def test_what_a_plan_tells(planned: Collection) -> None:
     for low in (100, 3000, 9000):
-        told = made.query(QUERIES[0], 10, filter=f"n < {low}", explain=True).explain
+        told = planned.query(QUERIES[0], 10, filter=f"n < {low}", explain=True).explain
         assert told["plan"] in ("list", "cells", "sweep")
         assert told["cardinality"] == low
         assert told["rows_scored"] > 0
         assert {"filter_ms", "plan_ms", "search_ms", "fallback", "selectivity_near", "hops"} <= told.keys()
-    exact = made.query(QUERIES[0], 10, filter="n < 3000", exact=True, explain=True)
+    exact = planned.query(QUERIES[0], 10, filter="n < 3000", exact=True, explain=True)
     mask = NUMBER < 3000
     assert exact.ids == np.flatnonzero(mask)[np.argsort(distances_of(QUERIES[0])[mask])[:10]].tolist()
-    assert made.query(QUERIES[0], 10, filter="n < 0", explain=True).explain["plan"] == "empty"
+    assert planned.query(QUERIES[0], 10, filter="n < 0", explain=True).explain["plan"] == "empty"
 
 
-def test_a_filter_for_each_query_of_a_batch(made: Any) -> None:
+def test_a_filter_for_each_query_of_a_batch(planned: Collection) -> None:
     filters = ["n < 50", "n < 9000", None, "n < 9000", "n < 3", "c = 7"] * 10
-    ids, scores, counts = made.query_batch(QUERIES, 10, filter=filters)
+    ids, scores, counts = planned.query_batch(QUERIES, 10, filter=filters)
     for row, one in enumerate(filters):
-        alone = made.query(QUERIES[row], 10, filter=one, with_payload=False)
+        alone = planned.query(QUERIES[row], 10, filter=one, with_payload=False)
         assert ids[row, : counts[row]].tolist() == alone.ids
         np.testing.assert_array_equal(scores[row, : counts[row]], alone.scores)
 
@@ -284,9 +225,9 @@ def test_deaths_a_tail_and_rows_that_come_later() -> None:
         assert set(hits.ids) == few
 
 
-def test_rows_are_listed_in_the_order_the_kernels_expect(made: Any) -> None:
+def test_rows_are_listed_in_the_order_the_kernels_expect(planned: Collection) -> None:
     """A reader's limit hides later slots from every way."""
-    field: Any = view_of(made).fields[""]
+    field: Any = view_of(planned).fields[""]
     rows = Rows(field.rows.vectors, field.rows.inv_norms)
     mask = random_mask(0.4)
     for limit in (N // 2, 999):
