@@ -172,7 +172,8 @@ class Collection:
         """Many queries at once, over all cores: ids (n, k), scores (n, k) float32, counts (n,) int64.
 
         Row i holds counts[i] results; ids beyond are 2**64 - 1 (or None when any id is a string) and scores NaN.
-        filter: one for all, or a list with one per row. The answers are those of `query`.
+        filter: one for all, or a list with one per row; equivalent ones are evaluated once. The answers are those of
+        `query`.
         """
         spec = self.schema.dense(using)[1]
         queries = as_rows(vectors, spec.dim, spec.dtype)
@@ -183,11 +184,7 @@ class Collection:
             inverse_norms_of(queries)
         view = self._writer.view
         filters = self._filters(filter, len(queries))
-        known = {
-            key: self._planned.ready(view, k, one, using, ef, recall_target, exact).answer
-            for key, one in {id(one): one for one in filters}.items()
-        }
-        answers = [known[id(one)] for one in (filters if len(known) > 1 else filters[:1])]
+        answers = self._planned.answers(view, k, filters, using, ef, recall_target, exact)
         return batch_of(view, spec.metric, answer_all(queries, int(k), answers, os.cpu_count() or 1))
 
     def query_multi(

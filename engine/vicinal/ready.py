@@ -7,7 +7,7 @@ bitmaps, is bounded in bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 
@@ -89,6 +89,21 @@ class Preparer:
             kept.clear()
         kept[options] = ready
         return ready
+
+    def answers(
+        self, view: View, k: Any, filters: Sequence[Any], using: Any, ef: Any, recall_target: Any, exact: bool
+    ) -> list[Answer]:
+        """How queries with these filters are answered: equivalent ones are evaluated and planned once."""
+        known: dict[bytes | None, Answer] = {}
+        answers = []
+        for one in filters:
+            tree = parse_filter(one)
+            key = None if tree is None else canonical(tree)
+            answer = known.get(key)
+            if answer is None:
+                answer = known[key] = self.ready(view, k, tree, using, ef, recall_target, exact).answer
+            answers.append(answer)
+        return answers[:1] if len(known) == 1 else answers
 
     def _planned(self, view: View, k: Any, filter: Any, using: Any, ef: Any, recall_target: Any, exact: bool) -> Ready:
         name, spec = self._schema.dense(using)

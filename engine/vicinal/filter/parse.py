@@ -48,6 +48,7 @@ _FIELD_KEYS: Final = frozenset(("match", "range", "is_empty", "is_null", *_GEO_K
 _MATCH_KEYS: Final = frozenset(("value", "any", "except"))
 _RANGE_KEYS: Final = frozenset(("gt", "gte", "lt", "lte"))
 _AS_IT_IS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+_SHORT: Final = 1_024  # characters of a text that is remembered with its tree
 _REMEMBERED_MAX: Final = 512
 _REMEMBERED_BYTES_MAX: Final = 4_096
 _remembered: Final[dict[bytes, Filter]] = {}
@@ -72,8 +73,12 @@ def parse_filter(filter: Mapping[str, Any] | str | Filter | None) -> Filter | No
     return tree if tree.clauses or tree.min_should else None
 
 
-@lru_cache(maxsize=256)
 def _parse_text(text: str) -> Filter:
+    return _parse_short(text) if len(text) <= _SHORT else parse_expression(text)
+
+
+@lru_cache(maxsize=4096)
+def _parse_short(text: str) -> Filter:
     return parse_expression(text)
 
 

@@ -80,7 +80,7 @@ def answering(picture: Picture, k: int, ef: int, allowed: Bits | None, *, narrow
 
     allowed: bits of the slots that may be returned, None for all; `narrowed` says that a filter took some away.
     """
-    target = Target(picture.metric, picture.rows, picture.graph, picture.n, picture.n, allowed)
+    target = Target(picture.metric, picture.rows, picture.graph, picture.n, picture.n, allowed, narrowed)
     ef = min(ef, EF_MAX)
     if k > K_MAX:
         plan = Plan("exact", target.matches, picture.n, 0)

@@ -55,6 +55,7 @@ class Points:
         self._names = LabelMap()
         self._writing = threading.RLock()  # one writer at a time
         self._publishing = threading.Lock()  # names, states and the picture change together
+        self._filtering = False  # whether a thread makes what answers filtered queries
         self._added = 0  # rows ever, updates included
         self._taken = 0  # slots written, in the picture or not
         self._alive = 0
@@ -196,6 +197,30 @@ class Points:
         clear_bits(bits, ended)
         clear_bits(bits, skipped)
         return bits
+
+    def expect_filters(self) -> None:
+        """Begin to make, in the background, what answers filtered queries over codes, unless it is there.
+
+        Later pictures have it; it takes some seconds of a large index, for which writers wait.
+        """
+        graph = self._graph
+        if graph is None or not graph.lacks_filters or self._filtering:
+            return
+        with self._publishing:
+            if self._filtering:
+                return
+            self._filtering = True
+        threading.Thread(target=self._make_filters, name="vicinal-filters", daemon=True).start()
+
+    def _make_filters(self) -> None:
+        try:
+            with self._writing:
+                if self._graph is not None:
+                    self._graph.make_filters(self._rows, _never)
+                with self._publishing:
+                    self._show(self.picture.alive, plain=self.picture.plain)
+        finally:
+            self._filtering = False
 
     def _show(self, alive: Bits | None, *, plain: bool) -> None:
         graph = self._graph.searcher() if self._graph is not None else None

@@ -123,6 +123,8 @@ class FlatIndex:
 
     def _answers(self, filter: Any, rows: int, k: int, ef: int) -> tuple[Picture, list[Answer]]:
         """A picture and how its queries are answered: one answer for all rows, or one for each."""
+        if filter is not None:
+            self._points.expect_filters()
         filters = filters_of_rows(filter, rows)
         if filters is None:
             picture, answer = self._answer(filter, rows, k, ef, None)

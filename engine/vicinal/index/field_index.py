@@ -227,6 +227,17 @@ class FieldIndex:
         threads = os.cpu_count() or 1
         return FilteredIndex.build(large, rows, seed=self._params.seed, threads=threads, cancel=cancel)
 
+    @property
+    def lacks_filters(self) -> bool:
+        """Whether there is a coded graph, and nothing yet that answers under a filter but a masked walk."""
+        return self._large is not None and self._filtered is None
+
+    def make_filters(self, rows: Rows, cancel: Cancel) -> None:
+        """Make what answers under a filter over the coded graph there is; later rows follow, a build drops it."""
+        if self._large is not None and self._filtered is None:
+            threads, seed = os.cpu_count() or 1, self._params.seed
+            self._filtered = FilteredIndex.build(self._large, rows, seed=seed, threads=threads, cancel=cancel)
+
     def _grown(self, large: CodedIndex, rows: Rows) -> GrowingLinks:
         """What insertion and removal need beside the links, made again when a build has dropped it."""
         if self._growing is None:
@@ -276,7 +287,7 @@ class FieldIndex:
         fitted = self._large.fitted(self._entry, self._removed)._replace(changes=self._changes)
         if mapped and self._large._arrays.fine is not None:  # noqa: SLF001
             fitted = fitted._replace(plane=self._large._arrays.fine[: self._large.n])  # noqa: SLF001
-        if self._filtered is not None:
+        if self._filters and self._filtered is not None:  # else the bytes would tell whether somebody filtered
             parts = self._filtered.lists.members()
             sizes = np.diff(parts.starts).astype(np.uint32)
             fitted = fitted._replace(filters=self._filtered.efforts, sizes=sizes, members=parts.order.astype(np.uint32))

@@ -198,10 +198,11 @@ def _scan_cells(code, index, work, scan, cells, sieve, wanted, pool, vectors):
     low, high = _LEAST, nth_distance(scan.scores, cells.cells, count)
     scored, visited, rounds, looked = 0, 0, 0, 0
     margin, done = _MOST, True
-    each = sieve.limit // cells.cells + 1
+    each = np.float64(sieve.limit) / cells.cells
+    each += ROW_MEMBERS * np.float64(wanted.matches) / cells.cells
     while True:
         near = list_within(scan.scores, blocks, low, high, scan.near)
-        if looked + near * each + scored * ROW_MEMBERS > wanted.most:
+        if looked + scored * ROW_MEMBERS + near * each > wanted.most:
             done = False
             break
         rows, members = _scan_members(code, index, work, scan, cells, sieve, near, pool, vectors)

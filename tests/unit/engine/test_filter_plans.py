@@ -242,3 +242,16 @@ def test_rows_are_listed_in_the_order_the_kernels_expect(planned: Collection) ->
                 slots, _ = prepare(target, min(K, int(mask[:limit].sum())), plan).one(query)
                 assert (slots < limit).all()
                 assert len(slots) == min(K, int(mask[:limit].sum()))
+
+
+def test_equivalent_filters_of_a_batch_are_evaluated_once(planned: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    bits = planned._planned._bits
+    monkeypatch.setattr(planned._planned, "_bits", lambda tree, view: asked.append(tree) or bits(tree, view))
+    monkeypatch.setattr(planned._planned, "kept_bits", 0)
+    same = ["n < 501 and a = 2", {"must": [{"key": "a", "match": {"value": 2}}, {"key": "n", "range": {"lt": 501}}]}]
+    ids, _, counts = planned.query_batch(QUERIES, 10, filter=[*same, "n < 40"] * 20)
+    assert len(asked) == 2
+    assert (counts == 10).all()
+    alone = planned.query(QUERIES[3], 10, filter=same[0], with_payload=False)
+    assert ids[3].tolist() == alone.ids

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -183,3 +185,39 @@ def test_expressions_leave_deleted_points_out():
 def test_expressions_that_an_index_cannot_answer(filter, error, message):
     with pytest.raises(error, match=message):
         INDEXES["Index", "plain"].knn_query(X[0], 3, filter=filter)
+
+
+def test_filters_over_codes_are_planned_once_somebody_filters():
+    rows = np.random.default_rng(5).standard_normal((11_000, 24)).astype(np.float32)
+    index = Index("l2", 24)
+    index.add_items(rows[:10_500])
+    before = index.to_bytes()
+    mask = np.zeros(len(rows), np.bool_)
+    mask[::3] = True
+
+    def recall(masks, ids):
+        found, _ = index.knn_query(rows[ids], 10, filter=masks)
+        shares = []
+        for at, row in enumerate(ids):
+            one = masks[at] if isinstance(masks, list) else masks
+            among = np.flatnonzero(one[: len(index)])
+            true = among[np.argsort(((rows[among] - rows[row]) ** 2).sum(1))[:10]]
+            assert one[found[at]].all()
+            shares.append(np.isin(found[at], true).mean())
+        return np.mean(shares)
+
+    assert index._points.picture.graph.filtered is None
+    assert recall(mask, range(20)) >= 0.95
+    deadline = time.monotonic() + 200
+    while index._points.picture.graph.filtered is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    filtered = index._points.picture.graph.filtered
+    assert filtered is not None
+    assert recall(mask, range(20)) >= 0.95
+    assert filtered.chosen, "a way was planned"
+    assert recall([mask, ~mask] * 10, range(20)) >= 0.95
+    assert index.to_bytes() == before
+    index.add_items(rows[10_500:])
+    assert index._points.picture.graph.filtered is filtered
+    late = np.arange(len(rows)) >= 10_500
+    assert recall(late, range(10_500, 10_520)) == 1.0

@@ -165,7 +165,7 @@ def test_a_margin_widens_the_scan_where_matches_lie_far_away():
     assert wide.rounds > narrow.rounds
     assert wide.rows > narrow.rows
     assert wide.margin >= near.margin
-    bounded = scan.scan_cells(query, 10, rows=rows, allowed=allowed, quota=60, rescore=40, margin=9e9, most=300)
+    bounded = scan.scan_cells(query, 10, rows=rows, allowed=allowed, quota=60, rescore=40, margin=9e9, most=600)
     assert bounded.gave_up
     assert bounded.rows == narrow.rows + len(far)
     listed = scan.scan_list(query, 10, rows=rows, allowed=allowed, rescore=40)
