@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,18 +207,22 @@ def test_filters_over_codes_are_planned_once_somebody_filters():
             shares.append(np.isin(found[at], true).mean())
         return np.mean(shares)
 
-    assert index._points.picture.graph.filtered is None
+    def filtered() -> Any:
+        graph = index._points.picture.graph
+        assert graph is not None
+        return graph.filtered
+
+    assert filtered() is None
     assert recall(mask, range(20)) >= 0.95
     deadline = time.monotonic() + 200
-    while index._points.picture.graph.filtered is None and time.monotonic() < deadline:
+    while filtered() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    filtered = index._points.picture.graph.filtered
-    assert filtered is not None
+    made = filtered()
     assert recall(mask, range(20)) >= 0.95
-    assert filtered.chosen, "a way was planned"
+    assert made.chosen, "a way was planned"
     assert recall([mask, ~mask] * 10, range(20)) >= 0.95
     assert index.to_bytes() == before
     index.add_items(rows[10_500:])
-    assert index._points.picture.graph.filtered is filtered
+    assert filtered() is made
     late = np.arange(len(rows)) >= 10_500
     assert recall(late, range(10_500, 10_520)) == 1.0
