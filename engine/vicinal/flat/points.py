@@ -55,7 +55,7 @@ class Points:
         self._names = LabelMap()
         self._writing = threading.RLock()  # one writer at a time
         self._publishing = threading.Lock()  # names, states and the picture change together
-        self._filtering = False  # whether a thread makes what answers filtered queries
+        self._filtering = threading.Lock()  # held while what answers filtered queries is made
         self._added = 0  # rows ever, updates included
         self._taken = 0  # slots written, in the picture or not
         self._alive = 0
@@ -204,12 +204,8 @@ class Points:
         Later pictures have it; it takes some seconds of a large index, for which writers wait.
         """
         graph = self._graph
-        if graph is None or not graph.lacks_filters or self._filtering:
+        if graph is None or not graph.lacks_filters or not self._filtering.acquire(blocking=False):
             return
-        with self._publishing:
-            if self._filtering:
-                return
-            self._filtering = True
         threading.Thread(target=self._make_filters, name="vicinal-filters", daemon=True).start()
 
     def _make_filters(self) -> None:
@@ -220,7 +216,7 @@ class Points:
                 with self._publishing:
                     self._show(self.picture.alive, plain=self.picture.plain)
         finally:
-            self._filtering = False
+            self._filtering.release()
 
     def _show(self, alive: Bits | None, *, plain: bool) -> None:
         graph = self._graph.searcher() if self._graph is not None else None
