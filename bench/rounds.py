@@ -112,9 +112,10 @@ def _round(number: int, engines: list[Engine], kept: Kept, turns: Turns, threads
             continue
         kept.check()
         turns.take()
-        settings = [point["setting"] for point in kept.parts[f"{engine.name} points"]]
+        points = kept.parts[f"{engine.name} points"]
+        settings, asked = [p["setting"] for p in points], [p["queries"] for p in points]
         try:
-            kept.put(key, engine.ask("round", threads=threads, settings=settings)["seconds"])
+            kept.put(key, engine.ask("round", threads=threads, settings=settings, queries=asked)["seconds"])
         except EngineFailed as reason:
             engines.remove(engine)
             _leave_out(engine.name, reason, kept)

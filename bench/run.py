@@ -43,6 +43,11 @@ def _dataset(words: str) -> str:
 
 def main(words: list[str] | None = None) -> int:
     """Parse the command line and measure."""
+    return measure(options_of(words))
+
+
+def options_of(words: list[str] | None) -> argparse.Namespace:
+    """What a command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("suite", choices=SUITES)
     parser.add_argument("--dataset", default="fashion-mnist-784", type=_dataset, help="name, or name@rows")
@@ -60,7 +65,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--fresh", action="store_true", help="begin anew instead of going on")
     options = parser.parse_args(words)
     options.rivals = list(FOREIGN) if options.rivals == ["all"] else options.rivals
-    return measure(options)
+    return options
 
 
 def measure(options: argparse.Namespace) -> int:

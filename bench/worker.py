@@ -2,7 +2,7 @@
 
 {"do": "build", "threads": 2, "save": folder or null}    {"do": "open", "folder": folder}
 {"do": "scout", "threads": 1, or more for the batch call}    {"do": "round", "threads": 1, "settings": [...]}
-{"do": "count"}    {"do": "memory", "folder": folder}
+{"do": "count", "enough": 0.9995}    {"do": "memory", "folder": folder}
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from bench.rivals.base import Floats, Rival, Unsupported
 SWEEP = 0.85, 0.997  # recalls between which speed is measured
 SCOUTED = 500  # queries by which settings are chosen
 SLOWEST = 0.002  # seconds a query: settings that take more work are left out
+SLICE, FEWEST = 0.2, 200  # seconds that a setting may take in a round, and queries that it answers at least
 PAGE, MADV_DONTNEED = 4096, 4  # of Linux
 WARM_ROWS = 4096  # built and searched first, so that compiling kernels is not counted
 
@@ -98,17 +99,23 @@ class Worker:
                 ends.append(setting)
         points = []
         for setting in metrics.front(tried, SWEEP):
-            _, found = self._timed(setting, threads)
-            points.append({"setting": setting, "recall": metrics.recall(found, self.truth, self.k)})
+            seconds, found = self._timed(setting, threads)
+            recall = metrics.recall(found, self.truth, self.k)
+            points.append({"setting": setting, "recall": recall, "queries": self._affordable(seconds)})
         return points
 
-    def round(self, threads: int, settings: list[Any]) -> dict[str, list[float]]:
-        """Seconds a query of each setting, over all queries.
+    def _affordable(self, seconds: float) -> int:
+        """Queries of a round: all, unless at `seconds` each they would take longer than SLICE."""
+        return min(len(self.queries), max(FEWEST, int(SLICE / max(seconds, 1e-9))))
+
+    def round(self, threads: int, settings: list[Any], queries: list[int] | None = None) -> dict[str, list[float]]:
+        """Seconds a query of each setting, over all queries or the first so many.
 
         What other engines' processes pushed out of the caches meanwhile comes back before, not in the first setting.
         """
-        self._timed(settings[0], threads)
-        return {"seconds": [self._timed(setting, threads)[0] for setting in settings]}
+        limits = [None] * len(settings) if queries is None else queries
+        self._timed(settings[0], threads, limits[0])
+        return {"seconds": [self._timed(s, threads, limit)[0] for s, limit in zip(settings, limits, strict=True)]}
 
     def _timed(self, setting: Any, threads: int, limit: int | None = None) -> tuple[float, Any]:
         self.rival.set(setting)
@@ -125,8 +132,8 @@ class Worker:
             found = self.rival.query_batch(asked, k, threads)
         return (perf_counter() - started) / len(queries), found
 
-    def count(self) -> list[dict[str, Any]]:
-        """Rows compared per query for each setting, and recall by distance: an equally near row is as good."""
+    def count(self, enough: float = 0.9995) -> list[dict[str, Any]]:
+        """Rows compared per query per setting up to `enough` recall by distance: an equally near row counts."""
         points = []
         for setting in self.rival.settings:
             self.rival.set(setting)
@@ -135,7 +142,7 @@ class Worker:
                 found.append(np.asarray(self.rival.query(vector, self.k)))
                 looked += self.rival.distances()
             points.append({"setting": setting, "recall": self._near(found), "distances": looked / len(found)})
-            if points[-1]["recall"] >= 0.9995:
+            if points[-1]["recall"] >= enough:
                 break
         return points
 

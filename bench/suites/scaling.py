@@ -1,4 +1,4 @@
-"""Rows compared per query at recall .95, and build time per row, from about 1,700 rows to all of a data set.
+"""Rows compared per query at recall .95, and build time per row, from a 64th of a data set's rows to all.
 
 faiss's HNSW stands for hnswlib in distances: the same algorithm and parameters, and it counts them. hnswlib's own
 build time is beside it.
@@ -21,8 +21,9 @@ __all__ = ["run"]
 ENGINES = ("vicinal", "vicinal-links", "faiss-hnsw", "hnswlib")
 COUNTING = ("vicinal", "vicinal-links", "faiss-hnsw")
 RECALL = 0.95
-SMALLEST = 1_500
-SPAN = 64  # the slope is that of the last 64-fold range
+ENOUGH = 0.97  # recall at which counting ends
+QUERIES = 500
+DOUBLINGS = 6  # a 64-fold range
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     n = len(datasets.prepare(options.dataset).base)
     kept = Kept(options)
     engines: dict[str, list[dict[str, Any]]] = {name: [] for name in ENGINES}
-    sizes = [size for size in (n >> shift for shift in range(12, -1, -1)) if size >= SMALLEST]
+    sizes = [n >> shift for shift in range(DOUBLINGS, -1, -1)]
     sets = {size: f"{options.dataset.partition('@')[0]}@{size}" if size < n else options.dataset for size in sizes}
     for name in sets.values():
         datasets.prepare(name)
@@ -46,7 +47,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "dataset": options.dataset,
         "recall": RECALL,
         "engines": engines,
-        "slope": {name: _slope([p for p in engines[name] if p["n"] * SPAN >= n - SPAN]) for name in COUNTING},
+        "slope": {name: _slope(engines[name]) for name in COUNTING},
         "machine": kept.machine,
     }
     kept.done()
@@ -55,12 +56,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def _point(engine: str, dataset: str, options: argparse.Namespace, turns: Turns) -> dict[str, Any]:
     turns.take()
-    with Engine(engine, dataset, min(options.queries, 1000), options.k) as worker:
+    with Engine(engine, dataset, min(options.queries, QUERIES), options.k) as worker:
         built = worker.ask("build", threads=options.threads, save=None)
         facts = {"distances": None, "build_seconds": built["seconds"], "points": []}
         if engine not in COUNTING:
             return facts
-        points = worker.ask("count")
+        points = worker.ask("count", enough=ENOUGH)
     inverse = metrics.at_recall([(p["recall"], 1 / p["distances"]) for p in points], RECALL)
     return {**facts, "distances": 1 / inverse if inverse else None, "points": points}
 

@@ -6,8 +6,14 @@ coded graphs of each kind of code, built, searched, filtered and grown; token ma
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +21,7 @@ from numpy.typing import NDArray
 
 from vicinal.index.cells import CellsIndex
 from vicinal.index.coded_batch import search_share
-from vicinal.index.exact import exact_search
+from vicinal.index.exact import exact_search, exact_search_list
 from vicinal.index.field_index import CellsSearcher, CodedSearcher, FieldIndex, Searcher
 from vicinal.index.layout import Layout
 from vicinal.index.spaces import inverse_norms
@@ -30,6 +36,8 @@ from vicinal.types import Bits, HnswParams, Metric, Rows, TokenRows
 __all__ = ["KernelMismatch", "warm"]
 
 _ROWS, _LATER, _K = 2_000, 64, 10
+_MANY = 8_300  # rows of which not all are compared with each other when a graph is built
+_COPIES = 8  # rows that are there twice, and once more among the later ones
 _RECALL = 0.8  # of a coded walk with a wide beam over a small graph: a broken kernel finds next to nothing
 _Floats = NDArray[np.float32]
 
@@ -38,12 +46,14 @@ def _wrong(what: str) -> KernelMismatch:
     return KernelMismatch(f"{what} disagrees with a scan: do not use this build on this processor")
 
 
-def _points(dim: int, rank: int) -> _Floats:
+def _points(dim: int, rank: int, rows: int | None = None) -> _Floats:
     """Rows that spread over `rank` of `dim` dimensions: what decides which code a graph gets."""
+    rows = _ROWS if rows is None else rows
     rng = np.random.default_rng(dim)
-    return rng.standard_normal((_ROWS + _LATER, rank)).astype(np.float32) @ rng.standard_normal((rank, dim)).astype(
-        np.float32
-    )
+    spread = rng.standard_normal((rows + _LATER, rank)).astype(np.float32)
+    points: _Floats = spread @ rng.standard_normal((rank, dim)).astype(np.float32)
+    points[rows - _COPIES : rows] = points[rows : rows + _COPIES] = points[:_COPIES]
+    return points
 
 
 def _check(what: str, graph: Searcher, metric: Metric, rows: Rows, allowed: Bits | None) -> None:
@@ -57,10 +67,10 @@ def _check(what: str, graph: Searcher, metric: Metric, rows: Rows, allowed: Bits
         raise _wrong(f"{what} ({metric})")
 
 
-def _coded(dim: int, rank: int, metric: Metric) -> None:
+def _coded(points: _Floats, metric: Metric) -> None:
     """Build a coded graph, search it with and without a filter, let it grow and search again."""
-    index = FieldIndex(metric, dim, HnswParams(), coded_from=_ROWS)
-    _grow(index, "the coded graph", metric, _rows(_points(dim, rank), metric))
+    index = FieldIndex(metric, points.shape[1], HnswParams(), coded_from=_ROWS)
+    _grow(index, "the coded graph", metric, _rows(points, metric))
 
 
 def _rows(vectors: NDArray[Any], metric: Metric) -> Rows:
@@ -99,13 +109,15 @@ def _check_batch(graph: CodedSearcher, rows: Rows) -> None:
 
 
 def _coded_graphs() -> None:
-    for dim, rank, metric in (
-        (48, 48, Metric.COSINE),  # bytes
-        (160, 40, Metric.L2),  # nibbles
-        (256, 256, Metric.COSINE),  # signs
-        (256, 256, Metric.DOT),
+    wide = _points(256, 256)
+    for points, metric in (
+        (_points(48, 48, _MANY), Metric.COSINE),  # bytes
+        (_points(160, 40), Metric.L2),  # nibbles
+        (wide, Metric.COSINE),  # signs
+        (wide, Metric.DOT),
+        (np.clip(np.rint(128 + 3 * wide), 0, 255), Metric.L2),  # whole numbers
     ):
-        _coded(dim, rank, metric)
+        _coded(points, metric)
 
 
 def _cells() -> None:
@@ -148,21 +160,29 @@ def _tokens() -> None:
 
 
 def _other_dtypes() -> None:
-    """Fields that do not hold float32: walked on what they hold while small, on codes when large."""
+    """Fields that do not hold float32, walked on what they hold."""
     for dtype in (np.float16, np.int8, np.uint8):
         vectors = np.abs(_points(64, 64)) if dtype is np.uint8 else _points(64, 64)
         stored = vectors.astype(dtype)
         for metric in (Metric.L2, Metric.DOT, Metric.COSINE):
             _grow(FieldIndex(metric, 64, HnswParams()), f"a walk on {stored.dtype}", metric, _rows(stored, metric))
+
+
+def _coded_dtypes() -> None:
+    for dtype in (np.float16, np.int8, np.uint8):
+        vectors = np.abs(_points(64, 64)) if dtype is np.uint8 else _points(64, 64)
+        rows = _rows(vectors.astype(dtype), Metric.COSINE)
         index = FieldIndex(Metric.COSINE, 64, HnswParams(), coded_from=_ROWS)
-        _grow(index, f"the coded graph over {stored.dtype}", Metric.COSINE, _rows(stored, Metric.COSINE))
+        _grow(index, f"the coded graph over {rows.vectors.dtype}", Metric.COSINE, rows)
 
 
 def _other_metrics() -> None:
     """Bits, and what is computed by a function of two vectors."""
     bits = np.packbits(_points(256, 256) > 0, axis=1)
     for metric in (Metric.HAMMING, Metric.JACCARD):
-        _grow(FieldIndex(metric, bits.shape[1], HnswParams()), f"a walk under {metric}", metric, _rows(bits, metric))
+        rows = _rows(bits, metric)
+        _grow(FieldIndex(metric, bits.shape[1], HnswParams()), f"a walk under {metric}", metric, rows)
+        exact_search_list(metric, rows, bits[0], _K, np.arange(0, _ROWS, 2, dtype=np.uint32))
     places = np.random.default_rng(1).uniform(-80, 80, (_ROWS + _LATER, 2)).astype(np.float32)
     for metric, vectors in ((Metric.L1, _points(16, 16)), (Metric.HAVERSINE, places)):
         dim = vectors.shape[1]
@@ -172,26 +192,78 @@ def _other_metrics() -> None:
 _MORE_JOBS: tuple[tuple[str, Callable[[], None]], ...] = (
     ("other dtypes", _other_dtypes),
     ("other metrics", _other_metrics),
+    ("coded graphs of other dtypes", _coded_dtypes),
 )
 _JOBS: tuple[tuple[str, Callable[[], None]], ...] = (
     ("coded graphs", _coded_graphs),
     ("cells", _cells),
     ("token matrices", _tokens),
 )
+# for a second process, in an order that finds compiled what both need: half of the time when all is compiled
+_BESIDE = ("other dtypes", "other metrics", "cells", "coded graphs of other dtypes")
 
 
 def warm(report: Callable[[str, float], None] | None = None, *, everything: bool = False) -> dict[str, float]:
-    """Compile what float32 fields need, or load it from the cache; returns seconds by part, in order.
+    """Compile what float32 fields need, or load it from the cache; returns seconds by part.
 
     report: called with a part's name and seconds as each is done. everything: also what fields of other dtypes and
-    metrics need, which otherwise is compiled when such a field is first used. Raises KernelMismatch when an answer
-    is wrong.
+    metrics need, which otherwise is compiled when such a field is first used; on two cores or more a second process
+    takes half of that. Raises KernelMismatch when an answer is wrong.
     """
-    seconds = kernels.warm(report)
-    for name, run in _JOBS + _MORE_JOBS if everything else _JOBS:
-        began = time.perf_counter()
-        run()
-        seconds[name] = time.perf_counter() - began
-        if report is not None:
-            report(name, seconds[name])
+    tell = report if report is not None else lambda *_: None
+    jobs = dict(_JOBS + _MORE_JOBS if everything else _JOBS)
+    beside = [name for name in _BESIDE if name in jobs] if everything and (os.cpu_count() or 1) > 1 else []
+    with _second(beside) as answers:
+        seconds = kernels.warm(report)
+        for name in [name for name in jobs if name not in beside]:
+            seconds[name] = _timed(jobs[name])
+            tell(name, seconds[name])
+        for line in answers:
+            told = json.loads(line)
+            if "wrong" in told:
+                raise KernelMismatch(told["wrong"])
+            seconds |= told
+            tell(*next(iter(told.items())))
+    if missing := [name for name in beside if name not in seconds]:
+        raise RuntimeError(f"compiling ended early, before {missing[0]}: is there enough memory?")
     return seconds
+
+
+@contextlib.contextmanager
+def _second(names: Sequence[str]) -> Iterator[Iterable[str]]:
+    """A process that runs these parts meanwhile; gives its answers, one line of JSON each."""
+    if not names:
+        yield ()
+        return
+    paths = [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    call = [sys.executable, "-m", "vicinal.warmup", *names]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True, env=environment) as child:  # noqa: S603
+        assert child.stdout is not None
+        try:
+            yield child.stdout
+        except BaseException:
+            child.kill()
+            raise
+
+
+def _timed(run: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def main(names: Sequence[str]) -> None:
+    """Run some parts for another process: writes a line of JSON as each is done."""
+    jobs = dict(_JOBS + _MORE_JOBS)
+    for name in names:
+        try:
+            told: dict[str, Any] = {name: _timed(jobs[name])}
+        except KernelMismatch as mismatch:
+            told = {"wrong": str(mismatch)}
+        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

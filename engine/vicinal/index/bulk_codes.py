@@ -73,6 +73,8 @@ def write_codes(
             floats, names = vectors[slots[first:last]].astype(np.float32), np.arange(last - first)
             into = Codes(codes.rows[first:], codes.half[first:], codes.offset[first:])
             begin, end = 0, last - first
+        floats = floats.view()
+        floats.flags.writeable = False  # compiled once, for rows of mapped files
         rows8.encode(floats, names, encoding.mean, encoding.scale, mode, into, begin, end)
 
     pieces.run(n, 8192, encode)

@@ -172,6 +172,8 @@ class CodeScan:
         arrays = self.index._arrays
         if query.shape != self._shape or query.dtype is not _FLOAT32 or query.strides != _STRIDES:
             query = self.index._cast(query)
+        if not query.flags.writeable:  # compiled for arrays that can be written, whoever sends one that cannot
+            query = query.copy()
         k, matches, quota, rescore, margin, most, hidden = wanted
         rescore, settled = max(rescore, k), k + 2 + k // 8
         scratch = self._borrow(arrays, lists, max(rescore, settled))

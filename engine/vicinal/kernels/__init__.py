@@ -8,7 +8,8 @@ numba's cache looks only at the file of the function it stores, so after an edit
 it would return the old caller. The folder is therefore named after the version, the processor and a hash of
 every file of this package: `<user cache>/vicinal/<version>-<processor>-<hash>`. `VICINAL_CACHE_DIR` replaces
 `<user cache>/vicinal`. The folder belongs to the user alone (mode 0700: numba's cache files can run code);
-one that cannot be written is copied to a private temporary folder, and without that nothing is cached.
+one that cannot be written is copied to a private temporary folder, and without that nothing is cached. Processes that
+fill it together take turns, which numba does not see to.
 """
 
 from __future__ import annotations
@@ -29,9 +30,13 @@ from typing import Any
 import llvmlite
 import numba
 from numba.core import config
+from numba.core.caching import IndexDataCacheFile
 
 from vicinal import __version__
 from vicinal.kernels import cpu
+
+if sys.platform != "win32":
+    import fcntl
 
 __all__ = ["cache_folder", "cfunc", "entry", "njit"]
 
@@ -87,6 +92,38 @@ def cache_folder() -> Path | None:
     return private
 
 
+class _SharedFile(IndexDataCacheFile):
+    """A function's index and data files, added to by one process at a time.
+
+    numba reads the index, chooses the next free name and writes both files; two processes at once would choose the
+    same name, and one signature would be answered by the code of another.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        """Save one signature's code."""
+        with _alone(Path(self._cache_path)):
+            super().save(key, data)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from adding to a cache folder, where the system can."""
+    if sys.platform == "win32":
+        yield
+        return
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _shared(made: Any) -> Any:
+    """Let a function that is cached be saved by one process at a time."""
+    file = getattr(made._cache, "_cache_file", None)  # noqa: SLF001 - numba has no other door to it
+    if file is not None:
+        file.__class__ = _SharedFile
+    return made
+
+
 def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Decorate with numba's `njit`: nogil, cache, no bounds checks and C's division; options override these.
 
@@ -96,7 +133,7 @@ def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         return functools.partial(njit, **options)
     with _our_cache() as cached:
         settings = {"nogil": True, "cache": cached, "boundscheck": False, "error_model": "numpy"}
-        return numba.njit(**(settings | options))(function)
+        return _shared(numba.njit(**(settings | options))(function))
 
 
 def cfunc(signature: Any, function: Callable[..., Any], **options: Any) -> Any:

@@ -6,10 +6,13 @@ import os
 import stat
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from numba.core import config
+from numba.core.caching import IndexDataCacheFile
 
 import vicinal
 from vicinal import kernels
@@ -142,3 +145,29 @@ def test_the_features_of_a_named_processor(tmp_path, environment, expected):
 def test_importing_the_package_imports_neither_numba_nor_kernels(tmp_path):
     code = "import sys, vicinal; print(sorted({'numba', 'vicinal.kernels'} & set(sys.modules)))"
     assert _run(code, tmp_path) == "[]"
+
+
+def test_signatures_saved_at_once_are_all_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("VICINAL_CACHE_DIR", str(tmp_path))
+    made = [kernels.njit(_same) for _ in range(4)]  # as in four processes: nothing but the files is shared
+    files = [one._cache._cache_file for one in made]
+    read = type(files[0])._load_index
+
+    def slowly(self):
+        known = read(self)
+        time.sleep(0.05)
+        return known
+
+    monkeypatch.setattr(IndexDataCacheFile, "_load_index", slowly)
+    folder = Path(files[0]._cache_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    threads = [threading.Thread(target=file.save, args=(number, f"code {number}")) for number, file in enumerate(files)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [files[0].load(number) for number in range(4)] == [f"code {number}" for number in range(4)]
+
+
+def _same(x):
+    return x
