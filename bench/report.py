@@ -1,7 +1,8 @@
-"""Everything under `bench/results` as one page and as the README's figures: `python -m bench.report`.
+"""Everything under `bench/results` as a page, the README's figures and a table of goals: `python -m bench.report`.
 
 The page, `bench/results/report.html`, holds its charts and needs no other file. The README's block stands between
-`<!-- figures -->` and `<!-- /figures -->`; nothing in it is typed by hand.
+`<!-- figures -->` and `<!-- /figures -->`, that of docs/benchmarks.md between `<!-- goals -->` and `<!-- /goals -->`;
+nothing in them is typed by hand.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import Any
 
 from bench import tables
 from bench.fanns import tables as filtered
+from bench.goals import goals
 from bench.results import RESULTS, every, path
 from bench.tables import Table
 
 __all__ = ["main", "page", "readme_block"]
 
-README = Path(__file__).parent.parent / "README.md"
-OPEN, CLOSE = "<!-- figures -->", "<!-- /figures -->"
+ROOT = Path(__file__).parent.parent
 SECTIONS = (
     ("recall_qps", "One thread, one query per call", tables.speed),
     ("batch", "Batch calls", tables.speed),
@@ -48,23 +49,31 @@ small { color: #666 }
 
 
 def main() -> int:
-    """Write the page, and the README's block where the README has a place for it."""
+    """Write the page, and the blocks of README and docs where these have a place for them."""
     (RESULTS / "report.html").write_text(page())
-    text = README.read_text()
-    if OPEN in text and CLOSE in text:
-        before, _, rest = text.partition(OPEN)
-        after = rest.partition(CLOSE)[2]
-        README.write_text(f"{before}{OPEN}\n{readme_block()}\n{CLOSE}{after}")
-        print(f"rewrote the figures of {README.name}")
-    else:
-        print(f"{README.name} has no {OPEN} ... {CLOSE}")
+    _rewrite(ROOT / "README.md", "figures", readme_block())
+    _rewrite(ROOT / "docs" / "benchmarks.md", "goals", "\n".join(_markdown(goals())))
     return 0
+
+
+def _rewrite(file: Path, name: str, block: str) -> None:
+    """Put a block between its marks."""
+    start, stop = f"<!-- {name} -->", f"<!-- /{name} -->"
+    text = file.read_text()
+    if start not in text or stop not in text:
+        print(f"{file.name} has no {start} ... {stop}")
+        return
+    before, _, rest = text.partition(start)
+    after = rest.partition(stop)[2]
+    file.write_text(f"{before}{start}\n{block}\n{stop}{after}")
+    print(f"rewrote the {name} of {file.name}")
 
 
 def page() -> str:
     """Give the whole report as HTML, charts inside."""
     parts = [f"<!doctype html><meta charset=utf-8><title>vicinal: benchmarks</title><style>{STYLE}</style>"]
     parts.append("<h1>vicinal: benchmarks</h1>")
+    parts += ["<h2>What was asked</h2>", _table(goals())]
     for suite, title, make in SECTIONS:
         answers = every(suite)
         if answers:

@@ -2,7 +2,8 @@ import argparse
 import fcntl
 
 import pytest
-from bench import figures, kept, locks, metrics, run
+from bench import figures, goals, kept, locks, metrics, run
+from bench.commands import FIGURES, WHOLE
 from bench.rounds import measured
 from bench.suites import overhead
 
@@ -89,7 +90,8 @@ class FakeEngine:
     def ask(self, do, **words):
         self.asked.append((self.name, do))
         if do == "scout":
-            return [{"setting": 10, "recall": 0.9}, {"setting": 20, "recall": 1.0}]
+            return [{"setting": 10, "recall": 0.9, "queries": 9}, {"setting": 20, "recall": 1.0, "queries": 5}]
+        assert words["queries"] == [9, 5]
         return {"seconds": [1e-4, 2e-4] if self.name == "vicinal" else [2e-4, 4e-4]}
 
     def __enter__(self):
@@ -122,11 +124,11 @@ def test_rounds_go_on_after_a_break_and_make_curves(options, monkeypatch):
 def test_every_figure_is_a_command_that_is_understood(monkeypatch):
     seen: list[argparse.Namespace] = []
     monkeypatch.setattr(run, "measure", seen.append)
-    for command in figures.FIGURES.values():
+    for command in (FIGURES | WHOLE).values():
         run.main(command.split())
     assert [f"{o.suite} {o.dataset}" for o in seen][:2] == [
-        "recall_qps fashion-mnist-784",
         "recall_qps arxiv-minilm-384",
+        "recall_qps fashion-mnist-784",
     ]
     assert all(o.rounds >= 7 for o in seen)
     assert figures.main(["--list"]) == 0
@@ -140,7 +142,7 @@ def test_figures_hand_options_on_and_stop_where_a_run_is_unfinished(monkeypatch,
         return run.UNFINISHED if "batch" in words else 0
 
     monkeypatch.setattr(run, "main", unfinished)
-    monkeypatch.setattr(figures, "_measured", lambda command: command.startswith("memory"))
+    monkeypatch.setattr(figures, "_measured", lambda name, _: name.startswith("memory"))
     wanted = ["reach-copies", "memory-384", "batch-384", "start", "--lock", "a", "b", "--seconds", "5"]
     assert figures.main(wanted) == run.UNFINISHED
     assert [words[0] for words in ran] == ["reach", "batch"]
@@ -162,3 +164,32 @@ def test_the_kernels_own_calls_are_repeated_one_a_query():
     assert graph._walk is kernel
     with pytest.raises(RuntimeError, match="0 kernel calls for 1"):
         overhead._recorded([graph], lambda _: None, [1])
+
+
+def test_a_result_of_fewer_engines_is_not_the_figure(monkeypatch):
+    command = "memory --dataset arxiv-minilm-384 --ours vicinal --rivals hnswlib symqg"
+    result = {"machine": metrics.machine(), "engines": {"vicinal": {}, "hnswlib": {}}}
+    monkeypatch.setattr(figures, "result_of", lambda _: result)
+    assert not figures._measured("memory-384", command)
+    result["engines"]["symqg"] = {"failed": "why"}
+    assert figures._measured("memory-384", command)
+    result["machine"]["code"] = "other"
+    assert not figures._measured("memory-384", command)
+
+
+def test_goals_read_what_is_there_and_leave_out_what_is_not(monkeypatch):
+    results = {
+        "build-384": {
+            "ratio_to_hnswlib": {"vicinal": {"threads_2": 0.08}},
+            "engines": {"vicinal": {"threads_2": {"seconds": 1.5}}},
+        },
+        "overhead": {"engines": {"Index.knn_query": {"added_us": [1.0, 2.5, 3.0]}}},
+        "growth": {"slope": {"vicinal": {"distances_per_doubling": 90}, "faiss-hnsw": {"distances_per_doubling": 100}}},
+    }
+    monkeypatch.setattr(goals, "result_of", results.get)
+    told = {row[0]: row[2:4] for row in goals.goals().rows}
+    assert told["graph build, 2 threads, 384-d"] == ("0.080 (1.50 s)", "yes")
+    assert told["cells build, 2 threads, 384-d"] == ("-", "-")
+    assert told["what Index.knn_query adds to the kernel"] == ("2.50 µs (1.00 to 3.00)", "no")
+    assert told["distances per doubling of n, ours and HNSW's"] == ("90 and 100", "yes")
+    assert told["import vicinal, beyond numpy"] == ("-", "-")

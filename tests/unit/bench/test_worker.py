@@ -67,11 +67,19 @@ def test_a_round_times_what_it_is_told(worked):
     assert made.asked.count((5, 1)) == 120, "the first one once more, before all"
 
 
+def test_a_slow_setting_answers_fewer_queries(worked, monkeypatch):
+    engine, made = worked
+    monkeypatch.setattr(worker, "FEWEST", 3)
+    assert [engine._affordable(s) for s in (0.0, worker.SLICE / 7.5, worker.SLICE)] == [30, 7, 3]
+    engine.round(1, [(5, 1)], [7])
+    assert made.asked.count((5, 1)) == 14, "7 to warm up, 7 timed"
+
+
 def test_doubled_ids_count_once(worked, monkeypatch):
     engine, made = worked
     monkeypatch.setattr(made, "query", lambda vector, k: np.repeat(made.truth[int(vector[0])][:1], k))
     made.settings = ((1, 1),)
-    assert engine.scout(1) == [{"setting": (1, 1), "recall": pytest.approx(1 / K)}]
+    assert engine.scout(1) == [{"setting": (1, 1), "recall": pytest.approx(1 / K), "queries": 30}]
 
 
 def test_a_query_batch_that_is_not_there_is_an_answer(worked):

@@ -1,0 +1,155 @@
+"""What was asked of the engine, and what the kept results say, as one table for the report and docs/benchmarks.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from bench.commands import result_of
+from bench.metrics import RECALLS
+from bench.tables import Table
+
+__all__ = ["goals"]
+
+Read = Callable[[dict[str, Any]], tuple[float, str]]
+
+
+class _Goal(NamedTuple):
+    """One figure: the name of its command, what it is, what was asked, and how it is read from a result."""
+
+    figure: str
+    what: str
+    asked: str
+    met: Callable[[float], bool]
+    read: Read
+
+
+def goals() -> Table:
+    """Every figure with its command, asked and measured; '-' where no result is kept."""
+    rows = []
+    for goal in _all():
+        answer = result_of(goal.figure)
+        told, met = "-", "-"
+        if answer is not None:
+            try:
+                value, told = goal.read(answer)
+                met = "yes" if goal.met(value) else "no"
+            except (KeyError, TypeError):  # an engine that this result lacks
+                pass
+        rows.append((goal.what, goal.asked, told, met, f"`{goal.figure}`"))
+    return Table(("what", "asked", "measured", "met", "figure"), rows)
+
+
+def _most(limit: float) -> Callable[[float], bool]:
+    return lambda value: value <= limit
+
+
+def _least(limit: float) -> Callable[[float], bool]:
+    return lambda value: value >= limit
+
+
+def _all() -> Iterator[_Goal]:
+    yield from _speed()
+    yield from _built()
+    yield from _memory()
+    yield from _others()
+
+
+def _speed() -> Iterator[_Goal]:
+    for suite, what in (("speed", "one thread"), ("batch", "batch, 2 threads")):
+        for width in ("384", "784", "50", "128") if suite == "speed" else ("384", "784"):
+            ours = "vicinal" if suite == "speed" else "vicinal-index"
+            for recall in map(str, RECALLS):
+                name = f"{what}, {width}-d, recall {recall}"
+                read = _to_fastest(ours, recall)
+                yield _Goal(f"{suite}-{width}", name, "2 x the fastest rival", _least(2), read)
+
+
+def _built() -> Iterator[_Goal]:
+    for width in ("384", "784", "50"):
+        for ours, part in (("vicinal", 0.1), ("vicinal-cells", 0.04)):
+            name = f"{'cells' if part < 0.1 else 'graph'} build, 2 threads, {width}-d"
+            yield _Goal(f"build-{width}", name, f"{part} of hnswlib's time", _most(part), _build(ours))
+
+
+def _memory() -> Iterator[_Goal]:
+    for width in ("384", "784"):
+        for ours, key, part, name in (
+            ("vicinal-opened", "anonymous_to_hnswlib", 0.5, "RAM opened from disk, pages of files aside"),
+            ("vicinal-opened", "ratio_to_hnswlib", 0.5, "RAM opened from disk, pages of files too"),
+            ("vicinal-index", "anonymous_to_hnswlib", 0.7, "RAM of Index, pages of files aside"),
+            ("vicinal", "ratio_to_hnswlib", 1.6, "RAM with float32 resident"),
+        ):
+            yield _Goal(f"memory-{width}", f"{name}, {width}-d", f"{part} of hnswlib", _most(part), _part(key, ours))
+
+
+def _others() -> Iterator[_Goal]:
+    for name, most in (("Index.knn_query", 2.0), ("Collection.query", 6.0)):
+        yield _Goal(
+            "overhead", f"what {name} adds to the kernel", f"{most:g} µs", _most(most), _middle(name, "added_us")
+        )
+    yield _Goal("growth", "distances per doubling of n, ours and HNSW's", "no more than HNSW's", _most(0), _slopes)
+    for figure in ("384", "784", "50", "128", "copies", "islands"):
+        yield _Goal(f"reach-{figure}", f"recall reachable, {figure}", "0.995", _least(0.995), _highest)
+    for key, most, name in (("one_us", 250.0, "one by one"), ("batch_us", 130.0, "in batches of 100")):
+        yield _Goal("insert", f"additions {name}, a row", f"{most:g} µs", _most(most), _middle("vicinal-index", key))
+    for key, most, name in (
+        ("coded_first_answer_cached_seconds", 1.2, "first answer of a fresh process"),
+        ("coded_first_answer_empty_cache_seconds", 15.0, "the same with an empty cache"),
+        ("import_seconds", 0.2, "import vicinal, beyond numpy"),
+    ):
+        yield _Goal("start", name, f"{most:g} s", _most(most), _seconds(key))
+    for width in ("384", "784", "50"):
+        name = f"recall@10 that codec auto loses, {width}-d"
+        yield _Goal(f"compression-{width}", name, "0.005", _most(0.005), _lost)
+
+
+def _to_fastest(ours: str, recall: str) -> Read:
+    def read(answer: dict[str, Any]) -> tuple[float, str]:
+        facts = answer["ratios"][recall]
+        ratio = facts["to_fastest_rival"][ours]
+        low, high = facts["to_fastest_rival_quartiles"][ours]
+        return ratio, f"{ratio:.2f} x {facts['fastest_rival']} ({low:.2f} to {high:.2f})"
+
+    return read
+
+
+def _build(ours: str) -> Read:
+    def read(answer: dict[str, Any]) -> tuple[float, str]:
+        ratio = answer["ratio_to_hnswlib"][ours]["threads_2"]
+        return ratio, f"{ratio:.3f} ({answer['engines'][ours]['threads_2']['seconds']:.2f} s)"
+
+    return read
+
+
+def _part(key: str, ours: str) -> Read:
+    return lambda answer: (answer[key][ours], f"{answer[key][ours]:.2f}")
+
+
+def _middle(engine: str, key: str) -> Read:
+    def read(answer: dict[str, Any]) -> tuple[float, str]:
+        low, middle, high = answer["engines"][engine][key]
+        return middle, f"{middle:.2f} µs ({low:.2f} to {high:.2f})"
+
+    return read
+
+
+def _slopes(answer: dict[str, Any]) -> tuple[float, str]:
+    """How far our slope lies above HNSW's."""
+    ours, theirs = (answer["slope"][name]["distances_per_doubling"] for name in ("vicinal", "faiss-hnsw"))
+    return ours - theirs, f"{ours:.0f} and {theirs:.0f}"
+
+
+def _highest(answer: dict[str, Any]) -> tuple[float, str]:
+    """The best of codes and, where a collection walks on floats, of its links."""
+    best = {name: answer["engines"][name]["highest_recall"] for name in ("vicinal", "vicinal-links")}
+    return max(best.values()), f"{best['vicinal']:.4f} on codes, {best['vicinal-links']:.4f} on floats"
+
+
+def _seconds(key: str) -> Read:
+    return lambda answer: (answer[key][1], f"{answer[key][1]:.2f} s")
+
+
+def _lost(answer: dict[str, Any]) -> tuple[float, str]:
+    lost = answer["engines"]["float32, auto"]["codec"]["recall_lost"]
+    return lost, f"{lost:.4f}"
