@@ -108,7 +108,7 @@ def test_rounds_go_on_after_a_break_and_make_curves(options, monkeypatch):
     vars(options).update(ours=["vicinal"], rivals=["hnswlib"], k=10, queries=5)
     part = kept.Kept(options)
     part.put("vicinal facts", {"build": {}})
-    part.put("vicinal points", [{"setting": 10, "recall": 0.9}, {"setting": 20, "recall": 1.0}])
+    part.put("vicinal points", FakeEngine("vicinal", []).ask("scout"))
     part.put("round 0 of vicinal", [1e-4, 2e-4])
     answer = measured(options, threads=1)
     assert sorted(asked) == [("hnswlib", "round")] * 2 + [("hnswlib", "scout"), ("vicinal", "round")]
