@@ -71,7 +71,7 @@ def test_a_slow_setting_answers_fewer_queries(worked, monkeypatch):
     engine, made = worked
     monkeypatch.setattr(worker, "FEWEST", 3)
     assert [engine._affordable(s) for s in (0.0, worker.SLICE / 7.5, worker.SLICE)] == [30, 7, 3]
-    engine.round(1, [(5, 1)], [7])
+    engine.round(1, [(2, 1), (5, 1)], [9, 7])
     assert made.asked.count((5, 1)) == 14, "7 to warm up, 7 timed"
 
 
