@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
@@ -75,10 +76,14 @@ def test_evaluation_equals_plain_evaluation(rows: list[Any], forest: list[Filter
     _check(rows, forest, cut)
 
 
-_PLANS: dict[str, dict[str, dict[str, Any]]] = {
-    "runs": {"values": {"_SCAN_NS": 1e9}, "sealed": {"_BUCKET_NS": 1e9}},
-    "buckets": {"values": {"_SCAN_NS": 1e9}, "sealed": {"_COPY_NS": 1e9, "_SET_NS": 1e9}},
-    "as estimated": {"values": {"SEAL_FROM": 8}, "sealed": {"_FREQUENT": 8}},
+_PLANS: dict[str, dict[str, dict[str, int]]] = {
+    "as it is": {},
+    "early, with frequent values": {"values": {"SEAL_FROM": 8}, "sealed": {"_FREQUENT": 8}},
+    "few sets, small cells": {
+        "sealed": {"_FREQUENT": 1},
+        "ordered": {"_QUANTILES": 3},
+        "place_grid": {"_CELL": 2},
+    },
 }
 
 
@@ -88,11 +93,10 @@ _PLANS: dict[str, dict[str, dict[str, Any]]] = {
 def test_sorted_columns_answer_as_the_plain_evaluator(
     plan: str, rows: list[Any], forest: list[Filter], cut: int
 ) -> None:
-    constants = _PLANS[plan]
-    with (
-        patch.multiple("vicinal.filter.values", **constants["values"]),
-        patch.multiple("vicinal.filter.sealed", **constants["sealed"]),
-    ):
+    with ExitStack() as stack:
+        for module, constants in _PLANS[plan].items():
+            for name, value in constants.items():
+                stack.enter_context(patch(f"vicinal.filter.{module}.{name}", value))
         _check(rows, forest, cut, sealed=True)
 
 

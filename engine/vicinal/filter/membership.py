@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,11 @@ __all__ = ["Between", "NoneOf", "OneOf", "Question"]
 _COMPARE_MAX = 16  # ranges compared one after another; beyond, a table or a sort is faster
 
 
-@dataclass(frozen=True, slots=True)
-class Between:
+class Between(NamedTuple):
     """low <= value <= high, both Python numbers, exact whatever the width of the column."""
 
     low: Any
     high: Any
-
-    def ranges(self) -> list[Between]:
-        """Itself."""
-        return [self]
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.bool_]:
         """True where a value lies within."""
@@ -59,21 +54,16 @@ class OneOf:
 
     listed: NDArray[Any]
 
-    def ranges(self) -> list[Between]:
-        """Runs of neighbouring integers, or single floats."""
-        if self.listed.dtype.kind == "f":
-            return [Between(v, v) for v in self.listed.tolist()]
-        breaks = np.flatnonzero(np.diff(self.listed) != 1) + 1
-        return [Between(run[0].item(), run[-1].item()) for run in np.split(self.listed, breaks) if run.size]
-
     def __call__(self, values: NDArray[Any]) -> NDArray[np.bool_]:
         """True where a value is listed."""
-        ranges = self.ranges()
-        if len(ranges) > _COMPARE_MAX:
+        integers = self.listed.dtype.kind != "f"
+        breaks = np.flatnonzero(np.diff(self.listed) != 1) + 1 if integers else np.arange(1, self.listed.size)
+        if breaks.size >= _COMPARE_MAX:
             return np.isin(values, self.listed)
         found = np.zeros(values.size, np.bool_)
-        for between in ranges:
-            found |= between(values)
+        for run in np.split(self.listed, breaks):  # neighbouring integers
+            if run.size:
+                found |= Between(run[0].item(), run[-1].item())(values)
         return found
 
 

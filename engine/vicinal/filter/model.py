@@ -86,6 +86,7 @@ class KeyCondition(Condition):
     """A condition on the values at a key (see `path`)."""
 
     key: str
+    asked: object | None = field(init=False, repr=False, default=None)  # kept here by `probes`
 
     def __post_init__(self) -> None:
         if not isinstance(self.key, str):

@@ -19,6 +19,7 @@ from vicinal.filter.instants import instant_of
 from vicinal.filter.literals import INTEGER_MAX, INTEGER_MIN, Value
 from vicinal.filter.membership import Between, NoneOf, OneOf, Question
 from vicinal.filter.model import Condition, IsEmpty, IsNull, KeyCondition, Match, MatchAny, MatchExcept, Range
+from vicinal.filter.path import Path
 from vicinal.filter.values import Values
 
 __all__ = ["Probe", "is_complement", "probes"]
@@ -37,6 +38,16 @@ _VALUED: Final = Between(Tag.ARRAY, Tag.TRUE)  # the tags of what is neither nul
 _ALL_CODES: Final = Between(0, 0xFFFF)
 _ALL_SIGNED: Final = Between(INTEGER_MIN, _INT64_MAX)
 _ALL_REALS: Final = Between(-math.inf, math.inf)
+Asked = tuple[tuple[Kind, Question], ...]
+_NOTHING: Final[Asked] = ((Kind.TAG, Between(Tag.NULL, Tag.NULL)),)
+_ANYTHING: Final[Asked] = (
+    (Kind.TAG, _VALUED),
+    (Kind.CODE, _ALL_CODES),
+    (Kind.HASH, _ALL_SIGNED),
+    (Kind.INT, _ALL_SIGNED),
+    (Kind.BIG, Between(0, INTEGER_MAX)),
+    (Kind.REAL, _ALL_REALS),
+)
 
 
 class Probe(NamedTuple):
@@ -53,57 +64,84 @@ def is_complement(condition: Condition) -> bool:
 
 def probes(condition: KeyCondition, columns: Columns) -> list[Probe]:
     """All probes of the condition; none if no payload has the key."""
+    plan = condition.asked
+    if plan is None:
+        plan = _Plan.of(condition)
+        object.__setattr__(condition, "asked", plan)
+    assert isinstance(plan, _Plan)
     found: list[Probe] = []
-    direct = isinstance(condition, IsEmpty | IsNull)  # these are about the value itself, not its elements
-    for path in (condition.path,) if direct else (condition.path, (*condition.path, None)):
+    for path in plan.paths:
         column = columns.column(path)
         if column is not None:
-            for kind, question in _questions(condition, column, element=len(path) > len(condition.path)):
+            questions = plan.questions or _questions(condition, column, element=path is not plan.paths[0])
+            for kind, question in questions:
                 values = column.kinds.get(kind)
                 if values is not None:
                     found.append(Probe(values, question))
     return found
 
 
-def _questions(condition: KeyCondition, column: Column, *, element: bool) -> Iterable[tuple[Kind, Question]]:
+class _Plan(NamedTuple):
+    """What is the same whatever the columns: where to look and, if strings are not asked for, what to ask."""
+
+    paths: tuple[Path, ...]
+    questions: Asked
+
+    @classmethod
+    def of(cls, condition: KeyCondition) -> _Plan:
+        path = condition.path
+        direct = isinstance(condition, IsEmpty | IsNull)  # these are about the value itself, not its elements
+        return cls((path,) if direct else (path, (*path, None)), _fixed(condition))
+
+
+def _fixed(condition: KeyCondition) -> Asked:
+    """The questions that do not depend on a column, none if they do."""
     match condition:
-        case Match() | MatchAny():
-            values = (condition.value,) if isinstance(condition, Match) else condition.values
-            return _one_of(values, column)
-        case MatchExcept():
-            return _none_of(condition.values, column, element=element)
         case Range():
-            return _within(condition)
+            return tuple(_within(condition))
         case GeoCondition():
             return ((Kind.PLACE, area_of(condition)),)
-        case IsNull():
-            return ((Kind.TAG, Between(Tag.NULL, Tag.NULL)),)
-        case IsEmpty():
-            return _anything()
+        case IsNull() | IsEmpty():
+            return _NOTHING if isinstance(condition, IsNull) else _ANYTHING
+        case Match() | MatchAny():
+            values = (condition.value,) if isinstance(condition, Match) else condition.values
+            return () if any(isinstance(value, str) for value in values) else tuple(_one_of(values, None))
+    return ()
+
+
+def _questions(condition: KeyCondition, column: Column, *, element: bool) -> Iterable[tuple[Kind, Question]]:
+    match condition:
+        case Match(value=str() as text):
+            return _text(text, column)
+        case Match():  # a number that nothing can be equal to
+            return ()
+        case MatchAny():
+            return _one_of(condition.values, column)
+        case MatchExcept():
+            return _none_of(condition.values, column, element=element)
     raise AssertionError(f"a condition of unknown kind: {type(condition).__name__}")
 
 
-def _anything() -> tuple[tuple[Kind, Question], ...]:
-    return (
-        (Kind.TAG, _VALUED),
-        (Kind.CODE, _ALL_CODES),
-        (Kind.HASH, _ALL_SIGNED),
-        (Kind.INT, _ALL_SIGNED),
-        (Kind.BIG, Between(0, INTEGER_MAX)),
-        (Kind.REAL, _ALL_REALS),
-    )
+def _text(text: str, column: Column) -> Asked:
+    """A string, as columns hold it."""
+    code = column.codes.get(text)
+    if code is not None:
+        return ((Kind.CODE, Between(code, code)),)
+    if Kind.HASH not in column.kinds:
+        return ()
+    digest = int(digests_of((text,), column.salt)[0])
+    return ((Kind.HASH, Between(digest, digest)),)
 
 
-def _stored(value: Value, column: Column) -> Iterator[tuple[Kind, int | float]]:
+def _stored(value: Value, column: Column | None) -> Iterator[tuple[Kind, int | float]]:
     """How columns would hold the value: a number may be there as an integer and as a float."""
     if isinstance(value, bool):
         yield Kind.TAG, Tag.TRUE if value else Tag.FALSE
     elif isinstance(value, str):
-        code = column.codes.get(value)
-        if code is not None:
-            yield Kind.CODE, code
-        elif Kind.HASH in column.kinds:
-            yield Kind.HASH, int(digests_of((value,), column.salt)[0])
+        if column is not None:
+            for kind, question in _text(value, column):
+                assert isinstance(question, Between)
+                yield kind, question.low
     else:
         if not math.isinf(value) and value == int(value):
             for kind, (low, high) in _INTEGERS.items():
@@ -113,7 +151,7 @@ def _stored(value: Value, column: Column) -> Iterator[tuple[Kind, int | float]]:
             yield Kind.REAL, float(value)
 
 
-def _listed(values: Iterable[Value], column: Column) -> dict[Kind, list[int | float]]:
+def _listed(values: Iterable[Value], column: Column | None) -> dict[Kind, list[int | float]]:
     by_kind: dict[Kind, list[int | float]] = {}
     for value in values:
         for kind, stored in _stored(value, column):
@@ -125,7 +163,7 @@ def _array(kind: Kind, values: list[Any]) -> Any:
     return np.unique(np.array(values, _WIDEST[kind]))
 
 
-def _one_of(values: Iterable[Value], column: Column) -> Iterator[tuple[Kind, Question]]:
+def _one_of(values: Iterable[Value], column: Column | None) -> Iterator[tuple[Kind, Question]]:
     for kind, stored in _listed(values, column).items():
         if len(stored) == 1:
             yield kind, Between(stored[0], stored[0])
@@ -139,7 +177,7 @@ def _none_of(values: Iterable[Value], column: Column, *, element: bool) -> Itera
     tags = {Tag.OBJECT, Tag.FALSE, Tag.TRUE} | ({Tag.EMPTY, Tag.ARRAY} if element else set())
     tags.difference_update(int(tag) for tag in listed.pop(Kind.TAG, []))
     yield Kind.TAG, OneOf(_array(Kind.TAG, sorted(tags)))
-    for kind, anything in _anything():
+    for kind, anything in _ANYTHING:
         if kind is not Kind.TAG:
             yield kind, NoneOf(_array(kind, listed[kind])) if kind in listed else anything
 

@@ -12,25 +12,22 @@ presence bits shared with older slots is changed in one store that keeps their b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.filter.areas import Area
 from vicinal.filter.bits import bits_of, clear_beyond, count_bits, no_bits, pack, words_for
-from vicinal.filter.membership import NoneOf, Question
-from vicinal.filter.sealed import SEAL_FROM, Sealed, seal
+from vicinal.filter.membership import Question
+from vicinal.filter.place_grid import grid
+from vicinal.filter.sealed import SEAL_FROM, Sorted, seal
 from vicinal.types import Bits
 
 __all__ = ["Picture", "Values"]
 
 _TO_DENSE = 3  # one slot in so many has a value: dense is as small and much faster
 _SEAL_GROWTH = 0.5  # sort anew when so many times as many entries are not sorted as are
-# nanoseconds of a scan, to weigh against those of `sealed`
-_SCAN_NS = 0.05  # a slot
-_SCAN_BYTE_NS = 0.045  # a byte of its value
-_PAIR_NS = 2.5  # a pair of `extra`
 _TO_SPARSE = 8  # fewer than one in so many: the dense array is mostly holes
 
 
@@ -43,7 +40,7 @@ class Picture(NamedTuple):
     slots: NDArray[np.uint32]
     extra: NDArray[Any]
     pairs: int
-    sealed: Sealed | None
+    sealed: Sorted | None
 
 
 class Values:
@@ -136,7 +133,8 @@ class Values:
         """Sort what there is, so that selective questions and counts need no scan."""
         if self._end:
             slots, values = self.entries(self._end)
-            self.picture = self.picture._replace(sealed=seal(slots, values, self._end))
+            arrange: Callable[..., Sorted] = grid if values.dtype.kind == "c" else seal
+            self.picture = self.picture._replace(sealed=arrange(slots, values, self._end))
             self._sealed_entries += self.unsealed
 
     def entries(self, n: int) -> tuple[NDArray[np.uint32], NDArray[Any]]:
@@ -154,17 +152,8 @@ class Values:
         `start` is a multiple of 64.
         """
         p = self.picture
-        if start == 0 and p.sealed is not None and isinstance(question, Area):
-            slots = p.sealed.order_within(question)
-            return _with_later(p, bits_of(slots, p.sealed.stop), p.sealed.stop, question, stop)
-        if start == 0 and p.sealed is not None and not isinstance(question, NoneOf | Area):
-            ranges = question.ranges()
-            spans = p.sealed.spans(ranges)
-            # the scan that is saved, against the look-up
-            a_slot = len(ranges) * (_SCAN_NS + _SCAN_BYTE_NS * p.dense.dtype.itemsize)
-            pairs = p.pairs * min(stop, p.sealed.stop) / self._end
-            if p.sealed.cost(spans) < a_slot * min(stop, p.stop, p.sealed.stop) + _PAIR_NS * pairs:
-                return _with_later(p, p.sealed.bits(spans), p.sealed.stop, question, stop)
+        if start == 0 and p.sealed is not None:
+            return _with_later(p, p.sealed.bits(question), p.sealed.stop, question, stop)
         return _scanned(p, question, start, stop)
 
     def count(self, question: Question, n: int) -> tuple[int, int, int]:
@@ -173,10 +162,12 @@ class Values:
         Exact without looking at the values if they are sorted and a slot has one, or one is asked for.
         """
         p = self.picture
-        if p.sealed is None or isinstance(question, NoneOf):
+        if p.sealed is None:
             exact = count_bits(self.bits(question, 0, n))
             return exact, exact, exact
         low, about, high = p.sealed.counted(question)
+        if n == p.sealed.stop:
+            return low, about, high
         if n < p.sealed.stop:
             hidden = p.sealed.stop - n  # sorted slots that this reader does not know
             about = about * n // p.sealed.stop
@@ -234,7 +225,7 @@ def _with_extra(p: Picture, slots: NDArray[np.uint32], values: NDArray[Any]) -> 
 def _with_later(p: Picture, known: Bits, sealed_stop: int, question: Question, stop: int) -> Bits:
     """The slots found in the sorted part, and a scan of the slots after it."""
     if stop <= sealed_stop:
-        return clear_beyond(known[: words_for(stop)], stop)
+        return known if stop == sealed_stop else clear_beyond(known[: words_for(stop)], stop)
     resume = sealed_stop & ~63
     later = _scanned(p, question, resume, stop)
     bits = np.concatenate((known[: resume >> 6], later))

@@ -20,6 +20,7 @@ from vicinal.kernels.functions import l1_function
 from vicinal.kernels.insert import Builder, draw_levels, insert
 from vicinal.kernels.reach import flood, mend
 from vicinal.kernels.simd import SENTINEL
+from vicinal.kernels.spans import flip_spans, set_spans
 
 __all__ = ["KernelMismatch", "warm"]
 
@@ -138,6 +139,19 @@ def _mend(bench: _Bench) -> None:
         raise KernelMismatch("insert leaves slots that no path reaches")
 
 
+def _spans(bench: _Bench) -> None:
+    order = np.argsort(bench.vectors[:, 0]).astype(np.uint32)
+    ranks = np.array([0, 100, 200, _N], np.int64)
+    sets = np.stack([slots_to_bits(order[:rank], _N) for rank in ranks[1:]])
+    spans = np.array(((3, 7), (90, 215)), np.int64)
+    true = slots_to_bits(np.concatenate([order[i:j] for i, j in spans]), _N)
+    for fill in (lambda out: flip_spans(order, ranks, sets, spans, out), lambda out: set_spans(order, spans, out)):
+        out = np.zeros(len(true), np.uint64)
+        fill(out)
+        if not np.array_equal(out, true):
+            raise KernelMismatch("spans disagree with numpy")
+
+
 def _search(bench: _Bench) -> None:
     space, graph, work = bench.blocks()
     entry, top = int(bench.state[0]), int(bench.state[1])
@@ -159,6 +173,7 @@ _JOBS = (
     _Job("draw_levels", _levels),
     _Job("scan_range", _range),
     _Job("scan_list", _list),
+    _Job("spans", _spans),
     _Job("insert", _insert),
     _Job("mend", _mend),
     _Job("search", _search),

@@ -15,6 +15,7 @@ from vicinal.filter.areas import Area, area_of
 from vicinal.filter.columns import Kind
 from vicinal.filter.geo import GeoBoundingBox, GeoPoint, GeoPolygon, GeoRadius
 from vicinal.filter.model import Filter
+from vicinal.filter.place_grid import grid
 
 BERLIN, PARIS = {"lon": 13.4050, "lat": 52.5200}, {"lon": 2.3522, "lat": 48.8566}
 
@@ -99,23 +100,25 @@ def test_many_places_at_every_radius_sorted_or_not():
         assert found.estimate == pytest.approx(count_bits(bits), abs=150)
 
 
-def test_only_the_places_between_the_meridians_are_looked_at():
+def test_only_the_places_of_cells_that_the_border_crosses_are_looked_at():
     columns = Columns()
-    columns.extend([json.dumps({"at": {"lon": i / 100, "lat": 1}}).encode() for i in range(10_000)])
+    columns.extend([json.dumps({"at": {"lon": i % 200 / 2, "lat": i // 200 / 10}}).encode() for i in range(80_000)])
     columns.seal()
     column = columns.column(("at",))
     assert column is not None
     values = column.kinds[Kind.PLACE]
     looked = []
-    area = area_of(GeoRadius("at", GeoPoint(50, 1), 10_000))
+    area = area_of(GeoRadius("at", GeoPoint(50, 20), 1_500_000))
 
     class Counting(Area):
         def __call__(self, places):
             looked.append(places.size)
             return super().__call__(places)
 
-    values.bits(Counting(area.lons, area.south, area.north, area.inside), 0, 10_000)
-    assert sum(looked) < 30
+    counting = Counting(area.lons, area.south, area.north, area.inside, area.cells)
+    found = count_bits(values.bits(counting, 0, 80_000))
+    assert found > 10_000
+    assert sum(looked) < found * 2 / 3  # all between the meridians were five times as many
 
 
 @pytest.mark.parametrize(
@@ -178,3 +181,40 @@ def test_forms_of_a_point_and_of_a_ring():
     assert GeoBoundingBox("at", (1, 2), (3, 1)) != GeoBoundingBox("at", (1, 2), (3, 2))
     with pytest.raises(InvalidFilter, match="listed values"):
         Filter(must=[GeoPolygon("at", square * 2_000)] * 2)
+
+
+_AREAS = {
+    "disc": GeoRadius("at", GeoPoint(12, 48), 3e6),
+    "disc over a pole": GeoRadius("at", GeoPoint(100, 85), 2.5e6),
+    "disc across the antimeridian": GeoRadius("at", GeoPoint(-179, -20), 2e6),
+    "most of the globe": GeoRadius("at", GeoPoint(0, 0), 1.9e7),
+    "box across the antimeridian": GeoBoundingBox("at", GeoPoint(170, 30), GeoPoint(-100, -50)),
+    "polygon with a hole": GeoPolygon(
+        "at",
+        ((-60, -40), (80, -30), (20, 0), (90, 60), (-70, 50)),
+        (((-10, 10), (10, 30), (-20, 30)),),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", _AREAS)
+def test_cells_that_are_taken_whole_hold_only_places_of_the_area(name, monkeypatch):
+    monkeypatch.setattr("vicinal.filter.place_grid._CELL", 8)
+    rng = np.random.default_rng(9)
+    lons, lats = (
+        np.append(rng.uniform(-180, 180, 6_000), [-180, 180, 0]),
+        np.append(rng.uniform(-90, 90, 6_000), [90, -90, 0]),
+    )
+    places = lons + 1j * lats
+    area = area_of(_AREAS[name])
+    found = grid(np.arange(places.size, dtype=np.uint32), places, places.size)
+    inside, outside = area.sides(found.boxes)
+    truth = area(found.places)
+    cell = np.repeat(np.arange(inside.size), np.diff(found.firsts))
+    assert inside.any()
+    assert truth[inside[cell]].all()
+    assert not truth[outside[cell]].any()
+    assert bits_to_list(found.bits(area), places.size) == area(places).tolist()
+    low, about, high = found.counted(area)
+    assert low <= truth.sum() <= high
+    assert low <= about <= high

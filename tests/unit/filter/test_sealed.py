@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from tests.support.filter_oracle import bits_to_list
 
-from vicinal.filter import sealed as sealed_module
+from vicinal.filter import ordered as ordered_module
 from vicinal.filter.membership import Between, NoneOf, OneOf
+from vicinal.filter.ordered import Ordered, spans_of
+from vicinal.filter.sealed import Sealed
 from vicinal.filter.values import Values
 
 N = 5_000
@@ -47,16 +49,9 @@ def _truth(question, values):
     return ~listed if isinstance(question, NoneOf) else listed
 
 
-@pytest.fixture(params=["as estimated", "runs", "buckets"])
+@pytest.fixture(params=[32, 3])
 def way(request, monkeypatch):
-    if request.param == "runs":
-        monkeypatch.setattr(sealed_module, "_BUCKET_NS", 1e9)
-    elif request.param == "buckets":
-        monkeypatch.setattr(sealed_module, "_COPY_NS", 1e9)
-        monkeypatch.setattr(sealed_module, "_SET_NS", 1e9)
-    if request.param != "as estimated":
-        monkeypatch.setattr("vicinal.filter.values._SCAN_NS", 1e12)
-    return request.param
+    monkeypatch.setattr(ordered_module, "_QUANTILES", request.param)
 
 
 @pytest.mark.parametrize("name", COLUMNS)
@@ -120,14 +115,48 @@ def test_a_column_sorts_itself_as_it_grows(monkeypatch):
     assert len(set(stops)) < 12  # a growing share, or sorting would cost more than appending
 
 
-def test_frequent_values_are_copied_and_ranges_use_buckets():
+def test_sets_stand_at_the_ends_of_frequent_values():
     values = np.concatenate((np.zeros(3_000, np.int64), RANDOM.integers(1, 2_000, 2_000)))
     column = Values("i1", "i2")
     column.append(np.arange(N, dtype=np.uint32), values)
     column.seal()
     sealed = column.picture.sealed
-    assert sealed is not None
-    assert [j - i for i, j in sealed.runs] == [3_000]
-    assert sealed.buckets.size == N
-    assert sealed.memory_bytes > 0
-    assert bits_to_list(sealed.run_bits[0], N) == (values == 0).tolist()
+    assert isinstance(sealed, Sealed)
+    ordered = sealed.ordered
+    assert ordered.single
+    assert ordered.ranks[:2].tolist() == [0, 3_000]
+    assert np.diff(ordered.ranks[1:]).max() <= N / 32 + 1
+    assert bits_to_list(ordered.sets[0], N) == (values == 0).tolist()
+    assert bits_to_list(ordered.sets[-1], N) == [True] * N
+    assert column.memory_bytes > ordered.memory_bytes > ordered.sets.nbytes
+
+
+def test_bits_of_lists_are_kept_for_frequent_values_only():
+    slots = np.repeat(np.arange(N, dtype=np.uint32), 2)
+    values = np.stack((np.full(N, 3), RANDOM.integers(100, 2_000, N)), axis=1).reshape(-1)
+    column = Values("i1", "i2")
+    column.append(slots, values)
+    column.seal()
+    sealed = column.picture.sealed
+    assert isinstance(sealed, Sealed)
+    ordered = sealed.ordered
+    assert not ordered.single
+    assert ordered.runs == ((0, N),)
+    assert bits_to_list(column.bits(Between(3, 150), 0, N), N) == [True] * N
+
+
+@pytest.mark.parametrize("n", [1, 63, 64, 65, 5_000])
+def test_spans_of_an_order_are_its_slots(n):
+    order = RANDOM.permutation(n).astype(np.uint32)
+    for runs in ([], [(n // 3, n // 2)], [(0, n)]):
+        ordered = Ordered.of(order, n, [run for run in runs if run[0] < run[1]], single=True)
+        ends = RANDOM.integers(0, n + 1, (40, 2))
+        for i, j in [(0, n), (0, 0), *np.sort(ends, axis=1).tolist()]:
+            truth = np.zeros(n, bool)
+            truth[order[i:j]] = True
+            assert bits_to_list(ordered.bits(np.array(((i, j),), np.int64)), n) == truth.tolist()
+
+
+def test_spans_that_touch_are_put_together():
+    begins, ends = np.array([0, 4, 7, 9, 12]), np.array([4, 4, 9, 12, 13])
+    assert spans_of(begins, ends).tolist() == [[0, 4], [7, 13]]
