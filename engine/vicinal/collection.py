@@ -113,6 +113,7 @@ class Collection:
         """Finish queued writes, stop the indexer, save snapshots, close the files."""
         self._writer.close()
         self._indexer.close()
+        self._planned.checks.close()
         if self._indexer.failure is None:
             self._matcher.close(self._writer.view)
         for field in self._opened.fields.values():
@@ -139,10 +140,10 @@ class Collection:
         """The k nearest points to `vector` (dim,), best first: always min(k, matches) of them.
 
         filter: a `must/should/must_not` tree or an expression. ef: beam width of the graph search, larger is more
-        accurate, max(128, 2 k) when not given; or recall_target, 0 to 1: the least ef that reached this share of the
-        true nearest when the graph was built (`explain` tells what was measured). exact: compare with every matching
-        point. Scores: cosine and dot larger is nearer; l2 (the Euclidean distance) and every other metric smaller is
-        nearer.
+        accurate, max(128, 2 k) when not given; or recall_target, 0 to 1: the least effort that reached this share of
+        the true nearest when the graph was built (`explain` tells what was measured and, under a filter, the
+        `recall_estimate` that exact checks of such queries gave). exact: compare with every matching point. Scores:
+        cosine and dot larger is nearer; l2 (the Euclidean distance) and every other metric smaller is nearer.
         """
         view = self._writer.view
         ready = self._planned.ready(view, k, filter, using, ef, recall_target, exact, explain)
@@ -152,6 +153,8 @@ class Collection:
             (slots, distances), more = ready.answer.told(query)
         else:
             (slots, distances), more = ready.answer.one(query), {}
+        if ready.sampled is not None:
+            ready.sampled(query, distances)
         told = {**ready.plan.explain(perf_counter() - started), **more, "seq": view.seq} if explain else None
         scores = ready.to_scores(distances)
         if not (with_payload or with_vectors):

@@ -14,6 +14,7 @@ the list follows; each has a budget, so that no plan costs more than about twice
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -98,6 +99,7 @@ class Plan:
     recall: float | None = None
     fallback: bool = False
     way: Way | None = None
+    checked: Callable[[], dict[str, Any]] | None = None  # recall that exact checks of such queries found
     filter_seconds: float = 0.0
     plan_seconds: float = 0.0
 
@@ -111,6 +113,7 @@ class Plan:
             "tail": self.tail,
             "ef": self.ef,
             "recall_measured": self.recall,
+            **({} if self.checked is None else self.checked()),
             "fallback": self.fallback,
             "filter_ms": round(self.filter_seconds * 1e3, 3),
             "plan_ms": round(self.plan_seconds * 1e3, 3),

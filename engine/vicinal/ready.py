@@ -21,6 +21,7 @@ from vicinal.filter.normal import canonical
 from vicinal.filter.parse import parse_filter
 from vicinal.limits import EF_MAX, K_MAX
 from vicinal.planner import Plan, Target, default_ef, ef_for, plan_search
+from vicinal.recall_checks import Check, RecallChecks
 from vicinal.schema import Dense, Schema
 from vicinal.searching import Answer, prepare
 from vicinal.types import Bits
@@ -35,12 +36,16 @@ _FLOAT32: Final = np.dtype(np.float32)
 
 
 class Ready(NamedTuple):
-    """How to check a query's vector, answer it and turn distances into scores."""
+    """How to check a query's vector, answer it and turn distances into scores.
+
+    `sampled` is to hear of each vector and its distances, where recall is estimated.
+    """
 
     checked: Callable[[Any], NDArray[Any]]
     answer: Answer
     to_scores: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     plan: Plan
+    sampled: Check | None = None
 
 
 class Preparer:
@@ -48,6 +53,7 @@ class Preparer:
 
     def __init__(self, schema: Schema, bits: Callable[[Any, View], Bits | None]) -> None:
         self._schema, self._bits = schema, bits
+        self.checks = RecallChecks()
         self.kept_bits = _KEPT_BITS  # of bitmaps, with which plans of a View are kept
 
     def ready(
@@ -115,8 +121,12 @@ class Preparer:
         evaluated = perf_counter()
         target = Target(spec.metric, field.rows, field.graph, field.indexed, view.n, allowed, filter is not None)
         beam = _effort(target, k, ef, recall_target)
-        plan = plan_search(target, k, beam, exact, None if recall_target is None else float(recall_target))
-        ready = Ready(_check_of(spec), prepare(target, k, plan), to_scores(spec.metric), plan)
+        goal = None if recall_target is None else float(recall_target)
+        plan = plan_search(target, k, beam, exact, goal)
+        sampled = None
+        if goal is not None and plan.way is not None:
+            sampled, plan.checked = self.checks.of(name, target, k, plan, goal)
+        ready = Ready(_check_of(spec), prepare(target, k, plan), to_scores(spec.metric), plan, sampled)
         plan.filter_seconds, plan.plan_seconds = evaluated - started, perf_counter() - evaluated
         return ready
 
