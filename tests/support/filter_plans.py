@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -73,8 +74,14 @@ def target_of(collection: Collection, mask: NDArray[np.bool_]) -> Target:
 
 
 def distances_of(query: NDArray[np.float32]) -> NDArray[np.float64]:
-    """True squared distances of all rows."""
-    return ((VECTORS.astype(np.float64) - query) ** 2).sum(1)
+    """True squared distances of all rows; not to be written to."""
+    return _distances(query.tobytes())
+
+
+@lru_cache(maxsize=100)
+def _distances(query: bytes) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = ((VECTORS.astype(np.float64) - np.frombuffer(query, np.float32)) ** 2).sum(1)
+    return found
 
 
 def hits_of(found: Any, mask: NDArray[np.bool_], query: NDArray[np.float32], k: int) -> float:

@@ -27,7 +27,7 @@ from vicinal.planner import Target, default_ef, plan_search
 
 K = 10
 WAYS = ("list", "cells", "sweep")
-ASKED = QUERIES[:30]
+ASKED = QUERIES[:20]
 Mask = NDArray[np.bool_]
 
 
