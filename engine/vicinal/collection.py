@@ -69,8 +69,8 @@ class Collection:
     def _view(self) -> View:
         return self._writer.view
 
-    def _save(self, field: str, graph: bytes, covered: int) -> None:
-        save_snapshot(self._opened, field, [graph], covered)
+    def _save(self, field: str, graph: Sequence[bytes | memoryview], covered: int) -> None:
+        save_snapshot(self._opened, field, graph, covered)
 
     def _save_columns(self, chunks: Iterable[bytes | NDArray[Any]], covered: int) -> None:
         save_snapshot(self._opened, COLUMNS, chunks, covered)

@@ -6,7 +6,7 @@ two threads only through `view`, whose arrays are complete before they are publi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -101,8 +101,8 @@ class FieldStore(Protocol):
     def load(self, n: int, present: NDArray[np.bool_]) -> None:
         """Derive norms, ends and presence of the n committed slots after opening."""
 
-    def snapshot(self) -> bytes:
-        """The graph as bytes."""
+    def snapshot(self) -> Sequence[bytes | memoryview]:
+        """The graph as bytes, in parts to be written before it changes."""
 
     def restore(self, buffer: memoryview | bytes, n: int) -> None:
         """Take a graph snapshot over at most n slots; CorruptData when it does not fit."""
@@ -119,9 +119,9 @@ class _Indexed:
         """Slots below this are in the graph."""
         return self._index.n
 
-    def snapshot(self) -> bytes:
-        """The graph as bytes."""
-        return self._index.encode(mapped=True)
+    def snapshot(self) -> Sequence[bytes | memoryview]:
+        """The graph as bytes, in parts."""
+        return self._index.chunks()
 
 
 class DenseField(_Indexed):

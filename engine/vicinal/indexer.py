@@ -7,7 +7,7 @@ is rebuilt. So the indexer may be stopped or killed at any time.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from vicinal import limits
@@ -21,7 +21,7 @@ __all__ = ["Indexer"]
 SNAPSHOT_ROWS: Final = 20_000
 SNAPSHOT_SHARE: Final = 0.1
 
-SaveSnapshot = Callable[[str, bytes, int], None]
+SaveSnapshot = Callable[[str, Sequence[bytes | memoryview], int], None]
 
 
 class Indexer:

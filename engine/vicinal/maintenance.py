@@ -138,7 +138,7 @@ def load_columns(opened: Opened) -> memoryview | None:
         return None
 
 
-def save_snapshot(opened: Opened, name: str, chunks: Iterable[bytes | NDArray[Any]], covered: int) -> None:
+def save_snapshot(opened: Opened, name: str, chunks: Iterable[bytes | memoryview | NDArray[Any]], covered: int) -> None:
     """Publish a field's graph, or the columns: file first, then the catalogue's pointer, then the old file goes."""
     assert opened.directory is not None, "collections in memory have no snapshots"
     stem = f"{name}@{covered}"

@@ -38,7 +38,7 @@ from vicinal.index.coded_effort import Effort, EffortTable, Measured, Reference
 from vicinal.index.filter_effort import SHARES, FilterEffort, FilterEfforts, Level
 from vicinal.types import Metric
 
-__all__ = ["MAGIC", "Fitted", "decode", "encode"]
+__all__ = ["MAGIC", "Fitted", "chunks", "decode", "encode"]
 
 MAGIC: Final = b"VICCODES"
 FORMAT: Final = 1
@@ -101,8 +101,8 @@ def _plain(value: Any, arrays: list[NDArray[Any]]) -> Any:
     return {"kind": type(value).__name__, "fields": {name: _plain(part, arrays) for name, part in fields.items()}}
 
 
-def encode(fitted: Fitted) -> bytes:
-    """The snapshot; the same index gives the same bytes."""
+def chunks(fitted: Fitted) -> list[bytes | memoryview]:
+    """The snapshot in parts, to be written one after the other; the same index gives the same bytes."""
     arrays: list[NDArray[Any]] = []
     tree = {name: _plain(part, arrays) for name, part in fitted._asdict().items()}
     contents = [array.reshape(-1).view(np.uint8).data for array in arrays]
@@ -114,10 +114,15 @@ def encode(fitted: Fitted) -> bytes:
     start = _HEADER.size + _padded(len(text))
     n, total = len(fitted.links), start + at
     head = _HEADER.pack(MAGIC, FORMAT, _ORDER, n, len(text), total, crc32c(text), 0)[:-4]
-    whole: list[Any] = [head, struct.pack("<I", crc32c(head)), text.ljust(_padded(len(text)), b" ")]
+    whole: list[bytes | memoryview] = [head, struct.pack("<I", crc32c(head)), text.ljust(_padded(len(text)), b" ")]
     for content in contents:
         whole += [content, bytes(_padded(len(content)) - len(content))]
-    return b"".join(whole)
+    return whole
+
+
+def encode(fitted: Fitted) -> bytes:
+    """The snapshot as one."""
+    return b"".join(chunks(fitted))
 
 
 def _header(view: memoryview) -> tuple[int, int]:

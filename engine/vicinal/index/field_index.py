@@ -275,15 +275,22 @@ class FieldIndex:
                 self._filtered = FilteredIndex.build(fitted, rows, seed=self._params.seed, parts=parts)
             self._large = fitted
 
-    def encode(self, *, mapped: bool = False) -> bytes:
-        """The graph as bytes: links, none of removed slots, and what was fitted; codes are made from the vectors.
+    def encode(self) -> bytes:
+        """The graph as bytes: links, none of removed slots, and what was fitted; codes are made from the vectors."""
+        return b"".join(self._chunks(mapped=False))
 
-        mapped: the bytes will be read from a mapped file, where what searches seldom look at may stay.
+    def chunks(self) -> list[bytes | memoryview]:
+        """The same, to be written to a file that will be mapped, where what searches seldom look at may stay.
+
+        The parts are written before the graph takes in more.
         """
+        return self._chunks(mapped=True)
+
+    def _chunks(self, *, mapped: bool) -> list[bytes | memoryview]:
         if self._cells is not None:
-            return self._cells.encode()
+            return [self._cells.encode()]
         if self._large is None:
-            return self._small.encode()
+            return [self._small.encode()]
         fitted = self._large.fitted(self._entry, self._removed)._replace(changes=self._changes)
         if mapped and self._large._arrays.fine is not None:  # noqa: SLF001
             fitted = fitted._replace(plane=self._large._arrays.fine[: self._large.n])  # noqa: SLF001
@@ -291,7 +298,7 @@ class FieldIndex:
             parts = self._filtered.lists.members()
             sizes = np.diff(parts.starts).astype(np.uint32)
             fitted = fitted._replace(filters=self._filtered.efforts, sizes=sizes, members=parts.order.astype(np.uint32))
-        return coded_snapshot.encode(fitted)
+        return coded_snapshot.chunks(fitted)
 
     def decode(self, buffer: memoryview | bytes, rows: Rows, slots: int) -> None:
         """Take over a graph of at most `slots` slots; CorruptData, or FormatTooNew, unless all of it holds."""

@@ -182,7 +182,7 @@ def test_a_newer_format_says_so(saved):
 @pytest.fixture(scope="module")
 def with_plane():
     index, rows = _index("signs")
-    return index, rows, index.encode(mapped=True)
+    return index, rows, b"".join(index.chunks())
 
 
 def _mapped(content: bytes, path: Any) -> memoryview:
@@ -204,7 +204,7 @@ def test_second_bytes_stay_in_a_mapped_file_until_the_index_grows(with_plane, tm
     for query in rows.vectors[:20] + np.float32(0.1):
         found = [one.search(query, 10, 50, rows=rows) for one in (before, after)]
         np.testing.assert_array_equal(*found)
-    assert again.encode(mapped=True) == content
+    assert b"".join(again.chunks()) == content
     wider = Rows(np.concatenate((rows.vectors, rows.vectors[:40] * np.float32(1.01))), rows.inv_norms)
     again.extend(wider, N + 40, lambda: False)
     grown = after._arrays.fine
