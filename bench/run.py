@@ -18,6 +18,7 @@ from bench.rivals import FOREIGN, OURS
 SUITES = (
     "recall_qps",
     "filtered_scans",
+    "filter_masks",
     "fanns",
     "batch",
     "build",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vicinal.errors import InvalidArgument, InvalidFilter
+from vicinal.filter.facets import Counts
 from vicinal.filter.path import Path, parse_key
 from vicinal.matching import Matcher
 from vicinal.types import Bits
@@ -14,6 +18,8 @@ from vicinal.view import View
 __all__ = ["Facet", "facet_path", "facets"]
 
 Facet = tuple[bool | int | str, int]
+
+_READ_MAX: Final = 1_024
 
 
 def facet_path(key: Any) -> Path:
@@ -29,16 +35,27 @@ def facet_path(key: Any) -> Path:
 def facets(matcher: Matcher, path: Path, allowed: Bits, view: View, limit: int) -> list[Facet]:
     """The values that most of the allowed slots have, with how many.
 
-    Most slots first; among equals false, true, integers, strings, each ascending.
+    Most slots first; among equals false, true, integers, strings, each ascending. Strings that no dictionary has are
+    read from payloads: where more than `_READ_MAX` of them tie at the end of the list, those of the first slots are.
     """
     found = matcher.tally(path, allowed, view)
-    counts = [n for group in (found.booleans, found.integers, found.texts, found.digests) for n in group.values()]
-    if not counts:
+    few = [np.array(list(group.values()), np.int64) for group in (found.booleans, found.texts)]
+    counts = np.concatenate((*few, found.integers.slots, found.large.slots, found.digests.slots))
+    if not counts.size:
         return []
-    least = sorted(counts, reverse=True)[:limit][-1]
-    # only texts that may be listed are looked up: a key may have as many as there are points
-    digests = Counter({digest: n for digest, n in found.digests.items() if n >= least})
-    texts = found.texts + matcher.texts(digests, path, found.found_at, view)
-    groups: tuple[Counter[Any], ...] = (found.booleans, found.integers, texts)
-    ranked = [(-n, rank, value) for rank, group in enumerate(groups) for value, n in group.items() if n >= least]
+    least = int(np.partition(counts, max(counts.size - limit, 0))[max(counts.size - limit, 0)])
+    whole = [_leading(group, group.values, least, limit) for group in (found.integers, found.large)]
+    integers = [pair for group in whole for pair in group.pairs()]
+    wanted = _leading(found.digests, found.digests.first, least, max(limit, _READ_MAX))
+    texts = found.texts + matcher.texts(wanted, path, view)
+    groups: tuple[Iterable[tuple[Any, int]], ...] = (found.booleans.items(), integers, texts.items())
+    ranked = [(-n, rank, value) for rank, group in enumerate(groups) for value, n in group if n >= least]
     return [(value, -n) for n, _, value in sorted(ranked)[:limit]]
+
+
+def _leading(counts: Counts, order: NDArray[np.int64], least: int, limit: int) -> Counts:
+    """Those that more than `least` slots have, and of those that so many have the first `limit` in an order."""
+    ties = np.flatnonzero(counts.slots == least)
+    if ties.size > limit:
+        ties = ties[np.argpartition(order[ties], limit)[:limit]]
+    return counts.where(np.concatenate((np.flatnonzero(counts.slots > least), ties)))

@@ -22,7 +22,7 @@ from vicinal.filter.cache import BitmapCache
 from vicinal.filter.column_snapshot import Loaded, decode, encode
 from vicinal.filter.columns import Columns
 from vicinal.filter.evaluate import SlotsOf, evaluate
-from vicinal.filter.facets import Tally, tally
+from vicinal.filter.facets import Counts, Tally, tally
 from vicinal.filter.model import Filter
 from vicinal.filter.parse import parse_filter
 from vicinal.filter.path import Path, values_at
@@ -72,9 +72,9 @@ class Matcher:
         """How many of the allowed slots have each value at the path."""
         return self._attributes.tally(path, allowed, view)
 
-    def texts(self, digests: Counter[int], path: Path, found_at: Mapping[int, int], view: View) -> Counter[str]:
+    def texts(self, digests: Counts, path: Path, view: View) -> Counter[str]:
         """The same counts under the texts, from the payloads of slots that have them."""
-        return self._attributes.texts(digests, path, found_at, view)
+        return self._attributes.texts(digests, path, view)
 
     def keep_up(self, view: View, cancel: Cancel) -> None:
         """Take in what the View has more than the columns, sort what is not sorted; for a background thread."""
@@ -231,15 +231,14 @@ class _Attributes:
         found.add(tally(self._slots.columns, path, bits_from_mask(mask), None))
         return found
 
-    def texts(self, digests: Counter[int], path: Path, found_at: Mapping[int, int], view: View) -> Counter[str]:
+    def texts(self, digests: Counts, path: Path, view: View) -> Counter[str]:
         """As `Matcher.texts`."""
         texts: Counter[str] = Counter()
-        wanted = list(digests)
-        payloads = self._catalog.payloads([found_at[digest] for digest in wanted], view.seq)
-        for digest, payload in zip(wanted, payloads, strict=True):
+        payloads = self._catalog.payloads(digests.first.tolist(), view.seq)
+        for (digest, slots), payload in zip(digests.pairs(), payloads, strict=True):
             assert payload is not None, "a slot that was counted has a payload"
             said = [text for text in values_at(orjson.loads(payload), path) if isinstance(text, str)]
-            texts[said[self._slots.columns.digests(said).index(digest)]] = digests[digest]
+            texts[said[self._slots.columns.digests(said).index(digest)]] = slots
         return texts
 
     def _held(self, slots: NDArray[np.uint32]) -> NDArray[np.int64]:

@@ -64,7 +64,9 @@ def parse_expression(text: str) -> Filter:
     """The filter that the text describes; InvalidFilter tells the character where reading stopped."""
     if len(text) > FILTER_TEXT_MAX:
         raise InvalidFilter(
-            f"a filter's text may have {FILTER_TEXT_MAX} characters, this has {len(text)}", limit=FILTER_TEXT_MAX
+            f"a filter's text may have {FILTER_TEXT_MAX} characters, this has {len(text)}",
+            field="filter",
+            limit=FILTER_TEXT_MAX,
         )
     parser = _Parser(_tokens(text))
     condition = parser.either()

@@ -111,3 +111,26 @@ def test_facets_equal_a_dict(rows: list[Any], later: list[Any], codes: int) -> N
         for key in ALL_KEYS:
             assert repr(collection.facet(key, limit=1_000)) == repr(facet_of(now, key))
         assert repr(collection.facet("a", limit=2)) == repr(facet_of(now, "a")[:2])
+
+
+def test_of_many_equal_strings_few_are_read(made: Collection) -> None:
+    """As many strings as points, each longer than a dictionary takes: those of the first points are listed."""
+    rows = [{"k": f"{i:05d}" + "x" * 70} for i in range(300)] + [{"k": "y" * 70}] * 2
+    fill(made, rows)
+    read: list[int] = []
+    whole = Matcher.texts
+
+    def counted(self: Matcher, digests: Any, path: Any, view: Any) -> Any:
+        read.append(digests.values.size)
+        return whole(self, digests, path, view)
+
+    with patch("vicinal.faceting._READ_MAX", 20), patch.object(Matcher, "texts", counted):
+        found = made.facet("k", limit=10)
+    assert found == [("y" * 70, 2), *((row["k"], 1) for row in rows[:9])]
+    assert read == [21]
+
+
+def test_many_integers_tie_by_value(made: Collection) -> None:
+    values = np.random.default_rng(4).permutation(2_000).tolist()
+    fill(made, [{"k": value} for value in [*values, 7, 1 << 63, (1 << 63) + 1]])
+    assert made.facet("k", limit=4) == [(7, 2), (0, 1), (1, 1), (2, 1)]
