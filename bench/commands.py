@@ -48,6 +48,7 @@ FIGURES = {
     "ingest": f"ingest --dataset {PIXELS}",
     "filtered-784": f"filtered_scans --dataset {PIXELS} --rivals faiss --queries 300",
     "filtered-384": f"filtered_scans --dataset {TEXT} --rivals faiss --queries 300",
+    "masks": "filter_masks",
     "fanns-784": f"fanns --dataset {PIXELS} --queries 1000",
     "fanns-384": f"fanns --dataset {TEXT} --queries 1000",
 }

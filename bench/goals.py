@@ -99,9 +99,22 @@ def _others() -> Iterator[_Goal]:
         ("import_seconds", 0.2, "import vicinal, beyond numpy"),
     ):
         yield _Goal("start", name, f"{most:g} s", _most(most), _seconds(key))
+    for key, most, name in (("estimate_us", 50.0, "estimate"), ("bitmap_us", 300.0, "bitmap")):
+        yield _Goal("masks", f"{name} of two clauses over 1M slots", f"{most:g} µs", _most(most), _slowest(key))
     for width in ("384", "784", "50"):
         name = f"recall@10 that codec auto loses, {width}-d"
         yield _Goal(f"compression-{width}", name, "0.005", _most(0.005), _lost)
+
+
+def _slowest(key: str) -> Read:
+    """The slowest conjunction of two, areas aside."""
+
+    def read(answer: dict[str, Any]) -> tuple[float, str]:
+        asked = {name: told for name, told in answer["filters"].items() if "AND" in name and "radius" not in name}
+        name, told = max(asked.items(), key=lambda item: float(item[1][key][1]))
+        return told[key][1], f"{told[key][1]:.1f} µs ({name})"
+
+    return read
 
 
 def _to_fastest(ours: str, recall: str) -> Read:

@@ -26,6 +26,7 @@ SECTIONS = (
     ("recall_qps", "One thread, one query per call", tables.speed),
     ("batch", "Batch calls", tables.speed),
     ("fanns", "Filtered search", filtered.cells),
+    ("filter_masks", "Filters over a million slots", filtered.masks),
     ("build", "Build time", tables.build),
     ("memory", "Resident memory", tables.memory),
     ("compression", "Dtypes and codes", tables.compression),

@@ -9,7 +9,17 @@ from bench.fanns.engines import METHODS, OURS, RIVALS
 from bench.fanns.regret import BY_TEXT, PLANNER, best_of
 from bench.tables import Table
 
-__all__ = ["cells", "summary"]
+__all__ = ["cells", "masks", "summary"]
+
+
+def masks(answer: dict[str, Any]) -> Table:
+    """One row per filter: its matches, and median microseconds of their estimate and of their bitmap."""
+    rows = [
+        (name, f"{told['matches']:,}", f"{told['estimate_us'][1]:,.1f}", f"{told['bitmap_us'][1]:,.1f}")
+        for name, told in answer["filters"].items()
+    ]
+    head = ("filter", "matches", "estimate, µs", "bitmap, µs")
+    return Table(head, rows, (f"{answer['slots']:,} slots, {answer['column_bytes'] / 1e6:,.0f} MB of columns",))
 
 
 def cells(answer: dict[str, Any]) -> Table:
