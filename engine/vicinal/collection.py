@@ -291,6 +291,7 @@ class Collection:
             memory_bytes=memory + self._matcher.memory_bytes,
             read_only=self._writer.read_only,
             fields=fields,
+            columns=self._matcher.bytes_by_key,
         )
 
     # -- parts ----------------------------------------------------------------------------------------------

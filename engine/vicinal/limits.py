@@ -31,6 +31,8 @@ FILTER_NODES_MAX: Final = 256
 FILTER_VALUES_MAX: Final = 10_000
 FILTER_TEXT_MAX: Final = 64 * 1024
 
+SORTED_BYTES_MAX: Final = 1 << 30  # of the sorted sides of a collection's columns; scans answer for the rest
+
 # Graph
 M_MIN: Final = 2
 M_MAX: Final = 128

@@ -63,6 +63,11 @@ class Matcher:
         """Bytes of the columns and of remembered bitmaps."""
         return self._attributes.memory_bytes
 
+    @property
+    def bytes_by_key(self) -> dict[str, int]:
+        """Bytes of the column of each key, changes of payloads aside."""
+        return self._attributes.bytes_by_key
+
     def bits(self, filter: Mapping[str, Any] | str | Filter | None, view: View) -> Bits | None:
         """Bitmap of the slots below view.n that match, dead ones included; None when there is no filter."""
         tree = parse_filter(filter)
@@ -124,6 +129,10 @@ class _Attributes:
     def memory_bytes(self) -> int:
         parts = (self._slots, self._rows, self._changes)
         return sum(cache.memory_bytes + cache.columns.memory_bytes for cache in parts)
+
+    @property
+    def bytes_by_key(self) -> dict[str, int]:
+        return self._slots.columns.bytes_by_key
 
     def changed(self, view: View) -> int:
         return view.changes.total - self._skipped

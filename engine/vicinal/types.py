@@ -201,7 +201,8 @@ class Hits(Sequence[Hit]):
 class CollectionInfo:
     """What `info` tells; counts are of one commit (`seq`).
 
-    `fields` maps a field's name to its declaration and state (dim, metric, indexed rows, tail rows, bytes).
+    `fields` maps a field's name to its declaration and state (dim, metric, indexed rows, tail rows, bytes), `columns`
+    a payload key to the bytes in memory by which filters on it are answered.
     """
 
     name: str
@@ -214,3 +215,4 @@ class CollectionInfo:
     memory_bytes: int
     read_only: bool = False
     fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    columns: Mapping[str, int] = field(default_factory=dict)

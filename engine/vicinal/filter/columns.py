@@ -25,6 +25,7 @@ from vicinal.filter.instants import parse_instant
 from vicinal.filter.path import Path, render_path
 from vicinal.filter.shred import Piece, shred
 from vicinal.filter.values import Picture, Values
+from vicinal.limits import SORTED_BYTES_MAX
 
 __all__ = ["LADDERS", "SALT_SIZE", "Column", "Columns", "Kind", "Tag", "digests_of"]
 
@@ -199,6 +200,7 @@ class Columns:
         self._table: dict[Path, Column] = {}
         self._n = 0
         self._lock = threading.Lock()
+        self.sorted_max = SORTED_BYTES_MAX
 
     @property
     def n(self) -> int:
@@ -209,6 +211,11 @@ class Columns:
     def memory_bytes(self) -> int:
         """Bytes held, those of dictionaries estimated."""
         return sum(column.memory_bytes for column in list(self._table.values()))
+
+    @property
+    def bytes_by_key(self) -> dict[str, int]:
+        """Bytes held for each key, as filters write it."""
+        return {render_path(path): column.memory_bytes for path, column in sorted(self._table.items(), key=str)}
 
     @classmethod
     def restored(cls, salt: bytes, n: int, table: dict[Path, Column]) -> Columns:
@@ -254,6 +261,7 @@ class Columns:
                         column = self._table[piece.path] = Column(self.salt)
                     column.append(piece)
                 self._n += len(chunk)
+            self._fit()
 
     def seal(self) -> None:
         """Sort what is not sorted, so that large columns answer without a scan.
@@ -263,9 +271,20 @@ class Columns:
         """
         for column in list(self._table.values()):
             for values in list(column.kinds.values()):
-                if values.unsealed:
+                if values.unsealed and values.sorts:
                     with self._lock:
                         values.seal()
+                        self._fit()
+
+    def _fit(self) -> None:
+        """Keep what is sorted within its bound: the arrays least asked go first, of these the largest."""
+        held = [values for column in self._table.values() for values in column.kinds.values() if values.sorted_bytes]
+        total = sum(values.sorted_bytes for values in held)
+        for values in sorted(held, key=lambda v: (v.asked, -v.sorted_bytes)):
+            if total <= self.sorted_max:
+                return
+            total -= values.sorted_bytes
+            values.unsort()
 
 
 def _parsed(payloads: Sequence[bytes | None], first: int) -> tuple[list[dict[str, Any]], NDArray[np.uint32]]:

@@ -52,6 +52,8 @@ class Values:
         self._filled = 0  # slots with a value
         self._sealed_entries = 0
         self._end = 0  # one beyond the last slot with a value
+        self.sorts = True  # false: answers by scans, see `unsort`
+        self.asked = 0  # questions, about: threads may lose one
 
     @classmethod
     def restored(cls, picture: Picture, *ladder: str) -> Values:
@@ -72,8 +74,7 @@ class Values:
     def memory_bytes(self) -> int:
         """Bytes of the arrays."""
         p = self.picture
-        sealed = p.sealed.memory_bytes if p.sealed else 0
-        return p.dense.nbytes + p.present.nbytes + p.slots.nbytes + p.extra.nbytes + sealed
+        return p.dense.nbytes + p.present.nbytes + p.slots.nbytes + p.extra.nbytes + self.sorted_bytes
 
     def append(self, slots: NDArray[np.uint32], values: NDArray[Any]) -> None:
         """Add values, ascending by slot, all slots beyond those of earlier calls."""
@@ -126,16 +127,27 @@ class Values:
         return self._filled + (self.picture.pairs if self.picture.stop else 0) - self._sealed_entries
 
     def _seal_when_due(self) -> None:
-        if self.unsealed >= max(SEAL_FROM, _SEAL_GROWTH * self._sealed_entries):
+        if self.sorts and self.unsealed >= max(SEAL_FROM, _SEAL_GROWTH * self._sealed_entries):
             self.seal()
 
     def seal(self) -> None:
         """Sort what there is, so that selective questions and counts need no scan."""
-        if self._end:
+        if self._end and self.sorts:
             slots, values = self.entries(self._end)
             arrange: Callable[..., Sorted] = grid if values.dtype.kind == "c" else seal
             self.picture = self.picture._replace(sealed=arrange(slots, values, self._end))
             self._sealed_entries += self.unsealed
+
+    @property
+    def sorted_bytes(self) -> int:
+        """Bytes of what is sorted."""
+        found = self.picture.sealed
+        return 0 if found is None else found.memory_bytes
+
+    def unsort(self) -> None:
+        """Give up what is sorted, for good: scans answer, as right and slower."""
+        self.sorts, self._sealed_entries = False, 0
+        self.picture = self.picture._replace(sealed=None)
 
     def entries(self, n: int) -> tuple[NDArray[np.uint32], NDArray[Any]]:
         """Slots and values of all slots below n: first values by slot, then the extra ones by slot."""
@@ -152,6 +164,7 @@ class Values:
         `start` is a multiple of 64.
         """
         p = self.picture
+        self.asked += 1
         if start == 0 and p.sealed is not None:
             return _with_later(p, p.sealed.bits(question), p.sealed.stop, question, stop)
         return _scanned(p, question, start, stop)

@@ -57,6 +57,7 @@ _INFO: Final = {
     **dict.fromkeys(("points", "seq", "slots", "indexed", "tail", "disk_bytes", "memory_bytes"), _INT),
     "read_only": {"type": "boolean"},
     "fields": _MAP,
+    "columns": _MAP,
 }
 
 _ANSWERS: Final[dict[str, dict[str, Any]]] = {

@@ -7,6 +7,7 @@ import pytest
 from tests.support.filter_oracle import bits_to_list
 
 from vicinal.errors import InvalidPayload
+from vicinal.filter import cardinality, count_bits
 from vicinal.filter import columns as columns_module
 from vicinal.filter import values as values_module
 from vicinal.filter.columns import Columns, Kind
@@ -206,3 +207,42 @@ def test_readers_are_right_while_a_writer_extends(monkeypatch):
         reader.join()
     assert not failures
     assert columns.n == len(rows)
+
+
+def _tree(text):
+    tree = parse_filter(text)
+    assert tree is not None
+    return tree
+
+
+def _arrays(columns, key):
+    column = columns.column((key,))
+    assert column is not None
+    return column.kinds.values()
+
+
+def test_what_is_sorted_stays_within_its_bound_and_the_least_asked_goes_first():
+    payloads = [orjson.dumps({"a": i % 100, "b": i % 7, "c": i / 3}) for i in range(6_000)]
+    columns = Columns()
+    columns.extend(payloads)
+    columns.seal()
+    kept = sum(values.sorted_bytes for path in ("a", "b") for values in _arrays(columns, path))
+    columns = Columns()
+    columns.sorted_max = kept
+    columns.extend(payloads)
+    trees = {text: _tree(text) for text in ("a between 3 and 40", "b = 2", "c < 100 and b > 1")}
+    before = {text: evaluate(tree, columns, _no_ids, 6_000).tolist() for text, tree in trees.items() if "c" not in text}
+    columns.seal()
+    held = {path: values for path in "abc" for values in _arrays(columns, path)}
+    assert {path: values.sorted_bytes > 0 for path, values in held.items()} == {"a": True, "b": True, "c": False}
+    for text, tree in trees.items():
+        bits = evaluate(tree, columns, _no_ids, 6_000)
+        assert before.get(text, bits.tolist()) == bits.tolist()
+        assert cardinality(tree, columns, 6_000).low <= count_bits(bits)
+    expected = [i / 3 < 100 and i % 7 > 1 for i in range(6_000)]
+    assert bits_to_list(evaluate(trees["c < 100 and b > 1"], columns, _no_ids, 6_000), 6_000) == expected
+    columns.extend(payloads)  # growth does not sort it again
+    columns.seal()
+    assert not held["c"].sorted_bytes
+    assert set(columns.bytes_by_key) == {"a", "b", "c"}
+    assert sum(columns.bytes_by_key.values()) == columns.memory_bytes
