@@ -22,7 +22,7 @@ def rows_of(base: Floats, metric: Metric) -> Rows:
     return Rows(base, norms)
 
 
-SETTINGS = (10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 256, 320, 400, 560, 800)
+SETTINGS = (10, 11, 12, 13, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 256, 320, 400, 560, 800)
 
 
 class Coded(Rival):
