@@ -49,6 +49,7 @@ FIGURES = {
     "filtered-784": f"filtered_scans --dataset {PIXELS} --rivals faiss --queries 300",
     "filtered-384": f"filtered_scans --dataset {TEXT} --rivals faiss --queries 300",
     "masks": "filter_masks",
+    "columns": f"columns_cost --dataset {TEXT}",
     "fanns-784": f"fanns --dataset {PIXELS} --queries 1000",
     "fanns-384": f"fanns --dataset {TEXT} --queries 1000",
 }

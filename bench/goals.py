@@ -101,6 +101,7 @@ def _others() -> Iterator[_Goal]:
         yield _Goal("start", name, f"{most:g} s", _most(most), _seconds(key))
     for key, most, name in (("estimate_us", 50.0, "estimate"), ("bitmap_us", 300.0, "bitmap")):
         yield _Goal("masks", f"{name} of two clauses over 1M slots", f"{most:g} µs", _most(most), _slowest(key))
+    yield _Goal("columns", "QPS without a filter, columns present", "0.95 of that without", _least(0.95), _share)
     for width in ("384", "784", "50"):
         name = f"recall@10 that codec auto loses, {width}-d"
         yield _Goal(f"compression-{width}", name, "0.005", _most(0.005), _lost)
@@ -157,6 +158,11 @@ def _highest(answer: dict[str, Any]) -> tuple[float, str]:
     """The best of codes and, where a collection walks on floats, of its links."""
     best = {name: answer["engines"][name]["highest_recall"] for name in ("vicinal", "vicinal-links")}
     return max(best.values()), f"{best['vicinal']:.4f} on codes, {best['vicinal-links']:.4f} on floats"
+
+
+def _share(answer: dict[str, Any]) -> tuple[float, str]:
+    low, middle, high = answer["ratio"]
+    return middle, f"{middle:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _seconds(key: str) -> Read:

@@ -27,6 +27,7 @@ SECTIONS = (
     ("batch", "Batch calls", tables.speed),
     ("fanns", "Filtered search", filtered.cells),
     ("filter_masks", "Filters over a million slots", filtered.masks),
+    ("columns_cost", "Queries without a filter beside columns", filtered.columns_cost),
     ("build", "Build time", tables.build),
     ("memory", "Resident memory", tables.memory),
     ("compression", "Dtypes and codes", tables.compression),

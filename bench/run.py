@@ -19,6 +19,7 @@ SUITES = (
     "recall_qps",
     "filtered_scans",
     "filter_masks",
+    "columns_cost",
     "fanns",
     "batch",
     "build",

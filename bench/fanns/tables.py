@@ -9,7 +9,7 @@ from bench.fanns.engines import METHODS, OURS, RIVALS
 from bench.fanns.regret import BY_TEXT, PLANNER, best_of
 from bench.tables import Table
 
-__all__ = ["cells", "masks", "summary"]
+__all__ = ["cells", "columns_cost", "masks", "summary"]
 
 
 def masks(answer: dict[str, Any]) -> Table:
@@ -20,6 +20,14 @@ def masks(answer: dict[str, Any]) -> Table:
     ]
     head = ("filter", "matches", "estimate, µs", "bitmap, µs")
     return Table(head, rows, (f"{answer['slots']:,} slots, {answer['column_bytes'] / 1e6:,.0f} MB of columns",))
+
+
+def columns_cost(answer: dict[str, Any]) -> Table:
+    """Queries per second with and without payload columns, and the ratio within rounds."""
+    low, middle, high = answer["ratio"]
+    rows = [(name, f"{told['qps'][1]:,.0f}", "") for name, told in answer["engines"].items()]
+    rows.append(("ratio, median of rounds", f"{middle:.3f}", f"{low:.3f} to {high:.3f}"))
+    return Table(("collection", "QPS", "quartiles"), rows, (f"ef {answer['ef']}, {answer['rounds']} rounds",))
 
 
 def cells(answer: dict[str, Any]) -> Table:
