@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.full, pytest.mark.timeout(400)]
 BATCHLESS = {"pyvsag", "zvec"}
 UNSAVED = {"pynndescent"}
 WRONG_DIMENSIONS = {("kannolo-rabitq", "sample-50"), ("svs-leanvec", "sample-50")}
-LEAST_RECALL = {"svs-leanvec": 0.97, "ngt": 0.96, "pynndescent": 0.97}  # no floats kept; far clusters
+LEAST_RECALL = {"svs-leanvec": 0.97, "ngt": 0.96, "pynndescent": 0.95}  # no floats kept; far clusters
 
 
 def answers(engine, threads):
