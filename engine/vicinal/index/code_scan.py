@@ -156,7 +156,7 @@ class CodeScan:
         if k <= 0:
             return Scanned(np.empty(0, _UINT32), np.empty(0, _FLOAT32), 0, 0, 0, float("inf"))
         words = 0 if allowed is None else bits_at(allowed, limit)
-        found = self._run(query, bound, words, limit, wanted._replace(k=k, matches=matches))
+        found = self._run(query, bound, words, limit, _Wanted(k, matches, *wanted[2:]))  # sooner than _replace
         if len(found.slots) < k:  # estimates that are not numbers: rows or query are too large for float32
             return self._exactly(found, query, rows, limit, allowed, wanted)
         if not bound[1]:  # stored in another type: the kernel leaves settling to its caller
