@@ -47,7 +47,7 @@ class Prices(NamedTuple):
 
 _DIMS: Final = 384  # of the rows that prices were measured on
 _SIGNS = Prices(word=3.0, row=6.4, settled=80.0, centre=7.8, member=1.2, hop=265.0, seen=7.0)
-_NIBBLES = Prices(word=3.0, row=2.4, settled=70.0, centre=2.8, member=1.2, hop=200.0, seen=3.5)
+_NIBBLES = Prices(word=3.0, row=3.4, settled=80.0, centre=5.5, member=1.2, hop=250.0, seen=3.6)
 _BYTES = Prices(word=3.0, row=2.4, settled=70.0, centre=2.8, member=1.2, hop=200.0, seen=3.5)
 _BY_KIND: Final = {"signs": _SIGNS, "nibbles": _NIBBLES, "bytes": _BYTES}
 _BY_BYTES: Final = 0.2  # of the price of a row re-scored or expanded, that grows with its dimensions
