@@ -6,6 +6,7 @@ from a range of at most 256 values are only shifted, so their bytes, and all dis
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ FloatMatrix = NDArray[np.float32]
 LINE = 64
 SAMPLE_ROWS = 10_000  # enough for a mean and a spread
 _CHECK_ROWS = 8_192
+_SCORED_ROWS = 2_048
+_TURN = 16  # blocks of scores held at once
 _UNCLEAR = 1e-4  # where rows have mean spread 1
 
 
@@ -118,30 +121,61 @@ def fit_frame(metric: Metric, rows: Rows, n: int, *, seed: int, exact: bool = Tr
 
 
 def nearest_rows(
-    frame: Frame, rows: Rows, n: int, slots: NDArray[np.int64], k: int, allowed: NDArray[np.bool_] | None = None
+    frame: Frame,
+    rows: Rows,
+    n: int,
+    slots: NDArray[np.int64],
+    k: int,
+    allowed: NDArray[np.bool_] | None = None,
+    *,
+    threads: int = 1,
 ) -> NDArray[np.int64]:
     """Give the k nearest of rows [0, n) of each given slot, itself left out: (len(slots), k), in no order.
 
-    allowed (n,): rows that count; there are more than k of them.
+    allowed (n,): rows that count; there are more than k of them. The answer does not depend on `threads`.
     """
     queries = frame.rows(rows, slots)
     if not frame.squared:  # under dot a query does not move with the rows
         queries += frame.shift[: frame.dim] - frame.query_shift[: frame.dim]
-    best = np.full((len(slots), k), np.inf, np.float32)
-    names = np.zeros((len(slots), k), np.int64)
-    for at in range(0, n, _CHECK_ROWS):
-        framed = frame.rows(rows, slice(at, min(at + _CHECK_ROWS, n)))
-        scores = queries @ framed.T
-        scores *= np.float32(-2)
+    queries *= np.float32(-2)
+
+    def scores_from(at: int) -> FloatMatrix:
+        framed = frame.rows(rows, slice(at, min(at + _SCORED_ROWS, n)))
+        scores: FloatMatrix = queries @ framed.T
         if frame.squared:
             scores += np.einsum("ij,ij->i", framed, framed)
         inside = np.flatnonzero((slots >= at) & (slots < at + len(framed)))
         scores[inside, slots[inside] - at] = np.inf
         if allowed is not None:
             scores[:, ~allowed[at : at + len(framed)]] = np.inf
-        scores = np.concatenate([best, scores], axis=1)
-        block = np.broadcast_to(np.arange(at, at + len(framed)), (len(slots), len(framed)))
-        here = np.concatenate([names, block], axis=1)
-        kept = np.argpartition(scores, k - 1, axis=1)[:, :k]
-        best, names = np.take_along_axis(scores, kept, 1), np.take_along_axis(here, kept, 1)
-    return names
+        return scores
+
+    nearest = _Nearest(len(slots), k)
+    starts = range(0, n, _SCORED_ROWS)
+    with ThreadPoolExecutor(threads, "vicinal-nearest") as pool:
+        for turn in range(0, len(starts), _TURN):  # few at a time: their scores take memory
+            some = starts[turn : turn + _TURN]
+            for at, scores in zip(some, pool.map(scores_from, some), strict=True):
+                nearest.see(scores, at)
+    return nearest.names
+
+
+class _Nearest:
+    """The k least scores seen so far, for several queries."""
+
+    def __init__(self, queries: int, k: int) -> None:
+        self.names = np.zeros((queries, k), np.int64)
+        self._best = np.full((queries, k), np.inf, np.float32)
+
+    def see(self, scores: FloatMatrix, first: int) -> None:
+        """Take in scores (queries, rows) of rows from `first` on; few of them are less than the k-th."""
+        k = self.names.shape[1]
+        query, place = np.nonzero(scores < self._best.max(1)[:, None])
+        counts = np.bincount(query, minlength=len(scores))
+        beyond = np.arange(len(query)) - (np.cumsum(counts) - counts)[query]
+        best = np.full((len(scores), k + int(counts.max())), np.inf, np.float32)
+        names = np.zeros(best.shape, np.int64)
+        best[:, :k], names[:, :k] = self._best, self.names
+        best[query, k + beyond], names[query, k + beyond] = scores[query, place], first + place
+        kept = np.argpartition(best, k - 1, axis=1)[:, :k]
+        self._best, self.names = np.take_along_axis(best, kept, 1), np.take_along_axis(names, kept, 1)

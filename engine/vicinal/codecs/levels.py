@@ -18,6 +18,7 @@ __all__ = ["BYTE_DIMS", "NIBBLE_DIMS", "ByteCodec", "NibbleCodec", "fit_nibbles"
 
 NIBBLE_DIMS, BYTE_DIMS = 112, 56
 _ADD, _MUL = 14, 15  # places of 4 bytes in a line
+_TOLD_ROWS = 2_000  # that say how much of the variance is kept
 _GROUP = 64  # places of one line of query bytes; 56 are levels, the rest lie over the factors
 
 
@@ -35,7 +36,7 @@ class NibbleCodec:
         from vicinal.kernels.codes import encode_nibbles
 
         del cells
-        centred = framed - frame.centre[: frame.dim]
+        centred = framed - frame.centre[: frame.dim] if frame.whole else framed
         constant = np.zeros(len(framed), np.float32)
         if frame.squared:
             constant = np.einsum("ij,ij->i", centred, centred)
@@ -71,8 +72,9 @@ def fit_nibbles(frame: Frame, sample: NDArray[np.float32], seed: int) -> NibbleC
     rng = np.random.default_rng(seed)
     leading = principal(centred, dims, seed)
     basis = leading @ np.linalg.qr(rng.standard_normal((dims, dims)))[0]
-    total = float(np.einsum("ij,ij->", centred, centred, dtype=np.float64))
-    inside = centred @ leading.astype(np.float32)
+    some = centred[:: max(1, len(centred) // _TOLD_ROWS)]
+    total = float(np.einsum("ij,ij->", some, some, dtype=np.float64))
+    inside = some @ leading.astype(np.float32)
     kept = float(np.einsum("ij,ij->", inside, inside, dtype=np.float64)) / max(total, 1e-30)
     half = (dims + 1) // 2
     places = np.concatenate([np.arange(half), _GROUP + np.arange(dims - half)])

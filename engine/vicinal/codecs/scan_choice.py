@@ -7,9 +7,14 @@ and the better is kept, levels within `SLACK` of it.
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.codecs.cells import fit_cells
 from vicinal.codecs.choice import Choice, choose, found_by_estimates
-from vicinal.codecs.frame import sample_slots
-from vicinal.codecs.levels import BYTE_DIMS
+from vicinal.codecs.frame import Frame, fit_frame, sample_slots
+from vicinal.codecs.levels import BYTE_DIMS, ByteCodec, fit_nibbles
+from vicinal.codecs.lines import Codec
 from vicinal.types import Metric, Rows
 
 __all__ = ["choose_for_scans"]
@@ -17,23 +22,43 @@ __all__ = ["choose_for_scans"]
 ENOUGH = 0.93  # share of the nearest among the best estimates of a sample, from which nothing else is tried
 SLACK = 0.05
 _SAMPLE_ROWS = 10_000
+_CELLS, _CELL_ROWS = 64, 24  # rows of the sample for each cell
 
 
 def choose_for_scans(metric: Metric, rows: Rows, n: int, *, codec: str, seed: int) -> Choice:
-    """Fit frame, cells and code to rows [0, n), n at least 1; codec: auto, signs, nibbles or bytes."""
-    if codec != "auto" or rows.vectors.shape[1] <= BYTE_DIMS:
+    """Fit frame and code to rows [0, n), n at least 1; codec: auto, signs, nibbles or bytes.
+
+    Only signs have their origins in cells. The other codes get a few rough ones, which tell later rows unlike these.
+    """
+    if codec not in ("auto", "nibbles", "bytes") or n < 1:
         return choose(metric, rows, n, codec=codec, seed=seed)
-    levels = choose(metric, rows, n, codec="nibbles", seed=seed)
-    found = _found(levels, rows, n, seed)
+    dim = rows.vectors.shape[1]
+    frame = fit_frame(metric, rows, n, seed=seed, exact=False)
+    sample = frame.rows(rows, sample_slots(n, _SAMPLE_ROWS, seed))
+    if codec == "bytes" or (codec == "auto" and dim <= BYTE_DIMS):
+        if dim > BYTE_DIMS:
+            return choose(metric, rows, n, codec=codec, seed=seed)  # which says why not
+        return _choice(frame, sample, ByteCodec(), f"{dim} dimensions fit a line in 8 bits", seed)
+    code = fit_nibbles(frame, sample, seed)
+    levels = _choice(frame, sample, code, f"asked for; it keeps {code.kept:.3f} of the variance", seed)
+    if codec == "nibbles":
+        return levels
+    found = found_by_estimates(frame, levels.cells, code, sample)
     if found >= ENOUGH:
         return levels._replace(why=f"4-bit estimates find {found:.3f} of the nearest of a sample")
     signs = choose(metric, rows, n, codec="signs", seed=seed)
-    other = _found(signs, rows, n, seed)
+    framed = signs.frame.rows(rows, sample_slots(n, _SAMPLE_ROWS, seed))
+    other = found_by_estimates(signs.frame, signs.cells, signs.codec, framed)
     said = f"4-bit estimates find {found:.3f} of the nearest of a sample, signs {other:.3f}"
     return (levels if found >= other - SLACK else signs)._replace(why=said)
 
 
-def _found(choice: Choice, rows: Rows, n: int, seed: int) -> float:
-    """Give the share of rows' nearest in a sample that estimates find."""
-    frame, cells, _, codec, *_ = choice
-    return found_by_estimates(frame, cells, codec, frame.rows(rows, sample_slots(n, _SAMPLE_ROWS, seed)))
+def _thinned(sample: NDArray[np.float32], most: int) -> NDArray[np.float32]:
+    """About `most` of the sample's rows, or all."""
+    return np.ascontiguousarray(sample[:: max(1, round(len(sample) / most))])
+
+
+def _choice(frame: Frame, sample: NDArray[np.float32], code: Codec, why: str, seed: int) -> Choice:
+    """A code of scans, beside which nothing is walked: rough cells, no entries."""
+    cells = fit_cells(_thinned(sample, _CELLS * _CELL_ROWS), frame, _CELLS, seed)
+    return Choice(frame, cells, np.zeros(len(cells.norms), np.uint32), code, False, why)

@@ -4,7 +4,8 @@
     rescore    best estimates settled on the stored floats
 
 Rows are the queries, each left out of its own search. Cost is counted in rows estimated, so the same rows and seed
-give the same table on any machine; an ef stands for 64 of them. Of all measured efforts the table keeps those that
+give the same table on any machine; an ef stands for 128 of them. Quotas rise, to all rows if need be, until recall is
+all but 1; at each quota more is settled while that finds more. Of all measured efforts the table keeps those that
 nothing cheaper equals. `margin` is what a scan without a filter leaves between the k-th best estimate and the farthest
 cell it looked at: under a filter that leaves less, neighbours lie farther out, and the scan goes on.
 """
@@ -13,17 +14,20 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 __all__ = ["NO_MARGIN", "RESCORE_COST", "CellEffort", "CellEfforts", "CellMeasured", "K"]
 
 K = 10  # neighbours whose recall is measured
 RESCORE_COST = 40  # of a row settled on its floats, in rows estimated
-PER_EF = 64  # rows estimated
-_QUOTAS = (250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000)
-_RESCORES = (16, 32, 64, 128)
+PER_EF = 128  # rows estimated: at the default ef most data reach a recall of .95
+_QUOTAS = (250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 256_000)
+_RESCORES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 _GOOD_ENOUGH = 0.9985
-_STANDARD_RESCORE = 0.3  # of ef, where nothing was measured
+_GAIN = 0.0015  # in recall, below which nothing more is settled at a quota
+_LARGE_GAIN = 0.005  # below which less need not be settled at a larger quota
+_STANDARD_RESCORE = 0.6  # of ef, where nothing was measured
 NO_MARGIN = float("-inf")
 
 
@@ -57,11 +61,13 @@ class CellEfforts(NamedTuple):
     def fit(cls, measure: Callable[[CellEffort], CellMeasured], most: int) -> CellEfforts:
         """Measure efforts of quotas up to `most` until recall is all but 1; measure fills in recall, cost, margin."""
         found: list[CellMeasured] = []
+        first = 0
         for quota in [q for q in _QUOTAS if q < most] + [most]:
-            group = [measure(CellEffort(quota, rescore)) for rescore in _RESCORES]
+            group = _climb(measure, quota, first)
             found += group
             if max(one.recall for one in group) >= _GOOD_ENOUGH:
                 break
+            first += max(sum(two.recall - one.recall >= _LARGE_GAIN for one, two in pairwise(group)) - 1, 0)
         return cls(_frontier(found))
 
     def effort(self, k: int, ef: int) -> CellEffort:
@@ -77,9 +83,26 @@ class CellEfforts(NamedTuple):
             return chosen
         return chosen._replace(rescore=max(chosen.rescore, k + k // 2 + 16), quota=max(chosen.quota, 16 * k))
 
+    def recall_at(self, ef: int) -> float | None:
+        """Give the recall of the ten nearest that was measured at an ef; None where nothing was."""
+        if not self.measured:
+            return None
+        return self.measured[max(bisect_right([m.ef for m in self.measured], ef) - 1, 0)].recall
+
     def ef_for(self, recall: float) -> int | None:
         """Give the least ef that reached a recall of the ten nearest when it was measured; None if none did."""
         return next((one.ef for one in self.measured if one.recall >= recall), None)
+
+
+def _climb(measure: Callable[[CellEffort], CellMeasured], quota: int, first: int) -> list[CellMeasured]:
+    """Measure one quota, settling more and more while that finds more."""
+    group: list[CellMeasured] = []
+    for rescore in _RESCORES[first:]:
+        group.append(measure(CellEffort(quota, rescore)))
+        gained = len(group) == 1 or group[-1].recall - group[-2].recall >= _GAIN
+        if not gained or rescore >= quota or group[-1].recall >= _GOOD_ENOUGH:
+            break
+    return group
 
 
 def _frontier(measured: Iterable[CellMeasured]) -> tuple[CellMeasured, ...]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vicinal.codecs.choice import Choice
 from vicinal.codecs.lines import view_lines
 from vicinal.index.bulk_cells import make_cells, new_codes, one_cell, pack
-from vicinal.index.bulk_codes import fit_encoding, write_codes
+from vicinal.index.bulk_codes import Encoding, fit_encoding, write_codes
 from vicinal.index.bulk_pieces import Pieces
 from vicinal.index.coded_arrays import address, aligned
 from vicinal.kernels import cluster, rows8
@@ -29,7 +29,7 @@ from vicinal.kernels.scan_lists import CHUNK
 from vicinal.kernels.walk_ir import LINE
 from vicinal.types import Metric, Rows
 
-__all__ = ["CELL_ROWS", "CellLists", "Partition", "Published", "partition"]
+__all__ = ["CELL_ROWS", "CellLists", "Means", "Partition", "Published", "partition"]
 
 CELL_ROWS = 64  # rows of a cell
 _ONE_CELL = 512  # rows that need no cells
@@ -38,14 +38,26 @@ _SPLIT = 4  # times CELL_ROWS from which a cell is cut in two
 _GROWTH = 1.25
 _ROUNDS = 6
 _ROWS_AT_ONCE = 8192
+_MEANS_AT_ONCE = 256
 NO_CHUNK = 0xFFFFFFFF
 
 
+class Means(NamedTuple):
+    """The mean of each cell's rows (cells, width) float32, in codes of an encoding."""
+
+    encoding: Encoding
+    centres: NDArray[np.float32]
+
+
 class Partition(NamedTuple):
-    """Slots by cell: `order` (n,) int32, cell c holds order[starts[c] : starts[c + 1]]; none is empty."""
+    """Slots by cell: `order` int32, each slot once; cell c holds order[starts[c] : starts[c + 1]]; none is empty.
+
+    means: of the cells, where they are known already.
+    """
 
     starts: NDArray[np.int64]
     order: NDArray[np.int32]
+    means: Means | None = None
 
 
 def partition(
@@ -68,8 +80,30 @@ def partition(
         codes = new_codes(n, encoding.width)
         write_codes(encoding, rows.vectors, names, codes, pieces)
         cells = one_cell(n) if n <= _ONE_CELL else make_cells(codes, n, _LISTED, seed, pieces, cell_rows=CELL_ROWS)
-    used = np.append(np.diff(cells.starts) > 0, True)
-    return Partition(cells.starts[used], cells.order if slots is None else names[cells.order].astype(np.int32))
+        starts = cells.starts[np.append(np.diff(cells.starts) > 0, True)]
+        centres = np.empty((len(starts) - 1, encoding.width), np.float32)
+        pieces.run(len(centres), _MEANS_AT_ONCE, partial(mean_rows, codes.rows, cells.order, starts, centres))
+    order = cells.order if slots is None else names[cells.order].astype(np.int32)
+    return Partition(starts, order, Means(encoding, centres))
+
+
+def _code_means(rows: Rows, metric: Metric, parts: Partition, threads: int) -> Means:
+    """Give the mean of each cell's codes, as `partition` does, reading the rows again."""
+    encoding = fit_encoding(rows.vectors, np.sort(parts.order).astype(np.int64), _around(metric))
+    count = len(parts.starts) - 1
+    centres = np.empty((count, encoding.width), np.float32)
+    at_once = max(_ROWS_AT_ONCE, int(np.diff(parts.starts).max(initial=0)))
+    codes = new_codes(at_once + CELL_ROWS, encoding.width)
+    first = 0
+    with Pieces(threads) as pieces:
+        while first < count:
+            stop = int(np.searchsorted(parts.starts, parts.starts[first] + at_once, "right")) - 1
+            low, high = int(parts.starts[first]), int(parts.starts[stop])
+            write_codes(encoding, rows.vectors, parts.order[low:high].astype(np.int64), codes, pieces)
+            order, starts, out = np.arange(high - low, dtype=np.int32), parts.starts[first:] - low, centres[first:]
+            pieces.run(stop - first, _MEANS_AT_ONCE, partial(mean_rows, codes.rows, order, starts, out))
+            first = stop
+    return Means(encoding, centres)
 
 
 def _around(metric: Metric) -> Metric:
@@ -129,7 +163,8 @@ class CellLists:
     def __init__(self, rows: Rows, metric: Metric, choice: Choice, parts: Partition, *, threads: int = 1) -> None:
         self.n = len(parts.order)
         self._choice = choice
-        self._encoding = fit_encoding(rows.vectors, np.sort(parts.order).astype(np.int64), _around(metric))
+        means = parts.means or _code_means(rows, metric, parts, threads)
+        self._encoding, self._centres = means
         sizes = np.diff(parts.starts)
         room = np.maximum(-(-sizes // CHUNK), 1)
         self._firsts = (np.cumsum(room) - room).astype(np.int32)
@@ -137,28 +172,10 @@ class CellLists:
         self._chunks = _fresh_chunks(self._used)
         self._ends = _Ends.of(sizes)
         fill_chunks(parts.order, parts.starts, self._firsts, self._chunks, *self._ends[:2])
-        self._centres = self._code_means(rows, parts, threads)
         self._panel: Panel | None = None
         lines = _line_room(len(sizes))
         lines[: len(sizes)] = self._lines_of(self._centres)[: len(sizes)]
         self.published = self._fields(lines)
-
-    def _code_means(self, rows: Rows, parts: Partition, threads: int) -> NDArray[np.float32]:
-        """Give the mean of each cell's codes: (cells, width)."""
-        count = len(parts.starts) - 1
-        means = np.empty((count, self._encoding.width), np.float32)
-        at_once = max(_ROWS_AT_ONCE, int(np.diff(parts.starts).max(initial=0)))
-        codes = new_codes(at_once + CELL_ROWS, self._encoding.width)
-        first = 0
-        with Pieces(threads) as pieces:
-            while first < count:
-                stop = int(np.searchsorted(parts.starts, parts.starts[first] + at_once, "right")) - 1
-                low, high = int(parts.starts[first]), int(parts.starts[stop])
-                write_codes(self._encoding, rows.vectors, parts.order[low:high].astype(np.int64), codes, pieces)
-                order, starts, out = np.arange(high - low, dtype=np.int32), parts.starts[first:] - low, means[first:]
-                pieces.run(stop - first, 256, partial(mean_rows, codes.rows, order, starts, out))
-                first = stop
-        return means
 
     def _lines_of(self, centres: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Give the code lines of centres, as rows have them."""

@@ -74,14 +74,14 @@ class CellsIndex:
             return None
         made = cls._of(rows, metric, parts, codec=codec, seed=seed, threads=threads)
         if measure and n >= _MEASURE_FROM:
-            made.measure_efforts(rows, seed=seed)
+            made.measure_efforts(rows, seed=seed, threads=threads)
         return made
 
     @classmethod
     def _of(cls, rows: Rows, metric: Metric, parts: Partition, *, codec: str, seed: int, threads: int) -> CellsIndex:
         n = len(parts.order)
         choice = choose_for_scans(metric, rows, n, codec=codec, seed=seed)
-        index = CodedIndex.of_choice(rows, n, metric, choice, None)
+        index = CodedIndex.of_choice(rows, n, metric, choice, None, threads=threads)
         lists = CellLists(rows, metric, index.choice, parts, threads=threads)
         return cls(index, lists, CellEfforts(), n)
 
@@ -175,33 +175,42 @@ class CellsIndex:
         ef = self.efforts.ef_for(recall_target)
         return EF_MAX if ef is None else min(ef, EF_MAX)
 
-    def measure_efforts(self, rows: Rows, *, queries: int = _QUERIES, seed: int = 42) -> None:
+    def recall_at(self, ef: int) -> float | None:
+        """Give the recall of the ten nearest that was measured at an ef; None where nothing was."""
+        return self.efforts.recall_at(ef)
+
+    def measure_efforts(self, rows: Rows, *, queries: int = _QUERIES, seed: int = 42, threads: int = 1) -> None:
         """Fit the table behind ef and recall_target on `queries` rows, each left out of its own search."""
         asked = sample_slots(self.n, queries, seed)
-        listed = nearest_rows(self.index.choice.frame, rows, self.n, asked, K)
+        listed = nearest_rows(self.index.choice.frame, rows, self.n, asked, K, threads=threads)
         furthest = []  # by distance, not by slot: of many equal rows any is right
         for slot, names in zip(asked, listed, strict=True):
             _, distances = exact_search_list(self.index.metric, rows, rows.vectors[slot], K, names.astype(np.uint32))
             furthest.append(float(distances[-1]) + abs(float(distances[-1])) * 1e-5 + 1e-12)
-        self.efforts = CellEfforts.fit(lambda effort: self._measured(rows, asked, furthest, effort), self.n)
+        with ThreadPoolExecutor(threads, "vicinal-cells") as pool:
+
+            def measure(effort: CellEffort) -> CellMeasured:
+                return self._measured(rows, asked.tolist(), furthest, effort, pool)
+
+            self.efforts = CellEfforts.fit(measure, self.n)
 
     def _measured(
-        self, rows: Rows, asked: NDArray[np.int64], furthest: list[float], effort: CellEffort
+        self, rows: Rows, asked: list[int], furthest: list[float], effort: CellEffort, pool: ThreadPoolExecutor
     ) -> CellMeasured:
         """Search for rows that are hidden from their own search."""
-        hits, scored, margins = 0, 0, []
-        for slot, last in zip(asked.tolist(), furthest, strict=True):
+
+        def search(slot: int, last: float) -> tuple[int, int, float]:
             found = self.scan.scan_cells(
                 rows.vectors[slot], K, rows=rows, quota=effort.quota, rescore=effort.rescore, hidden=slot
             )
-            hits += int((found.distances <= last).sum())
-            scored += found.rows
-            margins.append(found.margin)
+            return int((found.distances <= last).sum()), found.rows, found.margin
+
+        hits, scored, margins = zip(*pool.map(search, asked, furthest), strict=True)
         margin = float(np.quantile(margins, _MARGIN, method="lower"))
         return CellMeasured(
             effort._replace(margin=margin if np.isfinite(margin) else NO_MARGIN),
-            hits / (K * len(asked)),
-            scored / len(asked) + self.lists.cells + RESCORE_COST * effort.rescore,
+            sum(hits) / (K * len(asked)),
+            sum(scored) / len(asked) + self.lists.cells + RESCORE_COST * effort.rescore,
         )
 
     def encode(self) -> bytes:
