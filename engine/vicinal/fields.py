@@ -197,8 +197,7 @@ class DenseField(_Indexed):
 
     def retire(self, n: int, dead: NDArray[np.bool_] | None, cancel: Cancel) -> bool:
         """Take dead slots out of the graph."""
-        useless = self._presence.useless(n, dead)
-        return useless is not None and self._index.retire(self._walked(), useless, cancel)
+        return self._index.retire(self._walked(), self._presence.useless(n, dead), cancel)
 
     def restore(self, buffer: memoryview | bytes, n: int) -> None:
         """Take a graph snapshot."""

@@ -149,7 +149,7 @@ def way_for(filtered: FilteredIndex, k: int, ef: int, goal: float | None, n: int
     known: Way | None = filtered.chosen.get(key)
     if known is None:
         least = about << part
-        reached = filtered.index.efforts.recall_at(ef) if goal is None else goal
+        reached = filtered.table.recall_at(ef) if goal is None else goal
         known = choose_way(filtered, k, ef, _GOAL if reached is None else reached, n, least + (1 << part >> 1))
         if len(filtered.chosen) >= _WAYS_MAX:
             filtered.chosen.clear()
@@ -162,8 +162,8 @@ def choose_way(filtered: FilteredIndex, k: int, ef: int, goal: float, n: int, ma
 
     goal: recall to reach under random filters. An ef beyond what was measured makes each try harder.
     """
-    efforts, prices = filtered.index.efforts, filtered.prices
-    most = efforts.efs[-1] if efforts.measured else ef
+    prices = filtered.prices
+    most = filtered.table.efs[-1] if filtered.table.efs else ef
     effort = filtered.efforts.level_for(goal).at(matches / n).wider(k, ef / max(most, 1))
     listed = prices.of(effort.list_work(n, matches))
     celled, swept = prices.of(effort.cells_work(filtered.lists.cells)), prices.of(effort.sweep_work())

@@ -83,6 +83,11 @@ class CellEfforts(NamedTuple):
             return chosen
         return chosen._replace(rescore=max(chosen.rescore, k + k // 2 + 16), quota=max(chosen.quota, 16 * k))
 
+    @property
+    def efs(self) -> tuple[int, ...]:
+        """The ef from which each measured effort is used."""
+        return tuple(one.ef for one in self.measured)
+
     def recall_at(self, ef: int) -> float | None:
         """Give the recall of the ten nearest that was measured at an ef; None where nothing was."""
         if not self.measured:

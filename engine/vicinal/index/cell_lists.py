@@ -157,11 +157,10 @@ class CellLists:
     """The members of each cell and the centres' code lines; one writer appends, readers take `published`.
 
     Centres are means of rows as int8 codes of an encoding of their own, which also says which cell is nearest to a
-    new row. Slots beyond a reader's limit may already be listed; every slot below `n` is listed in one cell.
+    new row. Slots beyond a reader's limit may already be listed; a slot is listed in one cell, or dropped.
     """
 
     def __init__(self, rows: Rows, metric: Metric, choice: Choice, parts: Partition, *, threads: int = 1) -> None:
-        self.n = len(parts.order)
         self._choice = choice
         means = parts.means or _code_means(rows, metric, parts, threads)
         self._encoding, self._centres = means
@@ -222,17 +221,36 @@ class CellLists:
         return listed[: int(self._ends.sizes[cell])]
 
     def append(self, rows: Rows, start: int, stop: int) -> None:
-        """Put slots start .. stop - 1, start = n, into their nearest cells; cells that grew large are cut in two."""
+        """Put slots start .. stop - 1, not listed yet, into their nearest cells; cells that grew large are cut in two."""
         slots = np.arange(start, stop)
         nearest = self._nearest(rows, slots)
         self._reserve(self._used + len(slots))
         listed = slots.astype(np.uint32)
         self._used = add_members(listed, nearest, self._chunks, *self._ends[:2], self._used)
         np.add.at(self._ends.sizes, nearest, 1)
-        self.n = stop
         large = np.unique(nearest[self._ends.sizes[nearest] > self._ends.most[nearest]])
         if len(large):
             self._cut(rows, large)
+
+    def drop(self, dead: NDArray[np.bool_]) -> None:
+        """Take the slots marked out of the cells, of which some keep others; readers of the old lists find them."""
+        parts = self.members()
+        kept = ~dead[parts.order]
+        cell = np.repeat(np.arange(self.cells), np.diff(parts.starts))
+        sizes = np.bincount(cell[kept], minlength=self.cells)
+        used = sizes > 0
+        room = -(-sizes[used] // CHUNK)
+        self._firsts = (np.cumsum(room) - room).astype(np.int32)
+        self._used = int(room.sum())
+        self._chunks = _fresh_chunks(self._used)
+        most = self._ends.most[used]
+        self._ends = _Ends.of(sizes[used])._replace(most=most)
+        starts = np.append(0, np.cumsum(sizes[used]))
+        fill_chunks(parts.order[kept], starts, self._firsts, self._chunks, *self._ends[:2])
+        lines = _line_room(len(most))
+        lines[: len(most)] = self.published.kept[1][: len(used)][used]
+        self._centres, self._panel = self._centres[used], None
+        self.published = self._fields(lines)
 
     def _reserve(self, chunks: int) -> None:
         """Make room for so many chunks."""

@@ -7,49 +7,56 @@ best estimates on the stored floats, which stay with their owner.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-from typing import Any, Final
+from itertools import chain
+from typing import Any
 
 import numpy as np
-from crc32c import crc32c
 from numpy.typing import NDArray
 
 from vicinal.codecs.frame import nearest_rows, sample_slots
 from vicinal.codecs.scan_choice import choose_for_scans
-from vicinal.errors import CorruptData, FormatTooNew, InvalidArgument
+from vicinal.errors import InvalidArgument
+from vicinal.index import cells_snapshot
 from vicinal.index.bulk_pieces import Cancelled
 from vicinal.index.cell_effort import NO_MARGIN, RESCORE_COST, CellEffort, CellEfforts, CellMeasured, K
 from vicinal.index.cell_lists import CellLists, Partition, partition
-from vicinal.index.code_scan import RESCORE_MAX, CodeScan
+from vicinal.index.code_scan import CodeScan
 from vicinal.index.coded import CodedIndex
 from vicinal.index.exact import Found, exact_search_list
-from vicinal.limits import EF_MAX, SLOTS_MAX
+from vicinal.index.filter_effort import UNWALKED
+from vicinal.index.filtered import FilteredIndex
+from vicinal.limits import EF_MAX
 from vicinal.types import Bits, Metric, Rows
 
-__all__ = ["MAGIC", "CellsIndex"]
+__all__ = ["CellsIndex"]
 
-MAGIC: Final = b"VICCELLS"
-_FORMAT: Final = 1
-_ORDER: Final = 0x01020304
-_HEADER: Final = struct.Struct("<8sIIQQQI4x")  # magic, format, byte order, rows, cells, efforts, CRC32C of the rest
-_MEASURED: Final = struct.Struct("<qqddd")
 _MEASURE_FROM = 2_000
 _QUERIES = 100
-_EFFORTS_MAX = 256
+_PARTS = 4  # in which they are asked, over threads
 _LIST_BELOW = 1.5  # times the quota: where as few rows match, all of them are estimated
 _MARGIN = 0.25  # share of queries that leave less
 
 
 class CellsIndex:
-    """Cells over rows [0, n) of one dense field; any number of readers beside one writer that appends."""
+    """Cells over rows [0, n) of one dense field; any number of readers beside one writer that appends.
+
+    `filtered` plans and answers under filters, by what `fit_filters` found. `dropped` (at most n,) marks slots that are
+    in no cell any more.
+    """
 
     def __init__(self, index: CodedIndex, lists: CellLists, efforts: CellEfforts, built: int) -> None:
         self.index, self.lists, self.efforts = index, lists, efforts
-        self.scan = CodeScan(index, lists)
+        self.filters = UNWALKED
+        self.dropped: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self.built = built  # rows when the cells were made
+        self.aim()
+
+    def aim(self) -> None:
+        """Answer under filters by what is known now; readers keep what they hold."""
+        self.filtered = FilteredIndex(self.index, self.lists, self.filters, self.efforts)
+        self.scan: CodeScan = self.filtered.scan
 
     @classmethod
     def build(
@@ -63,23 +70,29 @@ class CellsIndex:
         threads: int = 1,
         measure: bool = True,
         cancel: Callable[[], bool] | None = None,
+        dead: NDArray[np.bool_] | None = None,
     ) -> CellsIndex | None:
         """Make cells of rows [0, n), n at least 1; None when `cancel` says so. The same seed gives the same cells.
 
-        measure: fit the table behind ef and recall_target; below 2,000 rows a standard one serves.
+        measure: fit the table behind ef and recall_target; below 2,000 rows a standard one serves. dead (at least n,):
+        slots to leave out of the cells, unless all are.
         """
+        slots = None if dead is None or not dead[:n].any() or dead[:n].all() else np.flatnonzero(~dead[:n])
         try:
-            parts = partition(rows, n, metric, seed=seed, threads=threads, cancel=cancel)
+            parts = partition(rows, n, metric, seed=seed, threads=threads, cancel=cancel, slots=slots)
         except Cancelled:
             return None
-        made = cls._of(rows, metric, parts, codec=codec, seed=seed, threads=threads)
+        made = cls._of(rows, n, metric, parts, codec=codec, seed=seed, threads=threads)
+        if dead is not None and slots is not None:
+            made.dropped = dead[:n].copy()
         if measure and n >= _MEASURE_FROM:
             made.measure_efforts(rows, seed=seed, threads=threads)
         return made
 
     @classmethod
-    def _of(cls, rows: Rows, metric: Metric, parts: Partition, *, codec: str, seed: int, threads: int) -> CellsIndex:
-        n = len(parts.order)
+    def _of(
+        cls, rows: Rows, n: int, metric: Metric, parts: Partition, *, codec: str, seed: int, threads: int
+    ) -> CellsIndex:
         choice = choose_for_scans(metric, rows, n, codec=codec, seed=seed)
         index = CodedIndex.of_choice(rows, n, metric, choice, None, threads=threads)
         lists = CellLists(rows, metric, index.choice, parts, threads=threads)
@@ -181,8 +194,12 @@ class CellsIndex:
 
     def measure_efforts(self, rows: Rows, *, queries: int = _QUERIES, seed: int = 42, threads: int = 1) -> None:
         """Fit the table behind ef and recall_target on `queries` rows, each left out of its own search."""
-        asked = sample_slots(self.n, queries, seed)
-        listed = nearest_rows(self.index.choice.frame, rows, self.n, asked, K, threads=threads)
+        asked, living = sample_slots(self.n, queries, seed), None
+        if self.dropped.any():
+            living = self.listed
+            slots = np.flatnonzero(living)
+            asked = slots[sample_slots(len(slots), queries, seed)]
+        listed = nearest_rows(self.index.choice.frame, rows, self.n, asked, K, living, threads=threads)
         furthest = []  # by distance, not by slot: of many equal rows any is right
         for slot, names in zip(asked, listed, strict=True):
             _, distances = exact_search_list(self.index.metric, rows, rows.vectors[slot], K, names.astype(np.uint32))
@@ -193,19 +210,50 @@ class CellsIndex:
                 return self._measured(rows, asked.tolist(), furthest, effort, pool)
 
             self.efforts = CellEfforts.fit(measure, self.n)
+        self.aim()
+
+    @property
+    def listed(self) -> NDArray[np.bool_]:
+        """Which of the n slots are in a cell."""
+        mask = np.ones(self.n, np.bool_)
+        mask[: len(self.dropped)] = ~self.dropped[: self.n]
+        return mask
+
+    @property
+    def filters_fitted(self) -> bool:
+        """Whether `fit_filters` need not be called."""
+        return self.filters is not UNWALKED or self.n < _MEASURE_FROM
+
+    def fit_filters(self, rows: Rows, *, seed: int = 42) -> None:
+        """Fit what searches under filters take; until then a standard table serves them."""
+        from vicinal.index.filter_fit import fit_efforts
+
+        self.filters = fit_efforts(self.filtered, rows, seed=seed, counted=self.listed)
+        self.aim()
+
+    def drop(self, dead: NDArray[np.bool_]) -> None:
+        """Take slots out of the cells; dead (at least n,) marks them and those taken out before, not all of n.
+
+        Readers to whom they are alive find them by an exact scan.
+        """
+        self.lists.drop(dead)
+        self.dropped = dead[: self.n].copy()
 
     def _measured(
         self, rows: Rows, asked: list[int], furthest: list[float], effort: CellEffort, pool: ThreadPoolExecutor
     ) -> CellMeasured:
         """Search for rows that are hidden from their own search."""
 
-        def search(slot: int, last: float) -> tuple[int, int, float]:
-            found = self.scan.scan_cells(
-                rows.vectors[slot], K, rows=rows, quota=effort.quota, rescore=effort.rescore, hidden=slot
-            )
-            return int((found.distances <= last).sum()), found.rows, found.margin
+        def search(first: int) -> list[tuple[int, int, float]]:
+            told = []
+            for slot, last in zip(asked[first::_PARTS], furthest[first::_PARTS], strict=True):
+                found = self.scan.scan_cells(
+                    rows.vectors[slot], K, rows=rows, quota=effort.quota, rescore=effort.rescore, hidden=slot
+                )
+                told.append((int((found.distances <= last).sum()), found.rows, found.margin))
+            return told
 
-        hits, scored, margins = zip(*pool.map(search, asked, furthest), strict=True)
+        hits, scored, margins = zip(*chain.from_iterable(pool.map(search, range(_PARTS))), strict=True)
         margin = float(np.quantile(margins, _MARGIN, method="lower"))
         return CellMeasured(
             effort._replace(margin=margin if np.isfinite(margin) else NO_MARGIN),
@@ -214,18 +262,10 @@ class CellsIndex:
         )
 
     def encode(self) -> bytes:
-        """The cells as bytes: who is in which, and the table behind ef; codes are made again from the vectors."""
-        parts = self.lists.members()
-        sizes = np.diff(parts.starts).astype("<u4").tobytes()
-        order = parts.order.astype("<u4").tobytes()
-        measured = b"".join(
-            _MEASURED.pack(m.effort.quota, m.effort.rescore, m.effort.margin, m.recall, m.cost)
-            for m in self.efforts.measured
+        """The cells as bytes: who is in which, and what was fitted; codes are made again from the vectors."""
+        return cells_snapshot.encode(
+            cells_snapshot.Saved(self.n, self.lists.members(), self.efforts, self.filters, self.dropped)
         )
-        body = sizes + order + measured
-        efforts = len(self.efforts.measured)
-        head = (MAGIC, _FORMAT, _ORDER, len(parts.order), len(parts.starts) - 1, efforts, crc32c(body))
-        return _HEADER.pack(*head) + body
 
     @classmethod
     def decode(
@@ -240,47 +280,8 @@ class CellsIndex:
         threads: int = 1,
     ) -> CellsIndex:
         """Take over cells of at most `slots` slots; CorruptData, or FormatTooNew, unless all of it holds."""
-        parts, efforts = _read(memoryview(buffer).cast("B"), slots)
-        made = cls._of(rows, metric, parts, codec=codec, seed=seed, threads=threads)
-        made.efforts = efforts
+        saved = cells_snapshot.decode(memoryview(buffer).cast("B"), slots)
+        made = cls._of(rows, saved.n, metric, saved.parts, codec=codec, seed=seed, threads=threads)
+        made.efforts, made.filters, made.dropped = saved.efforts, saved.filters, saved.dropped
+        made.aim()
         return made
-
-
-def _corrupt(what: str) -> CorruptData:
-    return CorruptData(f"snapshot of cells: {what}; they will be made again from the vectors", field="snapshot")
-
-
-def _read(view: memoryview, slots: int) -> tuple[Partition, CellEfforts]:
-    """Check a snapshot and give what it holds."""
-    if len(view) < _HEADER.size:
-        raise _corrupt(f"{len(view)} bytes are too few")
-    magic, version, order, n, cells, efforts, crc = _HEADER.unpack_from(view)
-    if magic != MAGIC or order != _ORDER:
-        raise _corrupt("the first bytes are not those of cells")
-    if version > _FORMAT:
-        raise FormatTooNew(f"cells of format {version}; this version reads up to {_FORMAT}", value=version)
-    if not 1 <= cells <= n <= slots or efforts > _EFFORTS_MAX:
-        raise _corrupt(f"{n} rows in {cells} cells, where there are {slots} slots")
-    if len(view) != _HEADER.size + 4 * (n + cells) + _MEASURED.size * efforts:
-        raise _corrupt(f"{len(view)} bytes do not fit the counts in the header")
-    body = view[_HEADER.size :]
-    if crc32c(body) != crc:
-        raise _corrupt("the checksum is wrong")
-    sizes = np.frombuffer(body, "<u4", cells).astype(np.int64)
-    members = np.frombuffer(body, "<u4", n, 4 * cells)
-    if not sizes.all() or sizes.sum() != n or int(members.max()) >= n or len(np.unique(members)) != n:
-        raise _corrupt("its cells do not hold every row once")
-    starts = np.append(0, np.cumsum(sizes))
-    return Partition(starts, members.astype(np.int32)), _efforts(body[4 * (n + cells) :])
-
-
-def _efforts(body: memoryview) -> CellEfforts:
-    """Read the table behind ef."""
-    table = []
-    for quota, rescore, margin, recall, cost in _MEASURED.iter_unpack(body):
-        if not (0 < quota <= SLOTS_MAX and 0 < rescore <= RESCORE_MAX and 0 <= recall <= 1 and 0 < cost < np.inf):
-            raise _corrupt("its table of efforts holds what cannot be")
-        table.append(CellMeasured(CellEffort(quota, rescore, margin), recall, cost))
-    if any(one.ef >= other.ef for one, other in pairwise(table)):
-        raise _corrupt("its table of efforts does not ascend")
-    return CellEfforts(tuple(table))

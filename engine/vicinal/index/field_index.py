@@ -14,8 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.index import cells as cells_layout
-from vicinal.index import coded_snapshot
+from vicinal.index import cells_snapshot, coded_snapshot
 from vicinal.index.builder import build_links
 from vicinal.index.bulk_insert import GrowingLinks, prefers_rebuild
 from vicinal.index.cell_lists import Partition
@@ -35,6 +34,7 @@ CODED_FROM_ROWS: Final = 10_000  # below, an insertion costs little and the kern
 CHUNK_ROWS: Final = 1024  # rows per call of `extend`, so that a View is published steadily
 CHUNK_REMOVED: Final = 4096  # slots taken out per call of `retire`
 REMOVE_SHARE: Final = 256  # a pass over all links is worth it when so many times fewer slots wait to be taken out
+DROP_SHARE: Final = 8  # the same of cells, whose lists are written anew
 REBUILD_SHARE: Final = 8  # taking out more than this part of the graph costs as much as building it anew
 # Insertion and removal make no links between regions of the data, and those that the build made wear away: after as
 # many changes as rows, a few in ten thousand rows were no longer found. A build costs a tenth of so many changes.
@@ -99,7 +99,8 @@ class FieldIndex:
     def searcher(self) -> Searcher | None:
         """What a reader needs; None while the graph is empty."""
         if self._cells is not None:
-            return CellsSearcher(self._cells, self._cells.n, self._layout)
+            filtered = self._cells.filtered if self._filters else None
+            return CellsSearcher(self._cells, self._cells.n, self._layout, filtered)
         if self._large is not None:
             large, filtered = self._large, self._filtered
             return CodedSearcher(large, large.n, self._layout, large.search, self._refits, filtered)
@@ -113,7 +114,7 @@ class FieldIndex:
         dead: as in `retire`; a graph that is built anew leaves them out.
         """
         if self._cells is not None or self._wants_cells(stop):
-            self._extend_cells(rows, stop, cancel)
+            self._extend_cells(rows, stop, cancel, dead)
         elif self._large is None and not self._wants_build(stop - int(self._small.removed.sum())):
             self._small.extend(rows, min(stop, self._small.n + CHUNK_ROWS), cancel)
         elif self._large is None or prefers_rebuild(self._large.n, stop) or self._worn:
@@ -121,13 +122,16 @@ class FieldIndex:
         else:
             self._insert(self._large, rows, min(stop, self._large.n + CHUNK_ROWS), cancel)
 
-    def retire(self, rows: Rows, dead: NDArray[np.bool_], cancel: Cancel) -> bool:
+    def retire(self, rows: Rows, dead: NDArray[np.bool_] | None, cancel: Cancel) -> bool:
         """Take some slots out of the graph that are dead for good; False when there is nothing worth doing.
 
-        dead: (at least n,), which slots no reader that comes from now on may return. Few are left for later: they cost
-        searches little, and taking out any number is a pass over all links. Cells keep them: a mask costs less.
+        dead: (at least n,), which slots no reader that comes from now on may return; None: none. Few are left for
+        later: they cost searches little, and taking out any number is a pass over all links, or lists of cells. Cells
+        answer filtered queries before what these take is fitted, here as well.
         """
         if self._cells is not None:
+            return self._follow_cells(self._cells, rows, dead)
+        if dead is None:
             return False
         removed = self._removed[: self.n] if self._large is not None else self._small.removed
         waiting = np.flatnonzero(dead[: self.n] & ~removed)
@@ -182,16 +186,31 @@ class FieldIndex:
         self._layout = choose_layout(self._asked, stop, self._dim, budget)
         return self._layout.chosen == "cells"
 
-    def _extend_cells(self, rows: Rows, stop: int, cancel: Cancel) -> None:
+    def _extend_cells(self, rows: Rows, stop: int, cancel: Cancel, dead: NDArray[np.bool_] | None) -> None:
         """Append to the cells; make them anew for twice as many rows, or rows unlike those they were fitted to."""
         if self._cells is not None and stop < 2 * self._cells.built and not self._cells.index.drifted:
             self._cells.append(rows, self._cells.n, min(stop, self._cells.n + CHUNK_ROWS))
             return
         threads, seed = os.cpu_count() or 1, self._params.seed
-        made = CellsIndex.build(rows, stop, self._metric, codec=self._codec, seed=seed, threads=threads, cancel=cancel)
+        made = CellsIndex.build(
+            rows, stop, self._metric, codec=self._codec, seed=seed, threads=threads, cancel=cancel, dead=dead
+        )
         if made is not None:
             self._cells = made
             self._small = HnswIndex(self._metric, self._dim, self._params)
+
+    def _follow_cells(self, cells: CellsIndex, rows: Rows, dead: NDArray[np.bool_] | None) -> bool:
+        """Drop dead slots when they are many, else fit what filtered searches take; False when neither is needed."""
+        if dead is not None:
+            listed = cells.listed
+            waiting, living = int((listed & dead[: cells.n]).sum()), int((listed & ~dead[: cells.n]).sum())
+            if living and waiting * DROP_SHARE > living:
+                cells.drop(dead)
+                return True
+        if self._filters and not cells.filters_fitted:
+            cells.fit_filters(rows, seed=self._params.seed)
+            return True
+        return False
 
     def _build(self, rows: Rows, stop: int, cancel: Cancel, dead: NDArray[np.bool_] | None) -> None:
         removed = np.zeros(stop, np.bool_) if dead is None else dead[:stop].copy()
@@ -303,7 +322,7 @@ class FieldIndex:
     def decode(self, buffer: memoryview | bytes, rows: Rows, slots: int) -> None:
         """Take over a graph of at most `slots` slots; CorruptData, or FormatTooNew, unless all of it holds."""
         view = memoryview(buffer)
-        if bytes(view[: len(cells_layout.MAGIC)]) == cells_layout.MAGIC:
+        if bytes(view[: len(cells_snapshot.MAGIC)]) == cells_snapshot.MAGIC:
             self._cells = CellsIndex.decode(
                 view, rows, self._metric, slots, codec=self._codec, seed=self._params.seed, threads=os.cpu_count() or 1
             )

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from vicinal.index.coded_effort import Effort
 from vicinal.index.filter_prices import Work
 
-__all__ = ["SHARES", "STANDARD", "FilterEffort", "FilterEfforts", "Level", "listed"]
+__all__ = ["SHARES", "STANDARD", "UNWALKED", "FilterEffort", "FilterEfforts", "Level", "listed"]
 
 SHARES = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02)  # of matching rows, at which efforts are fitted
 K = 10  # results they are fitted for
@@ -148,3 +148,11 @@ def _standard(share: float) -> FilterEffort:
 
 # where there are too few rows to measure on
 STANDARD = FilterEfforts((Level(0.98, tuple(_standard(share) for share in SHARES)),))
+
+# the same where there is no graph to walk
+UNWALKED = FilterEfforts(
+    tuple(
+        level._replace(by_share=tuple(one._replace(hops=math.inf, seen=math.inf) for one in level.by_share))
+        for level in STANDARD.levels
+    )
+)

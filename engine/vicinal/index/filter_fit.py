@@ -16,7 +16,7 @@ from vicinal.codecs.frame import nearest_rows, sample_slots
 from vicinal.index.coded_arrays import SENTINEL
 from vicinal.index.coded_effort import Effort
 from vicinal.index.exact import exact_search_list
-from vicinal.index.filter_effort import SHARES, STANDARD, FilterEffort, FilterEfforts, Level
+from vicinal.index.filter_effort import SHARES, STANDARD, UNWALKED, FilterEffort, FilterEfforts, Level
 from vicinal.index.filter_prices import Work
 from vicinal.index.filtered import FilteredIndex, sweep
 from vicinal.types import Bits, Rows
@@ -64,12 +64,22 @@ def _tried(asked: Sequence[_Asked], search: Search) -> _Trial:
     return _Trial(hits.mean() / _K, float((hits < _POOR).mean()), np.array([c for _, c in found], np.float64))
 
 
-def fit_efforts(made: FilteredIndex, rows: Rows, *, seed: int, queries: int = QUERIES) -> FilterEfforts:
-    """Fit every level at every share; the standard ones where there are too few rows."""
+def fit_efforts(
+    made: FilteredIndex,
+    rows: Rows,
+    *,
+    seed: int,
+    queries: int = QUERIES,
+    counted: NDArray[np.bool_] | None = None,
+) -> FilterEfforts:
+    """Fit every level at every share; the standard ones where there are too few rows.
+
+    counted (n,): rows that searches can find; None: those that have links.
+    """
     index = made.index
-    linked = index._arrays.links[: index.n, 0] != SENTINEL  # noqa: SLF001
+    linked = index._arrays.links[: index.n, 0] != SENTINEL if counted is None else counted  # noqa: SLF001
     if np.count_nonzero(linked) < _FROM:
-        return STANDARD
+        return STANDARD if made.walks else UNWALKED
     ranked = _rank(made, rows, linked, seed, queries)
     by_share = [_Share(made, rows, share, ranked, linked, seed).fit() for share in SHARES]
     return FilterEfforts(
@@ -195,6 +205,9 @@ class _Share:
 
     def _sweep(self, first: int, recall: float, poor: float) -> tuple[int, Effort, _Trial]:
         """Where to go on, the walk's effort, and what a walk with it did."""
+        if not self.made.walks:
+            none = np.full((len(self.asked), 2), np.inf)
+            return 0, UNWALKED.levels[0].at(self.share).sweep, _Trial(0.0, 1.0, none)
         efforts = self._walks()
         trial = None
         for at in range(first, len(efforts)):

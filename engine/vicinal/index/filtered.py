@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from vicinal.index.filter_effort import STANDARD, FilterEfforts
 from vicinal.index.filter_prices import prices_of
 from vicinal.types import Bits, Rows
 
-__all__ = ["FilteredIndex", "Swept", "sweep"]
+__all__ = ["FilteredIndex", "Swept", "Table", "sweep"]
 
 
 class Swept(NamedTuple):
@@ -66,11 +66,25 @@ def sweep(
     return Swept(slots[:found], distances[:found], hops, seen, whole)
 
 
+class Table(Protocol):
+    """What was measured behind ef without a filter."""
+
+    @property
+    def efs(self) -> Sequence[int]:
+        """The ef from which each measured effort is used; none where nothing was measured."""
+
+    def recall_at(self, ef: int) -> float | None:
+        """The recall of the ten nearest at an ef; None where nothing was measured."""
+
+
 class FilteredIndex:
     """Scans and walks over one coded index; any number of readers beside the writer of that index, who appends here."""
 
-    def __init__(self, index: CodedIndex, lists: CellLists, efforts: FilterEfforts = STANDARD) -> None:
+    def __init__(
+        self, index: CodedIndex, lists: CellLists, efforts: FilterEfforts = STANDARD, table: Table | None = None
+    ) -> None:
         self.index, self.lists, self.efforts = index, lists, efforts
+        self._table = table
         self.scan = CodeScan(index, lists)
         arrays = index._arrays
         self.prices = prices_of(index.choice.codec.name, index._frame.padded, exact_walk=arrays.exact_walk)
@@ -106,6 +120,16 @@ class FilteredIndex:
     def append(self, rows: Rows, start: int, stop: int) -> None:
         """List slots [start, stop), start = n, which the index has taken in already."""
         self.lists.append(rows, start, stop)
+
+    @property
+    def table(self) -> Table:
+        """What an ef means without a filter."""
+        return self.index.efforts if self._table is None else self._table
+
+    @property
+    def walks(self) -> bool:
+        """Whether there is a graph to walk."""
+        return self.index._arrays.linked
 
     @property
     def memory_bytes(self) -> int:

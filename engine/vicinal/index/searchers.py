@@ -139,8 +139,8 @@ class CellsSearcher:
     index: CellsIndex
     n: int
     placed: Layout
+    filtered: FilteredIndex | None = None
     layout: str = "cells"
-    filtered: None = None
 
     @property
     def codec(self) -> Mapping[str, Any]:
@@ -157,10 +157,10 @@ class CellsSearcher:
         """Scan the nearest cells, settled on the stored vectors."""
         return self.index.search(query, k, ef, rows=rows, limit=limit, allowed=allowed)
 
-    def ef_for(self, recall_target: float) -> None:
-        """Recall is not measured on cells."""
-        del recall_target
+    def ef_for(self, recall_target: float) -> int | None:
+        """The ef that reached a recall when the cells were made; None: too few rows to measure."""
+        return self.index.ef_for(recall_target) if self.index.efforts.measured else None
 
-    def recall_at(self, ef: int) -> None:
-        """Recall is not measured on cells."""
-        del ef
+    def recall_at(self, ef: int) -> float | None:
+        """The recall that was measured at an ef."""
+        return self.index.recall_at(ef)
