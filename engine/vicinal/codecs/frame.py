@@ -6,7 +6,6 @@ from a range of at most 256 values are only shifted, so their bytes, and all dis
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +21,6 @@ LINE = 64
 SAMPLE_ROWS = 10_000  # enough for a mean and a spread
 _CHECK_ROWS = 8_192
 _SCORED_ROWS = 2_048
-_TURN = 16  # blocks of scores held at once
 _UNCLEAR = 1e-4  # where rows have mean spread 1
 
 
@@ -127,19 +125,18 @@ def nearest_rows(
     slots: NDArray[np.int64],
     k: int,
     allowed: NDArray[np.bool_] | None = None,
-    *,
-    threads: int = 1,
 ) -> NDArray[np.int64]:
     """Give the k nearest of rows [0, n) of each given slot, itself left out: (len(slots), k), in no order.
 
-    allowed (n,): rows that count; there are more than k of them. The answer does not depend on `threads`.
+    allowed (n,): rows that count; there are more than k of them.
     """
     queries = frame.rows(rows, slots)
     if not frame.squared:  # under dot a query does not move with the rows
         queries += frame.shift[: frame.dim] - frame.query_shift[: frame.dim]
     queries *= np.float32(-2)
 
-    def scores_from(at: int) -> FloatMatrix:
+    nearest = _Nearest(len(slots), k)
+    for at in range(0, n, _SCORED_ROWS):
         framed = frame.rows(rows, slice(at, min(at + _SCORED_ROWS, n)))
         scores: FloatMatrix = queries @ framed.T
         if frame.squared:
@@ -148,15 +145,7 @@ def nearest_rows(
         scores[inside, slots[inside] - at] = np.inf
         if allowed is not None:
             scores[:, ~allowed[at : at + len(framed)]] = np.inf
-        return scores
-
-    nearest = _Nearest(len(slots), k)
-    starts = range(0, n, _SCORED_ROWS)
-    with ThreadPoolExecutor(threads, "vicinal-nearest") as pool:
-        for turn in range(0, len(starts), _TURN):  # few at a time: their scores take memory
-            some = starts[turn : turn + _TURN]
-            for at, scores in zip(some, pool.map(scores_from, some), strict=True):
-                nearest.see(scores, at)
+        nearest.see(scores, at)
     return nearest.names
 
 

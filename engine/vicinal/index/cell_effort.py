@@ -24,8 +24,8 @@ RESCORE_COST = 40  # of a row settled on its floats, in rows estimated
 PER_EF = 128  # rows estimated: at the default ef most data reach a recall of .95
 _QUOTAS = (250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 256_000)
 _RESCORES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
-_GOOD_ENOUGH = 0.9985
-_GAIN = 0.0015  # in recall, below which nothing more is settled at a quota
+_GOOD_ENOUGH = 0.9965
+_GAIN = 0.0025  # in recall, below which nothing more is settled at a quota
 _LARGE_GAIN = 0.005  # below which less need not be settled at a larger quota
 _STANDARD_RESCORE = 0.6  # of ef, where nothing was measured
 NO_MARGIN = float("-inf")
@@ -67,7 +67,7 @@ class CellEfforts(NamedTuple):
             found += group
             if max(one.recall for one in group) >= _GOOD_ENOUGH:
                 break
-            first += max(sum(two.recall - one.recall >= _LARGE_GAIN for one, two in pairwise(group)) - 1, 0)
+            first += max(sum(two.recall - one.recall >= _LARGE_GAIN for one, two in pairwise(group)), 0)
         return cls(_frontier(found))
 
     def effort(self, k: int, ef: int) -> CellEffort:

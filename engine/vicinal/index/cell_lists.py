@@ -221,7 +221,7 @@ class CellLists:
         return listed[: int(self._ends.sizes[cell])]
 
     def append(self, rows: Rows, start: int, stop: int) -> None:
-        """Put slots start .. stop - 1, not listed yet, into their nearest cells; cells that grew large are cut in two."""
+        """Put slots start .. stop - 1, not listed yet, into their nearest cells; large ones are cut in two."""
         slots = np.arange(start, stop)
         nearest = self._nearest(rows, slots)
         self._reserve(self._used + len(slots))

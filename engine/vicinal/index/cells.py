@@ -94,7 +94,7 @@ class CellsIndex:
         cls, rows: Rows, n: int, metric: Metric, parts: Partition, *, codec: str, seed: int, threads: int
     ) -> CellsIndex:
         choice = choose_for_scans(metric, rows, n, codec=codec, seed=seed)
-        index = CodedIndex.of_choice(rows, n, metric, choice, None, threads=threads)
+        index = CodedIndex.of_choice(rows, n, metric, choice, None)
         lists = CellLists(rows, metric, index.choice, parts, threads=threads)
         return cls(index, lists, CellEfforts(), n)
 
@@ -199,7 +199,7 @@ class CellsIndex:
             living = self.listed
             slots = np.flatnonzero(living)
             asked = slots[sample_slots(len(slots), queries, seed)]
-        listed = nearest_rows(self.index.choice.frame, rows, self.n, asked, K, living, threads=threads)
+        listed = nearest_rows(self.index.choice.frame, rows, self.n, asked, K, living)
         furthest = []  # by distance, not by slot: of many equal rows any is right
         for slot, names in zip(asked, listed, strict=True):
             _, distances = exact_search_list(self.index.metric, rows, rows.vectors[slot], K, names.astype(np.uint32))

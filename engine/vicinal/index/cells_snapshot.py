@@ -21,7 +21,7 @@ from vicinal.errors import CorruptData, FormatTooNew
 from vicinal.index.cell_effort import CellEffort, CellEfforts, CellMeasured
 from vicinal.index.cell_lists import Partition
 from vicinal.index.code_scan import RESCORE_MAX
-from vicinal.index.filter_effort import SHARES, UNWALKED, FilterEfforts, Level
+from vicinal.index.filter_effort import SHARES, UNWALKED, FilterEffort, FilterEfforts, Level
 from vicinal.limits import SLOTS_MAX
 
 __all__ = ["MAGIC", "Saved", "decode", "encode"]
@@ -119,7 +119,7 @@ def _filters(body: memoryview) -> FilterEfforts:
         (recall,) = _LEVEL.unpack_from(body, at)
         at += _LEVEL.size
         end = at + _FILTER.size * len(SHARES)
-        by_share = []
+        by_share: list[FilterEffort] = []
         for rescore, quota, margin, rows, members, gap in _FILTER.iter_unpack(body[at:end]):
             if not (0 < quota <= SLOTS_MAX and 0 < rescore <= RESCORE_MAX and np.isfinite((rows, members, gap)).all()):
                 raise _corrupt("its efforts under filters cannot be")

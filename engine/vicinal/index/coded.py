@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from vicinal.codecs.choice import Choice, choose, entry_nodes
 from vicinal.codecs.frame import Frame, nearest_rows, sample_slots
 from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded
-from vicinal.index.bulk_pieces import Pieces
 from vicinal.index.coded_arrays import DEGREE, SENTINEL, CodedArrays, address
 from vicinal.index.coded_drift import Drift
 from vicinal.index.coded_effort import Effort, EffortTable, K
@@ -30,7 +29,7 @@ from vicinal.types import Bits, Metric, Rows
 
 __all__ = ["CodedIndex"]
 
-_CHUNK = 2_048  # rows encoded at a time
+_CHUNK = 1_024  # rows encoded at a time
 _GROWTH = 1.25
 _ENTRY_ROWS = 4096  # rows among which new entries are looked for
 _MEASURE_FROM = 2_000
@@ -108,7 +107,6 @@ class CodedIndex:
         fine: bool = False,
         plane: NDArray[np.uint8] | None = None,
         efforts: EffortTable | None = None,
-        threads: int = 1,
     ) -> CodedIndex:
         """Encode rows [0, n) by what was fitted before and take their links, effort table and second bytes if known."""
         _check_rows(rows, n, metric)
@@ -124,7 +122,7 @@ class CodedIndex:
             linked=links is not None,
         )
         index = cls(metric, choice.frame, choice, arrays, 0)
-        index._encode(rows, 0, n, threads)
+        index._encode(rows, 0, n)
         index.n = n
         if links is None:
             return index
@@ -209,13 +207,10 @@ class CodedIndex:
         ef = self.efforts.ef_for(recall_target)
         return EF_MAX if ef is None else ef
 
-    def _encode(self, rows: Rows, start: int, stop: int, threads: int = 1) -> None:
-        def encode(first: int, last: int) -> None:
-            framed = self._frame.rows(rows, slice(start + first, start + last))
-            self._arrays.encode(framed, start + first)
-
-        with Pieces(threads) as pieces:
-            pieces.run(stop - start, _CHUNK, encode)
+    def _encode(self, rows: Rows, start: int, stop: int) -> None:
+        for at in range(start, stop, _CHUNK):
+            framed = self._frame.rows(rows, slice(at, min(at + _CHUNK, stop)))
+            self._arrays.encode(framed, at)
 
     def append(self, rows: Rows, start: int, stop: int) -> None:
         """Encode slots [start, stop), start = n; nothing leads to them until links are patched."""

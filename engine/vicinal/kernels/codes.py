@@ -16,6 +16,7 @@ __all__ = ["encode_bytes", "encode_fine", "encode_nibbles", "encode_rows", "enco
 _CELL, _ADD, _MUL = CELL_AT // 4, ADD_AT // 4, MUL_AT // 4
 _NORM, _STEP, _SUM, _SQUARE = HEAD_NORM // 4, HEAD_STEP // 4, HEAD_SUM // 4, HEAD_SQUARE // 4
 _TINY = np.float32(1e-30)
+_SUMS = {"reassoc", "nsz"}  # of floats, in any order: so that they are vectors
 _TRIALS = (np.float32(0.75), np.float32(0.85), np.float32(1), np.float32(1.15), np.float32(1.3))
 _NIBBLE_STEP = np.float32(0.3352)  # of 16 levels over a normal variable of spread 1 (Max 1960)
 
@@ -123,12 +124,22 @@ def encode_signs(rows, centres, cells, constants, words, floats, numbers, start)
         floats[at, _MUL] = np.float32(-2) * factor
 
 
-@njit
+@njit(fastmath=_SUMS)
+def _square(row):
+    """Sum the squares of a row."""
+    total = np.float32(0)
+    for j in range(row.shape[0]):
+        total += row[j] * row[j]
+    return total
+
+
+@njit(fastmath=_SUMS)
 def _fit_levels(row, levels, trial):
     """Write the 4-bit levels of a row for one step; give <row, 2 level - 15> and the square of the latter."""
     dot, square = np.float32(0), np.float32(0)
+    inverse = np.float32(1) / trial
     for j in range(row.shape[0]):
-        level = np.int32(min(max(row[j] / trial + np.float32(8), np.float32(0)), np.float32(15)))
+        level = np.int32(min(max(row[j] * inverse + np.float32(8), np.float32(0)), np.float32(15)))
         levels[j] = level
         value = np.float32(2 * level - 15)
         dot += row[j] * value
@@ -147,9 +158,7 @@ def encode_nibbles(rows, constants, lines, floats, start):
     levels, best_levels = np.empty(dims, np.uint8), np.empty(dims, np.uint8)
     for i in range(rows.shape[0]):
         at = start + i
-        square = np.float32(0)
-        for j in range(dims):
-            square += rows[i, j] * rows[i, j]
+        square = _square(rows[i])
         unit = np.sqrt(square / np.float32(dims)) * _NIBBLE_STEP + _TINY
         best, best_dot = np.float32(-1), np.float32(1)
         for trial in _TRIALS:

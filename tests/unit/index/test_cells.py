@@ -154,7 +154,7 @@ def test_a_damaged_snapshot_is_refused():
     with pytest.raises(CorruptData, match="2099 slots"):
         CellsIndex.decode(whole, rows, Metric.L2, 2099)
     newer = bytearray(whole)
-    newer[8] = 2
+    newer[8] = 3
     with pytest.raises(FormatTooNew):
         CellsIndex.decode(bytes(newer), rows, Metric.L2, N)
 
