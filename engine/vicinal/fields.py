@@ -129,20 +129,13 @@ class DenseField(_Indexed):
 
     def __init__(self, name: str, spec: Dense, vectors: RowFile) -> None:
         super().__init__(
-            FieldIndex(
-                spec.metric,
-                spec.walked,
-                spec.params,
-                codec=spec.codec,
-                layout=spec.layout,
-                filters=spec.search_dims is None,
-            )
+            FieldIndex(spec.metric, spec.walked, spec.params, codec=spec.codec, layout=spec.layout, filters=True)
         )
         self.name, self.spec = name, spec
         self.files: Mapping[str, RowFile] = {vector_file(name): vectors}
         self._vectors = vectors
         self._norms = _NO_NORMS
-        self._short = Rows(np.zeros((0, spec.walked), spec.stored), _NO_NORMS)
+        self._short_norms = _NO_NORMS  # of the leading dimensions that are searched, under cosine
         self._presence = _Presence()
 
     def append(self, part: DensePart | MultiPart | None, first: int, count: int) -> None:
@@ -160,21 +153,18 @@ class DenseField(_Indexed):
         return Rows(self._vectors.matrix(self.spec.stored, (self.spec.columns,)), self._norms)
 
     def _walked(self) -> Rows:
-        """The rows that the graph is over: all of each, or its leading dimensions."""
-        return self._rows() if self.spec.search_dims is None else self._short
+        """The rows that the index is over: all of each, or its leading dimensions where they lie."""
+        rows, dims = self._rows(), self.spec.search_dims
+        return rows if dims is None else Rows(rows.vectors[:, :dims], self._short_norms)
 
     def _shorten(self, block: NDArray[Any], first: int) -> None:
-        """Copy the leading dimensions of rows from `first` on, where the graph is over them."""
-        if self.spec.search_dims is None:
+        """Derive 1/|x| of the leading dimensions of rows from `first` on, where the index is over them."""
+        if self.spec.search_dims is None or self.spec.metric is not Metric.COSINE:
             return
         stop = first + len(block)
-        vectors, norms = self._short
-        vectors = growable(vectors, stop)
-        vectors[first:stop] = block[:, : self.spec.search_dims]
-        if self.spec.metric is Metric.COSINE:
-            norms = growable(norms, len(vectors))
-            norms[first:stop] = short_norms(vectors[first:stop])
-        self._short = Rows(vectors, norms)
+        norms = growable(self._short_norms, max(stop, len(self._rows().vectors)))
+        norms[first:stop] = short_norms(block[:, : self.spec.search_dims])
+        self._short_norms = norms
 
     def _grow_norms(self, n: int) -> None:
         # kernels may route through any mapped row, so norms reach as far as the map
@@ -184,7 +174,7 @@ class DenseField(_Indexed):
         """Picture of the first n slots."""
         graph = self._index.searcher()  # before the rows: what it links to must lie inside their map
         if graph is not None and self.spec.search_dims is not None:
-            graph = ShortSearcher(graph, self.spec.metric, self._short)
+            graph = ShortSearcher(graph, self.spec.metric, self._walked())
         return DenseView(self._rows(), graph, graph.n if graph else 0, self._presence.bits(n))
 
     def rewind(self, n: int) -> None:
@@ -210,7 +200,7 @@ class DenseField(_Indexed):
         return (n - self.indexed) * self.spec.row_bytes
 
     def load(self, n: int, present: NDArray[np.bool_]) -> None:
-        """Derive 1/|x| and the leading dimensions of the committed rows."""
+        """Derive 1/|x| of the committed rows, and of their leading dimensions."""
         self._presence.load(present)
         for first in range(0, n, 8192):
             self._shorten(self._rows().vectors[first : min(first + 8192, n)], first)

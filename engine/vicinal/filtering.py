@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.index.code_scan import Scanned
-from vicinal.index.exact import Found, exact_search, merge
+from vicinal.index.exact import Found, exact_search, exact_search_list, merge
 from vicinal.index.filter_effort import listed
 from vicinal.index.filter_prices import Work
 from vicinal.index.filtered import FilteredIndex, sweep
+from vicinal.index.short import ShortSearcher
 from vicinal.planner import Target, Way
 from vicinal.types import Bits, Rows
 
@@ -82,8 +83,32 @@ def carry(target: Target, matches: int, wanted: int, way: Way, stop: int) -> Cal
     if not k:  # all matches are in the tail
         none = Outcome(np.empty(0, np.uint32), np.empty(0, np.float32), way.kind, Work())
         return lambda _: none
+    if isinstance(target.graph, ShortSearcher):
+        return _by_leading(target, target.graph, matches, k, way, stop)
     carried = Carried(filtered, target.rows, target.allowed, stop, matches, k, way)
     return {"list": carried.listed, "cells": carried.cells, "sweep": carried.sweep}[way.kind]
+
+
+def _by_leading(
+    target: Target, graph: ShortSearcher, matches: int, k: int, way: Way, stop: int
+) -> Callable[[NDArray[Any]], Outcome]:
+    """How slots are searched by leading dimensions: several times as many, of which the k nearest on all."""
+    wanted = graph.candidates(k)
+    inner = Target(target.metric, graph.short, graph.inner, target.indexed, stop, target.allowed, target.narrowed)
+    wider = way._replace(effort=way.effort.wider(wanted, 1))
+    near = carry(inner, matches, wanted, wider, stop)
+    metric, rows, allowed = target.metric, target.rows, target.allowed
+
+    def search(query: NDArray[Any]) -> Outcome:
+        head = graph.head(query)
+        if not head.any():  # as near to all rows
+            found = exact_search(metric, rows, query, k, start=0, stop=stop, allowed=allowed)
+            return Outcome(*found, "exact", Work(words=stop / 64, settled=matches))
+        outcome = near(head)
+        slots, distances = exact_search_list(metric, rows, np.ascontiguousarray(query), k, outcome.slots)
+        return outcome._replace(slots=slots, distances=distances)
+
+    return search
 
 
 class Carried(NamedTuple):

@@ -69,7 +69,8 @@ def write_codes(
 
     def encode(first: int, last: int) -> None:
         floats, names, into, begin, end = vectors, slots, codes, first, last
-        if vectors.dtype != np.float32:  # widened piece by piece: a copy of all would take several times their memory
+        if vectors.dtype != np.float32 or not vectors.flags.c_contiguous:
+            # widened piece by piece: a copy of all would take several times their memory
             floats, names = vectors[slots[first:last]].astype(np.float32), np.arange(last - first)
             into = Codes(codes.rows[first:], codes.half[first:], codes.offset[first:])
             begin, end = 0, last - first

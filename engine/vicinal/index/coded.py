@@ -117,7 +117,7 @@ class CodedIndex:
             choice.codec,
             max(capacity or n, n),
             exact_walk=choice.exact_walk and links is not None,
-            fine=fine and rows.vectors.dtype == np.float32,
+            fine=fine and _has_floats(rows.vectors),
             plane=plane,
             linked=links is not None,
         )
@@ -358,7 +358,8 @@ class CodedIndex:
     def _bind(self, rows: Rows) -> tuple[int, int, int]:
         """Remember the addresses of the stored floats while the same Rows come in; they are kept alive meanwhile.
 
-        Vectors of another dtype have address 0: the walk ends with what its codes say, and the caller settles on them.
+        Vectors of another dtype, or that lie apart, have address 0: the walk ends with what its codes say, and the
+        caller settles on them.
         """
         vectors, inv_norms = rows
         known = self._bound
@@ -367,7 +368,7 @@ class CodedIndex:
         _check_rows(rows, 0, self.metric)
         if vectors.shape[1] != self.dim:
             raise InvalidVector(f"rows have {self.dim} dimensions", field="rows", value=vectors.shape, limit=self.dim)
-        floats = address(vectors) if vectors.dtype == np.float32 else 0
+        floats = address(vectors) if _has_floats(vectors) else 0
         self._bound = rows, floats, address(inv_norms), len(vectors)
         return self._bound[1:]
 
@@ -424,11 +425,16 @@ def _results_room(effort: Effort, k: int) -> int:
     return (max(effort.stop, effort.rescore, effort.settle, k) + 15) // 8 * 8
 
 
+def _has_floats(vectors: NDArray[Any]) -> bool:
+    """Whether kernels that walk codes can settle on these rows themselves."""
+    return vectors.dtype == _FLOAT32 and bool(vectors.flags.c_contiguous)
+
+
 def _check_rows(rows: Rows, n: int, metric: Metric) -> None:
     """Refuse rows that kernels cannot read by address."""
     vectors, inv_norms = rows
-    if vectors.dtype not in VECTOR_DTYPES or not vectors.flags.c_contiguous or vectors.ndim != 2:
+    if vectors.dtype not in VECTOR_DTYPES or vectors.ndim != 2 or vectors.strides[1] != vectors.itemsize:
         known = [str(dtype) for dtype in VECTOR_DTYPES]
-        raise InvalidVector("vectors are a C-contiguous (capacity, dim) array", field="rows", limit=known)
+        raise InvalidVector("vectors are a (capacity, dim) array of whole rows", field="rows", limit=known)
     if len(vectors) < n or (metric is Metric.COSINE and len(inv_norms) < len(vectors)):
         raise InvalidVector(f"rows hold at least {n} vectors and, under cosine, their norms", field="rows", limit=n)

@@ -1,7 +1,8 @@
 """Search on the leading dimensions, settled on all: for Matryoshka embeddings (Kusupati et al. 2022).
 
 Such models put most of what matters first, so a graph over a quarter of the dimensions finds candidates for a quarter
-of the memory and bytes read; their distances are then those of the whole vectors. Other embeddings lose recall.
+of the memory and bytes read; their distances are then those of the whole vectors. Other embeddings lose recall. The
+leading dimensions are not copied: they are read where the whole rows lie.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from vicinal.index.exact import Found, exact_search_list
 from vicinal.index.field_index import Searcher
+from vicinal.index.filtered import FilteredIndex
 from vicinal.index.layout import Layout
 from vicinal.limits import K_MAX
 from vicinal.types import Bits, Metric, Rows
@@ -33,12 +35,11 @@ def short_norms(vectors: NDArray[Any]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True)
 class ShortSearcher:
-    """A searcher over `short` rows that answers with distances of whole rows."""
+    """A searcher over `short` rows, the beginnings of whole ones, that answers with distances of whole rows."""
 
     inner: Searcher
     metric: Metric
     short: Rows
-    filtered: None = None
 
     @property
     def n(self) -> int:
@@ -47,8 +48,8 @@ class ShortSearcher:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the graph and of the leading dimensions that were copied for it."""
-        return self.inner.nbytes + self.inner.n * int(self.short.vectors.strides[0]) + self.short.inv_norms.nbytes
+        """Bytes of the graph and of the norms of leading dimensions."""
+        return self.inner.nbytes + self.short.inv_norms.nbytes
 
     @property
     def layout(self) -> str:
@@ -65,6 +66,20 @@ class ShortSearcher:
         """The codes of the leading dimensions."""
         return self.inner.codec
 
+    @property
+    def filtered(self) -> FilteredIndex | None:
+        """What answers under a filter, over the leading dimensions."""
+        return self.inner.filtered
+
+    def head(self, query: NDArray[Any]) -> NDArray[Any]:
+        """The leading dimensions of a query."""
+        return np.ascontiguousarray(query[: self.short.vectors.shape[1]])
+
+    @staticmethod
+    def candidates(k: int) -> int:
+        """How many of the nearest on the leading dimensions are settled on all."""
+        return min(_SETTLED * k, K_MAX)
+
     def ef_for(self, recall_target: float) -> None:
         """Recall on all dimensions is not measured on the leading ones."""
         del recall_target
@@ -75,10 +90,9 @@ class ShortSearcher:
 
     def search(self, query: NDArray[Any], k: int, ef: int, *, rows: Rows, limit: int, allowed: Bits | None) -> Found:
         """The nearest on the leading dimensions, several times k of them, of which the k nearest on all."""
-        query = np.ascontiguousarray(query)
-        head = query[: self.short.vectors.shape[1]]
+        head = self.head(query)
         if not head.any():  # as near to all rows
             return np.empty(0, np.uint32), np.empty(0, np.float32)
-        wanted = min(_SETTLED * k, K_MAX, max(limit, 1))
+        wanted = min(self.candidates(k), max(limit, 1))
         slots, _ = self.inner.search(head, wanted, ef, rows=self.short, limit=limit, allowed=allowed)
-        return exact_search_list(self.metric, rows, query, k, slots)
+        return exact_search_list(self.metric, rows, np.ascontiguousarray(query), k, slots)

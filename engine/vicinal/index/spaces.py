@@ -46,13 +46,16 @@ _known: dict[int, _Known] = {}  # by the identity of the vectors' array
 
 
 def space_of(metric: Metric, rows: Rows) -> kernel.Space:
-    """Where the rows lie; valid while the arrays of `rows` live. Refuses what a kernel would misread."""
+    """Where the rows lie; valid while the arrays of `rows` live. Refuses what a kernel would misread.
+
+    Rows may lie apart, as leading dimensions of longer ones do.
+    """
     vectors, norms = rows
     element = _BIT if metric.of_bits else _ELEMENTS.get(vectors.dtype)
-    if element is None or vectors.ndim != 2 or not vectors.flags.c_contiguous:
+    if element is None or vectors.ndim != 2 or vectors.strides[1] != vectors.itemsize:
         known = [str(dtype) for dtype in VECTOR_DTYPES]
         raise ValueError(
-            f"rows.vectors must be a C-contiguous (capacity, dim) array of {known}, got {vectors.dtype} {vectors.shape}"
+            f"rows.vectors must be (capacity, dim), each row whole, of {known}, got {vectors.dtype} {vectors.shape}"
         )
     if metric.of_bits and vectors.dtype != np.uint8:
         raise ValueError(f"bits are packed in uint8, got {vectors.dtype}")
@@ -65,7 +68,7 @@ def space_of(metric: Metric, rows: Rows) -> kernel.Space:
         if vectors.dtype != np.float32:
             raise ValueError(f"{metric} compares float32 vectors, got {vectors.dtype}")
         function = function_at(metric)
-    return kernel.Space(code, width, address(vectors), inv_norms, width * vectors.itemsize, function, element)
+    return kernel.Space(code, width, address(vectors), inv_norms, vectors.strides[0], function, element)
 
 
 def space_at(metric: Metric, rows: Rows) -> tuple[Any, int]:
