@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vicinal.codecs.choice import Choice, choose, entry_nodes
 from vicinal.codecs.frame import Frame, nearest_rows, sample_slots
 from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded
-from vicinal.index.coded_arrays import DEGREE, SENTINEL, CodedArrays, address
+from vicinal.index.coded_arrays import DEGREE, SENTINEL, CodedArrays, address, has_floats
 from vicinal.index.coded_drift import Drift
 from vicinal.index.coded_effort import Effort, EffortTable, K
 from vicinal.index.coded_reference import furthest_of, walk_floats
@@ -117,7 +117,7 @@ class CodedIndex:
             choice.codec,
             max(capacity or n, n),
             exact_walk=choice.exact_walk and links is not None,
-            fine=fine and _has_floats(rows.vectors),
+            fine=fine and has_floats(rows.vectors),
             plane=plane,
             linked=links is not None,
         )
@@ -368,7 +368,7 @@ class CodedIndex:
         _check_rows(rows, 0, self.metric)
         if vectors.shape[1] != self.dim:
             raise InvalidVector(f"rows have {self.dim} dimensions", field="rows", value=vectors.shape, limit=self.dim)
-        floats = address(vectors) if _has_floats(vectors) else 0
+        floats = address(vectors) if has_floats(vectors) else 0
         self._bound = rows, floats, address(inv_norms), len(vectors)
         return self._bound[1:]
 
@@ -423,11 +423,6 @@ class CodedIndex:
 def _results_room(effort: Effort, k: int) -> int:
     """Results a walk of this effort keeps, and a vector of keys more."""
     return (max(effort.stop, effort.rescore, effort.settle, k) + 15) // 8 * 8
-
-
-def _has_floats(vectors: NDArray[Any]) -> bool:
-    """Whether kernels that walk codes can settle on these rows themselves."""
-    return vectors.dtype == _FLOAT32 and bool(vectors.flags.c_contiguous)
 
 
 def _check_rows(rows: Rows, n: int, metric: Metric) -> None:

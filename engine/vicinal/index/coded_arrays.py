@@ -16,7 +16,7 @@ from vicinal.codecs.frame import Frame
 from vicinal.codecs.lines import Codec, Lines, view_lines
 from vicinal.types import Metric
 
-__all__ = ["DEGREE", "SENTINEL", "CodedArrays", "address", "aligned"]
+__all__ = ["DEGREE", "SENTINEL", "CodedArrays", "address", "aligned", "has_floats"]
 
 DEGREE = 32
 SENTINEL = np.uint32(0xFFFFFFFF)
@@ -46,6 +46,11 @@ def on_line(array: NDArray[Any] | None) -> NDArray[Any]:
     out = aligned(array.shape, array.dtype.type)
     out[...] = array
     return out
+
+
+def has_floats(vectors: NDArray[Any]) -> bool:
+    """Whether kernels that walk codes can settle on these rows themselves."""
+    return vectors.dtype == np.float32 and bool(vectors.flags.c_contiguous)
 
 
 class RowViews(NamedTuple):
