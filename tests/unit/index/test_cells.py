@@ -12,8 +12,9 @@ from tests.support import codes_oracle as oracle
 from vicinal.errors import CorruptData, FormatTooNew, InvalidArgument, LimitExceeded
 from vicinal.index.cell_effort import CellEffort, CellEfforts, CellMeasured
 from vicinal.index.cells import CellsIndex
+from vicinal.index.field_index import FieldIndex
 from vicinal.kernels.bitset import slots_to_bits
-from vicinal.types import Metric
+from vicinal.types import HnswParams, Metric
 
 N, MORE = 2_600, 900
 METRICS = [(Metric.COSINE, 130), (Metric.L2, 48), (Metric.DOT, 90)]
@@ -157,6 +158,76 @@ def test_a_damaged_snapshot_is_refused():
     newer[8] = 3
     with pytest.raises(FormatTooNew):
         CellsIndex.decode(bytes(newer), rows, Metric.L2, N)
+
+
+def test_dropped_rows_are_in_no_cell_and_the_others_are_found_as_before():
+    cells, rows = made(*METRICS[1])
+    dead = np.random.default_rng(3).random(N + MORE) < 0.6
+    alive = slots_to_bits(np.flatnonzero(~dead[:N]), N)
+    before = recall_of(cells, rows, 128, n=N, mask=~dead[:N], metric=Metric.L2, allowed=alive)
+    old = cells.lists.published
+    cells.drop(dead)
+    assert np.array_equal(np.sort(cells.lists.members().order), np.flatnonzero(~dead[:N]))
+    assert np.array_equal(np.flatnonzero(cells.listed), np.flatnonzero(~dead[:N]))
+    assert cells.lists.published.kept[3] is not old.kept[3], "readers keep the lists they had"
+    after = recall_of(cells, rows, 128, n=N, mask=~dead[:N], metric=Metric.L2, allowed=alive)
+    assert after >= before - 0.01
+    everything = cells.search(rows.vectors[3], 20, 4096, rows=rows)[0]
+    assert len(everything) == 20, "a reader to whom dropped rows are alive gets a whole answer"
+    gone = np.flatnonzero(dead[:N])[:300]
+    bits = slots_to_bits(gone, N)
+    assert len(cells.scan.scan_cells(rows.vectors[3], 20, rows=rows, allowed=bits, quota=50).slots) == 20
+    cells.append(rows, N, N + MORE)
+    assert cells.search(rows.vectors[N + 5], 1, 64, rows=rows)[0][0] == N + 5
+    again = CellsIndex.decode(cells.encode(), rows, Metric.L2, N + MORE)
+    assert again.encode() == cells.encode()
+    assert np.array_equal(again.listed, cells.listed)
+    assert cells.listed[N:].all()
+
+
+def test_cells_are_made_and_measured_of_living_rows():
+    dead = np.zeros(N, np.bool_)
+    dead[: N // 4] = True
+    cells, rows = made(*METRICS[1], dead=dead)
+    assert np.array_equal(np.sort(cells.lists.members().order), np.arange(N // 4, N))
+    assert cells.efforts.measured[-1].recall >= 0.99
+    alive = slots_to_bits(np.arange(N // 4, N), N)
+    ef = cells.ef_for(0.95)
+    assert recall_of(cells, rows, ef, n=N, mask=~dead, metric=Metric.L2, allowed=alive) >= 0.9
+    with_all_dead, _ = made(*METRICS[1], dead=np.ones(N, np.bool_), measure=False)
+    assert len(with_all_dead.lists.members().order) == N
+
+
+def test_churn_costs_no_recall_and_leaves_no_dead_rows_in_cells():
+    rounds, batch = 12, N // 5
+    rows = oracle.make_rows(N + rounds * batch, 48, Metric.L2, 7)
+    index = FieldIndex(Metric.L2, 48, HnswParams(), layout="cells", filters=True)
+    index.extend(rows, N, lambda: False)
+    dead = np.zeros(N + rounds * batch, np.bool_)
+    rng = np.random.default_rng(2)
+    n = N
+    for _ in range(rounds):
+        dead[rng.choice(np.flatnonzero(~dead[:n]), batch, replace=False)] = True
+        n += batch
+        while index.n < n:
+            index.extend(rows, n, lambda: False, dead)
+        while index.retire(rows, dead, lambda: False):
+            pass
+    cells, alive = index._cells, np.flatnonzero(~dead)
+    assert cells is not None
+    assert int(cells.listed.sum()) <= len(alive) * 1.13
+    fresh = CellsIndex.build(rows, n, Metric.L2, dead=dead)
+    assert fresh is not None
+    found = []
+    for one in (cells, fresh):
+        hits = 0
+        for query in rows.vectors[alive[::60]] + np.float32(0.02):
+            true = ((rows.vectors[alive] - query) ** 2).sum(1)
+            ours = one.search(query, 10, 16, rows=rows, allowed=slots_to_bits(alive, n))[0]
+            assert len(ours) == 10
+            hits += int(np.isin(ours, alive[np.argsort(true)[:10]]).sum())
+        found.append(hits / 10 / len(alive[::60]))
+    assert found[0] >= found[1] - 0.02
 
 
 def test_memory_stays_near_a_line_and_a_place_a_row():
