@@ -74,6 +74,7 @@ class FieldIndex:
         self._layout = Layout("graph", f"below {self._cells_from} rows nothing else pays" if able else self._why)
         self._small = HnswIndex(metric, dim, params)
         self._cells: CellsIndex | None = None
+        self._unseen = False  # whether the cells were made since `retire` was last called
         self._large: CodedIndex | None = None
         self._filters = filters  # whether filtered scans are kept beside a coded graph
         self._filtered: FilteredIndex | None = None
@@ -196,11 +197,14 @@ class FieldIndex:
             rows, stop, self._metric, codec=self._codec, seed=seed, threads=threads, cancel=cancel, dead=dead
         )
         if made is not None:
-            self._cells = made
+            self._cells, self._unseen = made, True
             self._small = HnswIndex(self._metric, self._dim, self._params)
 
     def _follow_cells(self, cells: CellsIndex, rows: Rows, dead: NDArray[np.bool_] | None) -> bool:
-        """Drop dead slots when they are many, else fit what filtered searches take; False when neither is needed."""
+        """Drop dead slots when they are many, else fit what filtered searches take; False when neither is needed yet."""
+        if self._unseen:  # readers come first
+            self._unseen = False
+            return False
         if dead is not None:
             listed = cells.listed
             waiting, living = int((listed & dead[: cells.n]).sum()), int((listed & ~dead[: cells.n]).sum())

@@ -98,6 +98,7 @@ def test_filters_are_answered_before_they_are_fitted_and_after() -> None:
             assert mask[slots].all()
             found.append(np.isin(slots, true).mean())
         assert np.mean(found) >= 0.95
+        assert not made.retire(rows, None, lambda: False), "cells just made are shown to readers first"
         assert made.retire(rows, None, lambda: False) == (not fitted)
     saved = made.encode()
     again = FieldIndex(Metric.L2, plans.DIM, HnswParams(), layout="cells", filters=True)
