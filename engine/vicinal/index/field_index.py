@@ -201,7 +201,7 @@ class FieldIndex:
             self._small = HnswIndex(self._metric, self._dim, self._params)
 
     def _follow_cells(self, cells: CellsIndex, rows: Rows, dead: NDArray[np.bool_] | None) -> bool:
-        """Drop dead slots when they are many, else fit what filtered searches take; False when neither is needed yet."""
+        """Drop dead slots when they are many, else fit what filtered searches take; False when nothing is done."""
         if self._unseen:  # readers come first
             self._unseen = False
             return False
