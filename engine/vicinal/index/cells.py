@@ -34,6 +34,7 @@ __all__ = ["CellsIndex"]
 
 _MEASURE_FROM = 2_000
 _QUERIES = 100
+_LISTED = K + 6  # likely nearest rows by products, of which K are by distance
 _PARTS = 4  # in which they are asked, over threads
 _LIST_BELOW = 1.5  # times the quota: where as few rows match, all of them are estimated
 _MARGIN = 0.25  # share of queries that leave less
@@ -199,7 +200,7 @@ class CellsIndex:
             living = self.listed
             slots = np.flatnonzero(living)
             asked = slots[sample_slots(len(slots), queries, seed)]
-        listed = nearest_rows(self.index.choice.frame, rows, self.n, asked, K, living)
+        listed = nearest_rows(self.index.choice.frame, rows, self.n, asked, _LISTED, living)
         furthest = []  # by distance, not by slot: of many equal rows any is right
         for slot, names in zip(asked, listed, strict=True):
             _, distances = exact_search_list(self.index.metric, rows, rows.vectors[slot], K, names.astype(np.uint32))

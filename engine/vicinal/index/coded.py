@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.codecs.choice import Choice, choose, entry_nodes
-from vicinal.codecs.frame import Frame, nearest_rows, sample_slots
+from vicinal.codecs.frame import Frame, sample_slots
 from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded
 from vicinal.index.coded_arrays import DEGREE, SENTINEL, CodedArrays, address, has_floats
 from vicinal.index.coded_drift import Drift
-from vicinal.index.coded_effort import Effort, EffortTable, K
-from vicinal.index.coded_reference import furthest_of, walk_floats
+from vicinal.index.coded_effort import Effort, EffortTable
 from vicinal.index.coded_scratch import Scratch
 from vicinal.index.coded_snapshot import Fitted
 from vicinal.index.exact import exact_search_list
@@ -27,13 +26,12 @@ from vicinal.index.spaces import VECTOR_DTYPES
 from vicinal.limits import EF_MAX, K_MAX
 from vicinal.types import Bits, Metric, Rows
 
-__all__ = ["CodedIndex"]
+__all__ = ["CodedIndex", "results_room"]
 
 _CHUNK = 1_024  # rows encoded at a time
 _GROWTH = 1.25
 _ENTRY_ROWS = 4096  # rows among which new entries are looked for
 _MEASURE_FROM = 2_000
-_LISTED = K + 6  # likely nearest rows by products, of which K are by distance
 _FLOAT32, _UINT32, _STRIDES = np.dtype(np.float32), np.dtype(np.uint32), (4,)
 
 
@@ -160,45 +158,12 @@ class CodedIndex:
 
     def measure_efforts(self, rows: Rows, *, queries: int = 150, seed: int = 42) -> None:
         """Fit the table behind ef and recall_target on `queries` rows with links, each left out of its own search."""
-        vectors, inv_norms, _ = self._bind(rows)
-        asked, furthest = self._asked(rows, queries, seed)
-        if not len(asked):
-            return
-        links, entries = self._arrays.links[: self.n], np.unique(self._arrays.cell_nodes)
-        reference = walk_floats(self.metric, rows, links, entries, asked, furthest)
+        from vicinal.index.coded_measure import fitted_efforts
 
-        def measure(effort: Effort) -> tuple[float, float]:
-            scratch = self._scratch(self._arrays, effort.pool, _results_room(effort, K))
-            wanted = K if vectors else max(K, effort.settle)
-            slots, distances = np.empty(wanted, _UINT32), np.empty(wanted, _FLOAT32)
-            packed, found, hops = self._packed_effort(effort), 0, 0
-            for at, slot in enumerate(asked):
-                query = rows.vectors[slot]
-                scratch.aim(self._arrays, rows, (vectors, inv_norms), self.n, hidden=int(slot))
-                count = self._walk(query.astype(np.float32, copy=False), scratch.call_at, packed, slots, distances)
-                near = distances[:count]
-                if not vectors or self._arrays.fine is not None:  # measured as on floats, to the last bit
-                    _, near = exact_search_list(self.metric, rows, query, K, slots[:count])
-                found += int((near <= furthest[at]).sum())
-                hops += int(scratch.hops[0])
-            return found / (K * len(asked)), hops / len(asked)
-
-        self.efforts = EffortTable.fit(measure, exact_walk=self._arrays.exact_walk, reference=reference)
-        self._packed = {}
-        self._free.clear()  # they remember efforts of the former table
-
-    def _asked(self, rows: Rows, queries: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Choose rows to measure with, and give how far the last of each one's nearest is.
-
-        By distance, not by id: of many equal rows any is right.
-        """
-        linked = self._arrays.links[: self.n, 0] != SENTINEL
-        asked = np.flatnonzero(linked)[sample_slots(int(linked.sum()), queries, seed)]
-        asked = asked[~np.isin(asked, self._arrays.cell_nodes)]
-        listed = nearest_rows(self._frame, rows, self.n, asked, _LISTED, None if linked.all() else linked)
-        furthest = furthest_of(self.metric, rows, linked, asked, listed, self._frame.unclear)
-        known = furthest > -np.inf
-        return asked[known], furthest[known]
+        fitted = fitted_efforts(self, rows, queries, seed)
+        if fitted is not None:
+            self.efforts, self._packed = fitted, {}
+            self._free.clear()  # they remember efforts of the former table
 
     def ef_for(self, recall_target: float) -> int:
         """Give the ef that reached a recall of the ten nearest when measured at build; the largest if none did."""
@@ -347,7 +312,7 @@ class CodedIndex:
         if not 1 <= ef <= EF_MAX:
             raise LimitExceeded(f"ef is 1 to {EF_MAX}", field="ef", value=ef, limit=EF_MAX)
         effort = self.efforts.effort(k, ef)
-        known = self._packed_effort(effort), effort.pool, _results_room(effort, k)
+        known = self._packed_effort(effort), effort.pool, results_room(effort, k)
         self._packed[k, ef] = known
         return known
 
@@ -420,7 +385,7 @@ class CodedIndex:
         }
 
 
-def _results_room(effort: Effort, k: int) -> int:
+def results_room(effort: Effort, k: int) -> int:
     """Results a walk of this effort keeps, and a vector of keys more."""
     return (max(effort.stop, effort.rescore, effort.settle, k) + 15) // 8 * 8
 
