@@ -86,7 +86,7 @@ class CellsIndex:
         made = cls._of(rows, n, metric, parts, codec=codec, seed=seed, threads=threads)
         if dead is not None and slots is not None:
             made.dropped = dead[:n].copy()
-        if measure and n >= _MEASURE_FROM:
+        if measure and len(parts.order) >= _MEASURE_FROM:
             made.measure_efforts(rows, seed=seed, threads=threads)
         return made
 
@@ -223,7 +223,7 @@ class CellsIndex:
     @property
     def filters_fitted(self) -> bool:
         """Whether `fit_filters` need not be called."""
-        return self.filters is not UNWALKED or self.n < _MEASURE_FROM
+        return self.filters is not UNWALKED or np.count_nonzero(self.listed) < _MEASURE_FROM
 
     def fit_filters(self, rows: Rows, *, seed: int = 42) -> None:
         """Fit what searches under filters take; until then a standard table serves them."""

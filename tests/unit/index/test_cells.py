@@ -198,6 +198,17 @@ def test_cells_are_made_and_measured_of_living_rows():
     assert len(with_all_dead.lists.members().order) == N
 
 
+def test_few_living_rows_are_not_measured_for_ever():
+    rows = oracle.make_rows(N, 48, Metric.L2, 7)
+    index = FieldIndex(Metric.L2, 48, HnswParams(), layout="cells", filters=True)
+    dead = np.arange(N) >= 12
+    index.extend(rows, N, lambda: False, dead)
+    assert [index.retire(rows, dead, lambda: False) for _ in range(3)] == [False] * 3
+    cells = index._cells
+    assert cells is not None
+    assert sorted(cells.search(rows.vectors[3], 12, 64, rows=rows)[0].tolist()) == list(range(12))
+
+
 def test_churn_costs_no_recall_and_leaves_no_dead_rows_in_cells():
     rounds, batch = 12, N // 5
     rows = oracle.make_rows(N + rounds * batch, 48, Metric.L2, 7)
