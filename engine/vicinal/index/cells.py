@@ -223,7 +223,7 @@ class CellsIndex:
     @property
     def filters_fitted(self) -> bool:
         """Whether `fit_filters` need not be called."""
-        return self.filters is not UNWALKED or np.count_nonzero(self.listed) < _MEASURE_FROM
+        return self.filters is not UNWALKED or int(self.listed.sum()) < _MEASURE_FROM
 
     def fit_filters(self, rows: Rows, *, seed: int = 42) -> None:
         """Fit what searches under filters take; until then a standard table serves them."""
