@@ -80,7 +80,8 @@ class CellsIndex:
         """
         slots = None if dead is None or not dead[:n].any() or dead[:n].all() else np.flatnonzero(~dead[:n])
         try:
-            parts = partition(rows, n, metric, seed=seed, threads=threads, cancel=cancel, slots=slots)
+            count = n if slots is None else len(slots)
+            parts = partition(rows, count, metric, seed=seed, threads=threads, cancel=cancel, slots=slots)
         except Cancelled:
             return None
         made = cls._of(rows, n, metric, parts, codec=codec, seed=seed, threads=threads)
