@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.engine import test_filter_plans as plans
+from tests.support import filter_plans as plans
+from tests.unit.engine.test_filter_plans import recalls
 
 from vicinal import limits, planner
 from vicinal.database import Database
@@ -39,7 +40,7 @@ def test_recall_holds_whatever_the_share_and_wherever_the_matches(made: Any, sha
         plans.random_mask(share) if related == "not" else plans.near_mask(query, share, far=related == "far")
         for query in QUERIES
     ]
-    found = plans.recalls(made, masks)
+    found = recalls(made, masks)
     assert found.mean() >= 0.97
     assert (found < 0.8).mean() <= 0.02  # one of sixty
     assert found.min() > 0
