@@ -187,11 +187,11 @@ def test_dropped_rows_are_in_no_cell_and_the_others_are_found_as_before():
 
 def test_cells_are_made_and_measured_of_living_rows():
     dead = np.zeros(N, np.bool_)
-    dead[: N // 4] = True
+    dead[: N // 8] = True
     cells, rows = made(*METRICS[1], dead=dead)
-    assert np.array_equal(np.sort(cells.lists.members().order), np.arange(N // 4, N))
+    assert np.array_equal(np.sort(cells.lists.members().order), np.arange(N // 8, N))
     assert cells.efforts.measured[-1].recall >= 0.99
-    alive = slots_to_bits(np.arange(N // 4, N), N)
+    alive = slots_to_bits(np.arange(N // 8, N), N)
     ef = cells.ef_for(0.95)
     assert recall_of(cells, rows, ef, n=N, mask=~dead, metric=Metric.L2, allowed=alive) >= 0.9
     with_all_dead, _ = made(*METRICS[1], dead=np.ones(N, np.bool_), measure=False)
