@@ -206,7 +206,8 @@ def test_few_living_rows_are_not_measured_for_ever():
     assert [index.retire(rows, dead, lambda: False) for _ in range(3)] == [False] * 3
     cells = index._cells
     assert cells is not None
-    assert sorted(cells.search(rows.vectors[3], 12, 64, rows=rows)[0].tolist()) == list(range(12))
+    alive = slots_to_bits(np.arange(12), N)
+    assert sorted(cells.search(rows.vectors[3], 12, 64, rows=rows, allowed=alive)[0].tolist()) == list(range(12))
 
 
 def test_churn_costs_no_recall_and_leaves_no_dead_rows_in_cells():
