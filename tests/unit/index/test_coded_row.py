@@ -58,12 +58,15 @@ def test_what_changes_between_calls_is_noticed(made):
     query = rows.vectors[N + 2]
     row_of(index, rows, query)
     assert (row_of(index, rows, query, limit=300)[0] < 300).all()
+    row_of(index, rows, query)
     odd = np.packbits(np.resize([False, True], 704), bitorder="little").view(np.uint64)
     assert (row_of(index, rows, query, allowed=odd)[0] % 2 == 1).all()
     assert (row_of(index, rows, query)[0][0] == index.search(query, K, EF, rows=rows)[0]).all()
     other = Rows(rows.vectors.copy(), rows.inv_norms.copy())
     row_of(index, other, query)
     assert index._free[-1].rows is other
+    row_of(index, other, query, ef=EF + 40)
+    assert index._free[-1].packed == index._packed[K, EF + 40][0]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
