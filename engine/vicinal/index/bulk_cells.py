@@ -12,7 +12,7 @@ from vicinal.kernels import cluster, rows8
 from vicinal.kernels.build import BLOCK_ROWS, Panel
 from vicinal.kernels.rows8 import SPARE, Codes
 
-__all__ = ["Cells", "blocks_of", "make_cells", "new_codes", "one_cell", "pack"]
+__all__ = ["Cells", "blocks_of", "grown_codes", "make_cells", "new_codes", "one_cell", "pack", "panel_of"]
 
 _CELL_ROWS = 32  # rows of a cell; 64 or 96 lose .03 to .05 of candidate recall at equal work
 _PER_CENTRE = 16  # rows of the sample for each centre
@@ -40,6 +40,21 @@ def new_codes(n: int, width: int) -> Codes:
     for array in codes:
         array[n:] = 0
     return codes
+
+
+def grown_codes(codes: Codes, n: int, capacity: int) -> Codes:
+    """Give room for `capacity` rows, the first n copied."""
+    out = new_codes(capacity, codes.rows.shape[1])
+    out.rows[:n], out.half[:n], out.offset[:n] = codes.rows[:n], codes.half[:n], codes.offset[:n]
+    return out
+
+
+def panel_of(codes: Codes, members: NDArray[np.int32]) -> Panel:
+    """Pack the listed rows: (groups, 16) int32, -1 in unused places."""
+    lanes = np.empty((len(members), codes.rows.shape[1] * 16), np.uint8)
+    bias = np.empty((len(members), 16), np.int32)
+    rows8.fill_groups(codes, members, lanes, bias, 0, len(members))
+    return Panel(lanes, bias, members, np.zeros(1, np.int64))
 
 
 def pack(codes: Codes, starts: NDArray[np.int64], pieces: Pieces) -> Panel:

@@ -9,21 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.errors import InvalidArgument
-from vicinal.index.bulk_cells import new_codes
+from vicinal.index.bulk_cells import grown_codes, new_codes, panel_of
 from vicinal.index.bulk_codes import Encoding, fit_encoding, write_codes
 from vicinal.index.bulk_graph import slack_of
 from vicinal.index.bulk_known import KnownRows
 from vicinal.index.bulk_pieces import Cancelled, Pieces
-from vicinal.kernels import cluster, patch, prune, rows8
+from vicinal.kernels import cluster, patch, prune
 from vicinal.kernels import relink as removal
-from vicinal.kernels.build import Candidates, Panel
-from vicinal.kernels.grow import insert_row
+from vicinal.kernels.build import Candidates
+from vicinal.kernels.grow import insert_row, measure_found
 from vicinal.kernels.repair import reach, repair
 from vicinal.kernels.rows8 import SPARE, Codes
 from vicinal.kernels.simd import SENTINEL
 from vicinal.types import Metric, Rows
 
-__all__ = ["GrowingLinks", "Patch", "prefers_rebuild"]
+__all__ = ["GrowingLinks", "Patch", "Search", "prefers_rebuild"]
+
+Search = Callable[[int, int], NDArray[np.uint32]]  # (slot, k): at most k of the nearest linked slots, nearest first
 
 _DEGREE = 32
 _FORWARD = 16
@@ -106,16 +108,21 @@ class GrowingLinks:
         """All links (n, 32) uint32; valid until the next insertion."""
         return self._links[: self.n].view(np.uint32)
 
-    def insert_links(self, rows: Rows, stop: int, *, cancel: Callable[[], bool] | None = None) -> Patch:
+    def insert_links(
+        self, rows: Rows, stop: int, *, cancel: Callable[[], bool] | None = None, search: Search | None = None
+    ) -> Patch:
         """Insert slots n .. stop and give every row of links that changed.
 
-        `cancel` is asked between pieces of work: what was inserted by then stays, `n` tells how far it came.
+        `cancel` is asked between pieces of work: what was inserted by then stays, `n` tells how far it came. search: a
+        faster way to search the same links, asked from several threads; it sees no row of this call, so at most one
+        batch of rows is inserted.
         """
         if not self.n <= stop <= len(rows.vectors):
             raise InvalidArgument(
                 "stop lies between n and the number of rows", field="stop", value=stop, limit=len(rows.vectors)
             )
         start = self.n
+        stop = stop if search is None else min(stop, start + _BATCH)
         touched: list[NDArray[np.int32]] = []
         with Pieces(self._threads, cancel) as pieces:
             try:
@@ -123,7 +130,7 @@ class GrowingLinks:
                     pieces.check()
                     end = min(stop, self.n + _BATCH)
                     self._reserve(rows, end, pieces)
-                    touched.append(self._insert_batch(self.n, end, pieces))
+                    touched.append(self._insert_batch(self.n, end, pieces, search))
             except Cancelled:
                 pass
         self._unseen += self.n - start
@@ -229,7 +236,7 @@ class GrowingLinks:
         self._entry_rows = living[np.arange(count) * len(living) // count]
         members = np.full((-(-count // 64) * 4, 16), -1, np.int32)
         members.reshape(-1)[:count] = self._entry_rows
-        self._entries = _panel(self._codes, members)
+        self._entries = panel_of(self._codes, members)
         self._groups, self._names = np.arange(len(members), dtype=np.int32), members.reshape(-1)
 
     def _reserve(self, rows: Rows, stop: int, pieces: Pieces) -> None:
@@ -237,7 +244,7 @@ class GrowingLinks:
         if stop > _REFIT * self._fitted:
             self._fit(rows, stop, pieces)
         if stop > len(self._codes.half) - SPARE:
-            self._codes = _grown(self._codes, self.n, int(stop * _GROWTH))
+            self._codes = grown_codes(self._codes, self.n, int(stop * _GROWTH))
         if stop > len(self._links):
             more = int(stop * _GROWTH) - len(self._links)
             self._links = np.concatenate([self._links, np.full((more, _DEGREE), -1, np.int32)])
@@ -257,14 +264,15 @@ class GrowingLinks:
             self._clipped_most = 4 * most  # rows far out of everything stay clipped: no refit for each of them
             write_codes(self._encoding, rows.vectors, np.arange(stop, dtype=np.int64), self._codes, pieces)
 
-    def _insert_batch(self, start: int, stop: int, pieces: Pieces) -> NDArray[np.int32]:
+    def _insert_batch(self, start: int, stop: int, pieces: Pieces, search: Search | None) -> NDArray[np.int32]:
         """Insert slots start .. stop of encoded rows; give the rows that changed."""
         rows, copies, owners = self._known.split(self._codes, start, stop)
         changed = [np.arange(start, stop, dtype=np.int32)]
+        if len(rows):
+            found = self._search(rows, pieces) if search is None else self._ask(search, rows, pieces)
         if len(rows) == 1:
-            changed.append(self._insert_row(rows))
+            changed.append(self._insert_row(rows, found))
         elif len(rows):
-            found = self._search(rows, pieces)
             targets = self._join(rows, self._meet(rows, found, pieces), pieces)
             givers = np.empty(len(rows), np.int32)
             gave = patch.anchor(
@@ -278,18 +286,29 @@ class GrowingLinks:
         self.n = stop
         return np.concatenate(changed)
 
-    def _insert_row(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
+    def _insert_row(self, rows: NDArray[np.int32], found: Candidates) -> NDArray[np.int32]:
         """Insert one row; give the others that changed."""
-        marks, stamp = self._take_marks()
         num, den = slack_of(self._alpha)
         chosen = Candidates(np.empty((1, _FORWARD), np.int32), np.empty((1, _FORWARD), np.int32))
         touched = np.empty(_FORWARD * (_DEGREE + 1) + 2, np.int32)
         count = insert_row(
-            self._codes, self._links, self._degree, self._incoming, rows, self._entries, self._groups, self._names,
-            np.empty(_EF, np.int64), marks, stamp, _candidates(1), chosen, num, den, touched,
-        )  # fmt: skip
-        self._marks.append((marks, stamp + 1))
+            self._codes, self._links, self._degree, self._incoming, rows, found, chosen, num, den, touched
+        )
         return touched[:count]
+
+    def _ask(self, search: Search, rows: NDArray[np.int32], pieces: Pieces) -> Candidates:
+        """Let `search` find the nearest of the graph for new rows."""
+        ids = np.full((len(rows), _CANDIDATES), SENTINEL, np.uint32)
+        found = _candidates(len(rows))
+
+        def ask(a: int, b: int) -> None:
+            for at in range(a, b):
+                near = search(int(rows[at]), _CANDIDATES)
+                ids[at, : len(near)] = near
+            measure_found(self._codes, rows, ids, found, a, b)
+
+        pieces.run(len(rows), 64, ask)
+        return found
 
     def _search(self, rows: NDArray[np.int32], pieces: Pieces) -> Candidates:
         """Find the nearest of the graph as it is for new rows."""
@@ -313,7 +332,7 @@ class GrowingLinks:
         count = len(rows)
         lanes_of = np.full((-(-count // 64) * 4, 16), -1, np.int32)
         lanes_of.reshape(-1)[:count] = rows
-        panel = _panel(self._codes, lanes_of)
+        panel = panel_of(self._codes, lanes_of)
         groups = np.arange(len(lanes_of), dtype=np.int32)
         both = _candidates(count)
         pieces.run(count, 96, lambda a, b: patch.meet(self._codes, rows, found, panel, groups, both, a, b))
@@ -357,21 +376,6 @@ class GrowingLinks:
 def _candidates(count: int) -> Candidates:
     """Allocate candidates of `count` rows."""
     return Candidates(np.empty((count, _CANDIDATES), np.int32), np.empty((count, _CANDIDATES), np.int32))
-
-
-def _panel(codes: Codes, members: NDArray[np.int32]) -> Panel:
-    """Pack the listed rows."""
-    lanes = np.empty((len(members), codes.rows.shape[1] * 16), np.uint8)
-    bias = np.empty((len(members), 16), np.int32)
-    rows8.fill_groups(codes, members, lanes, bias, 0, len(members))
-    return Panel(lanes, bias, members, np.zeros(1, np.int64))
-
-
-def _grown(codes: Codes, n: int, capacity: int) -> Codes:
-    """Give room for `capacity` rows, the first n copied."""
-    out = new_codes(capacity, codes.rows.shape[1])
-    out.rows[:n], out.half[:n], out.offset[:n] = codes.rows[:n], codes.half[:n], codes.offset[:n]
-    return out
 
 
 def _by_target(

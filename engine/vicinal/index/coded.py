@@ -193,7 +193,7 @@ class CodedIndex:
         self._encode(rows, start, stop)
         self.n = stop
         if self._drift is not None:
-            self._drift.seen(rows, start, stop)
+            self._drift.seen(rows, stop)
 
     @property
     def drifted(self) -> bool:

@@ -19,7 +19,8 @@ __all__ = ["Drift"]
 FAR: Final = 1.5  # times the residual of the fitted rows
 SHARE: Final = 32  # a refit is worth it when so many times fewer rows are far
 ROWS_LEAST: Final = 256
-_SAMPLE: Final = 512  # rows looked at per append, and of those that were fitted
+_SAMPLE: Final = 512  # rows looked at at a time, and of those that were fitted
+_GROUP: Final = 32  # rows looked at together at least: a look costs as much for one
 
 
 class Drift:
@@ -29,6 +30,7 @@ class Drift:
         self._frame, self._cells, self._fitted = frame, cells, n
         self._usual = max(self._residual(rows, 0, n), 1e-12)
         self._far = 0
+        self._since = n
 
     def _residual(self, rows: Rows, start: int, stop: int) -> float:
         """Mean squared distance of sampled rows to their nearest centre, in the frame."""
@@ -36,10 +38,13 @@ class Drift:
         squares = np.einsum("ij,ij->i", framed, framed) + assign(framed, self._cells)[1]
         return float(np.maximum(squares, 0).mean(dtype=np.float64))
 
-    def seen(self, rows: Rows, start: int, stop: int) -> None:
-        """Look at appended rows [start, stop)."""
-        if stop > start and self._residual(rows, start, stop) > FAR * self._usual:
-            self._far += stop - start
+    def seen(self, rows: Rows, stop: int) -> None:
+        """Look at the rows appended up to `stop`; few wait for others."""
+        if stop - self._since < _GROUP:
+            return
+        if self._residual(rows, self._since, stop) > FAR * self._usual:
+            self._far += stop - self._since
+        self._since = stop
 
     @property
     def refit(self) -> bool:

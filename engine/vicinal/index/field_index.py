@@ -132,7 +132,7 @@ class FieldIndex:
         """
         if self._cells is not None:
             return self._follow_cells(self._cells, rows, dead)
-        if dead is None:
+        if dead is None or (self._large is not None and not self._worth_retiring(dead)):
             return False
         removed = self._removed[: self.n] if self._large is not None else self._small.removed
         waiting = np.flatnonzero(dead[: self.n] & ~removed)
@@ -156,6 +156,11 @@ class FieldIndex:
             self._large.patch_links(patch.slots, patch.links)
             self._entry = growing.entry
         return True
+
+    def _worth_retiring(self, dead: NDArray[np.bool_]) -> bool:
+        """Whether many slots of the large graph are dead that links lead to: asked after every insertion."""
+        out = self._out
+        return (np.count_nonzero(dead[: self.n]) - out) * REMOVE_SHARE >= max(self.n - out, 1)
 
     @property
     def _worn(self) -> bool:
@@ -273,8 +278,12 @@ class FieldIndex:
 
     def _insert(self, large: CodedIndex, rows: Rows, stop: int, cancel: Cancel) -> None:
         growing = self._grown(large, rows)
-        patch = growing.insert_links(rows, stop, cancel=cancel)
         before = large.n
+
+        def near(slot: int, k: int) -> NDArray[np.uint32]:
+            return large.search(rows.vectors[slot], k, k, rows=rows, limit=before)[0]
+
+        patch = growing.insert_links(rows, stop, cancel=cancel, search=near)
         large.append(rows, before, growing.n)
         self._changes += large.n - before
         if self._filtered is not None:

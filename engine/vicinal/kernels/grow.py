@@ -1,30 +1,66 @@
-"""One new row into a finished graph, in one call: by itself, a call costs as much as most of the steps."""
+"""One new row into a finished graph, in one call: by itself, a call costs as much as most of the steps.
+
+And candidates that another search found, measured on the codes of the links.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from vicinal.kernels import njit
-from vicinal.kernels.cluster import assign
-from vicinal.kernels.patch import anchor, count_incoming, link_lonely, patch_targets, search_frozen
+from vicinal.kernels.build import FAR
+from vicinal.kernels.gemm import dot8
+from vicinal.kernels.operands import fetch
+from vicinal.kernels.patch import anchor, count_incoming, link_lonely, patch_targets
 from vicinal.kernels.prune import select
+from vicinal.kernels.simd import SENTINEL
 
-__all__ = ["insert_row"]
+__all__ = ["insert_row", "measure_found"]
+
+_AHEAD = np.int64(4)  # rows whose codes are on their way
 
 
 @njit
-def insert_row(
-    codes, links, degree, incoming, rows, panel, groups, names, beam, marks, stamp, found, chosen, num, den, touched
-):
-    """Search for row rows[0], link it and patch the links back, as `search_frozen` to `anchor` do for many.
+def measure_found(codes, rows, ids, out, start, stop):
+    """Sort ids (rows, any) uint32, SENTINEL in unused places, by how far they are from rows[start:stop], into `out`.
 
-    panel, groups, names: the rows from the nearest of which the search starts, as `assign` takes them; found, chosen
-    (1, any): room for the candidates and, ids and distances, the links. Rows that changed, without the new one, go to
-    `touched`; gives how many.
+    `out` has as many places a row; unused ones hold -1.
     """
-    best, counts = np.empty(1, np.int32), np.empty(1, np.int32)
-    assign(codes, rows, panel.lanes, panel.bias, groups, names, best, 0, 1)
-    search_frozen(codes, links, rows, best, beam, marks, stamp, found, 0, 1)
+    width = codes.rows.shape[1]
+    for b in range(start, stop):
+        p = np.int64(rows[b])
+        offset = codes.offset[p]
+        n = 0
+        for j in range(ids.shape[1]):
+            if ids[b, j] == SENTINEL:
+                break
+            n += 1
+        for j in range(min(n, _AHEAD)):
+            for line in range(0, width, 64):
+                fetch(codes.rows, np.int64(ids[b, j]) * width + line)
+        for j in range(n):
+            if j + _AHEAD < n:
+                for line in range(0, width, 64):
+                    fetch(codes.rows, np.int64(ids[b, j + _AHEAD]) * width + line)
+            t = np.int64(ids[b, j])
+            dist = np.int32(offset - (dot8(codes.rows, t, p) - codes.half[t]))
+            at = j  # they come nearly in order
+            while at > 0 and out.dist[b, at - 1] > dist:
+                out.dist[b, at], out.ids[b, at] = out.dist[b, at - 1], out.ids[b, at - 1]
+                at -= 1
+            out.dist[b, at], out.ids[b, at] = dist, t
+        for j in range(n, ids.shape[1]):
+            out.ids[b, j], out.dist[b, j] = -1, FAR
+
+
+@njit
+def insert_row(codes, links, degree, incoming, rows, found, chosen, num, den, touched):
+    """Link row rows[0] and patch the links back, as `select` to `anchor` do for many.
+
+    found (1, any): its candidates; chosen (1, any): room for the links' ids and distances. Rows that changed, without
+    the new one, go to `touched`; gives how many.
+    """
+    counts = np.empty(1, np.int32)
     select(codes, found, chosen.ids.shape[1], num, den, chosen.ids, chosen.dist, counts, 0, 1)
     p, k = np.int64(rows[0]), np.int64(counts[0])
     for j in range(k):

@@ -153,10 +153,9 @@ def test_when_building_anew_is_cheaper():
 
 @pytest.mark.parametrize("metric", [Metric.L2, Metric.DOT])
 def test_one_row_is_linked_as_a_batch_of_one(metric, monkeypatch):
-    def by_batch(self, rows):
+    def by_batch(self, rows, found):
         first = int(rows[0])
         with Pieces(1) as pieces:
-            found = self._search(rows, pieces)
             targets = self._join(rows, self._meet(rows, found, pieces), pieces)
             givers = np.empty(1, np.int32)
             state = self._links, self._degree, self._incoming
@@ -169,3 +168,26 @@ def test_one_row_is_linked_as_a_batch_of_one(metric, monkeypatch):
     monkeypatch.setattr(GrowingLinks, "_insert_row", by_batch)
     stepwise, _ = grow(vectors, 3000, [1] * 300, metric)
     assert (at_once == stepwise).all()
+
+
+@pytest.mark.parametrize("batch", [1, 100])
+def test_another_search_may_find_the_candidates(batch):
+    vectors = clouds(3300, 20, 200, 12)
+    vectors[3100:3110] = vectors[5]  # copies need no search
+    rows, first = Rows(vectors, NONE), build(vectors[:3000])
+    growing = GrowingLinks(rows, 3000, Metric.L2, first.links, entry=first.entry)
+    asked = []
+
+    def search(slot, k):
+        asked.append(slot)
+        away = ((vectors[: growing.n] - vectors[slot]) ** 2).sum(1)
+        return np.argsort(away)[: k - 7].astype(np.uint32)
+
+    while growing.n < 3300:
+        growing.insert_links(rows, min(growing.n + batch, 3300), search=search)
+    assert asked == [*range(3000, 3100), *range(3110, 3300)]
+    check(growing.links, growing.entry)
+    assert recall(growing.links, growing.entry, vectors, vectors[3000:3300:3], 5, 48) > 0.97
+    long = GrowingLinks(rows, 1000, Metric.L2, build(vectors[:1000]).links)
+    long.insert_links(rows, 3300, search=lambda slot, k: np.arange(k, dtype=np.uint32))
+    assert long.n == 1000 + 1024  # later rows could not find those of the first batch

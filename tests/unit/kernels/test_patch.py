@@ -9,6 +9,8 @@ from vicinal.index.bulk_cells import pack
 from vicinal.index.bulk_pieces import Pieces
 from vicinal.kernels import patch
 from vicinal.kernels.build import FAR, Candidates
+from vicinal.kernels.grow import measure_found
+from vicinal.kernels.simd import SENTINEL
 
 
 def empty(n, length):
@@ -142,3 +144,17 @@ def test_copies_hang_four_to_a_row_and_take_the_way_out():
         assert parents[i] in links[p] and p in links[parents[i]] and (links[p, : degree[p]] < 20).any()
     for node in (3, *range(20, 60)):
         assert sum(int(t) > node and int(t) >= 20 for t in links[node] if t >= 0) <= 4
+
+
+def test_what_was_found_elsewhere_is_sorted_by_its_codes():
+    codes, rng = random_codes(500, 30, 5), np.random.default_rng(6)
+    rows, ids = np.array([3, 400, 77], np.int32), rng.permuted(np.tile(np.arange(500), (3, 1)), axis=1)[:, :20]
+    counts = (20, 12, 0)
+    given = np.where(np.arange(20) < np.array(counts)[:, None], ids, SENTINEL).astype(np.uint32)
+    out = empty(3, 20)
+    measure_found(codes, rows, given, out, 0, 3)
+    for b, count in enumerate(counts):
+        away = half_distances(codes, rows[b : b + 1], out.ids[b, :count])[0]
+        assert (out.dist[b, :count] == away).all() and (np.diff(away) >= 0).all()
+        assert (np.sort(out.ids[b, :count]) == np.sort(ids[b, :count])).all()
+        assert (out.ids[b, count:] == -1).all() and (out.dist[b, count:] == FAR).all()
