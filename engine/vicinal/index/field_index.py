@@ -160,7 +160,7 @@ class FieldIndex:
     def _worth_retiring(self, dead: NDArray[np.bool_]) -> bool:
         """Whether many slots of the large graph are dead that links lead to: asked after every insertion."""
         out = self._out
-        return (np.count_nonzero(dead[: self.n]) - out) * REMOVE_SHARE >= max(self.n - out, 1)
+        return bool((np.count_nonzero(dead[: self.n]) - out) * REMOVE_SHARE >= max(self.n - out, 1))
 
     @property
     def _worn(self) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from vicinal.kernels import njit
 from vicinal.kernels.build import FAR
 from vicinal.kernels.gemm import dot8
-from vicinal.kernels.operands import fetch
+from vicinal.kernels.operands import fetch, lesser
 from vicinal.kernels.patch import anchor, count_incoming, link_lonely, patch_targets
 from vicinal.kernels.prune import select
 from vicinal.kernels.simd import SENTINEL
@@ -35,7 +35,7 @@ def measure_found(codes, rows, ids, out, start, stop):
             if ids[b, j] == SENTINEL:
                 break
             n += 1
-        for j in range(min(n, _AHEAD)):
+        for j in range(lesser(n, _AHEAD)):
             for line in range(0, width, 64):
                 fetch(codes.rows, np.int64(ids[b, j]) * width + line)
         for j in range(n):
