@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.limits import ID_MAX
-from vicinal.schema import Dense, Schema
+from vicinal.schema import Dense, Multi, Schema
 from vicinal.searching import Batch
 from vicinal.types import Bits, Metric
 from vicinal.view import DenseView, MultiView, View
@@ -121,23 +121,36 @@ def _layout(spec: Dense, graph: Searcher | None) -> dict[str, str | None]:
     return {"asked": spec.layout, **graph.placed._asdict()}
 
 
+def _dense_state(spec: Dense, field: DenseView, n: int) -> tuple[int, dict[str, Any]]:
+    """Bytes in memory or mapped, and what is told of a field of single vectors."""
+    rows, graph = field.rows, field.graph
+    used = n * rows.vectors.shape[1] * rows.vectors.itemsize + rows.inv_norms.nbytes + (graph.nbytes if graph else 0)
+    return used, {"row_bytes": spec.row_bytes, "codec": _codec(spec, graph), "layout": _layout(spec, graph)}
+
+
+def _multi_state(field: MultiView, n: int) -> tuple[int, dict[str, Any]]:
+    """Bytes in memory or mapped, and what is told of a field of token matrices."""
+    tokens = int(field.tokens.ends[n - 1]) if n else 0
+    proxies = 0 if field.proxies is None else field.proxies.memory_bytes
+    used = tokens * field.tokens.tokens.strides[0] + field.tokens.ends.nbytes + field.tokens.scales.nbytes + proxies
+    return used, {"tokens": tokens, "proxy_bytes": proxies, "bytes_per_token": round(used / max(tokens, 1), 1)}
+
+
+def _state(spec: Dense | Multi, field: DenseView | MultiView, n: int) -> tuple[int, dict[str, Any]]:
+    if isinstance(field, MultiView):
+        return _multi_state(field, n)
+    assert isinstance(spec, Dense), "the view follows the schema"
+    return _dense_state(spec, field, n)
+
+
 def fields_of(schema: Schema, view: View) -> tuple[Mapping[str, Mapping[str, Any]], int]:
     """Each field's declaration and state, and the bytes all of them hold in memory or mapped."""
     described: dict[str, Mapping[str, Any]] = {}
     total = 0
     for name, spec in schema.fields.items():
         field = view.fields[name]
-        rows = field.rows if isinstance(field, DenseView) else field.proxies
-        width = rows.vectors.shape[1] * rows.vectors.itemsize if rows.vectors.ndim == 2 else 0
-        used = view.n * width + rows.inv_norms.nbytes
-        if not isinstance(field, DenseView):
-            used += int(field.tokens.ends[view.n - 1]) * field.tokens.tokens.strides[0] if view.n else 0
-        if field.graph is not None:
-            used += field.graph.nbytes
+        used, state = _state(spec, field, view.n)
         total += used
-        state: dict[str, Any] = {"indexed": field.indexed, "tail": view.n - field.indexed, "memory_bytes": used}
-        if isinstance(spec, Dense):
-            state |= {"row_bytes": spec.row_bytes, "codec": _codec(spec, field.graph)}
-            state["layout"] = _layout(spec, field.graph)
+        state |= {"indexed": field.indexed, "tail": view.n - field.indexed, "memory_bytes": used}
         described[name] = {"kind": "dense" if isinstance(spec, Dense) else "multi", **asdict(spec), **state}
     return described, total

@@ -25,7 +25,7 @@ from vicinal.filter.bits import all_bits
 from vicinal.indexer import Indexer
 from vicinal.maintenance import COLUMNS, Opened, load_columns, save_snapshot
 from vicinal.matching import Matcher
-from vicinal.multi_search import MultiRequest, search_multi
+from vicinal.multi_search import MultiRequest, default_candidates, search_multi
 from vicinal.payloads import Change, removing, setting
 from vicinal.ready import Preparer
 from vicinal.schema import Multi, Schema
@@ -206,8 +206,8 @@ class Collection:
     ) -> Hits:
         """The k points with the largest MaxSim to the query's token matrix (t, dim), best first.
 
-        Candidates come from fixed dimensional encodings (MUVERA) and are re-ranked by exact MaxSim; candidates:
-        how many, default max(200, 20 * k). exact: MaxSim against every matching point.
+        Candidates come from the field's proxies and are re-ranked by exact MaxSim; candidates: how many, default
+        max(500, 20 * k). exact: MaxSim against every matching point.
         """
         name = self.schema.resolve(using, Multi)
         spec = self.schema.fields[name]
@@ -216,9 +216,9 @@ class Collection:
         k = check_count("k", k, limits.K_MAX)
         if rerank not in ("int8", "float32", "none"):
             raise InvalidArgument("rerank must be int8, float32 or none", field="rerank", value=rerank)
-        wanted = (
-            max(200, 20 * k) if candidates is None else check_count("candidates", candidates, limits.CANDIDATES_MAX)
-        )
+        wanted = default_candidates(k)
+        if candidates is not None:
+            wanted = check_count("candidates", candidates, limits.CANDIDATES_MAX)
         view = self._view
         field = view.fields[name]
         assert isinstance(field, MultiView), "the view follows the schema"

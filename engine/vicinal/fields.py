@@ -17,11 +17,11 @@ from vicinal.casting import inverse_norms_of
 from vicinal.index.field_index import CHUNK_ROWS, FieldIndex
 from vicinal.index.mapped import let_go
 from vicinal.index.short import ShortSearcher, short_norms
-from vicinal.multivector.fde import FixedDimensionalEncoder
-from vicinal.multivector.tokens import dequantise_tokens, quantise_tokens
+from vicinal.multivector.proxy_kinds import make_proxies
+from vicinal.multivector.tokens import quantise_tokens
 from vicinal.schema import Dense, Multi
 from vicinal.storage.vectors import RowFile
-from vicinal.types import HnswParams, Metric, Rows, TokenRows
+from vicinal.types import Metric, Rows, TokenRows
 from vicinal.view import DenseView, MultiView, bits_from_mask
 
 __all__ = ["TOKEN_END", "DenseField", "FieldStore", "MultiField", "growable"]
@@ -108,11 +108,19 @@ class FieldStore(Protocol):
         """Take a graph snapshot over at most n slots; CorruptData when it does not fit."""
 
 
-class _Indexed:
-    """The graph part that both kinds of field share."""
+class DenseField:
+    """Vectors by slot, in the declared dtype, in one row file; 1/|x| derived under cosine."""
 
-    def __init__(self, index: FieldIndex) -> None:
-        self._index = index
+    def __init__(self, name: str, spec: Dense, vectors: RowFile) -> None:
+        self._index = FieldIndex(
+            spec.metric, spec.walked, spec.params, codec=spec.codec, layout=spec.layout, filters=True
+        )
+        self.name, self.spec = name, spec
+        self.files: Mapping[str, RowFile] = {vector_file(name): vectors}
+        self._vectors = vectors
+        self._norms = _NO_NORMS
+        self._short_norms = _NO_NORMS  # of the leading dimensions that are searched, under cosine
+        self._presence = _Presence()
 
     @property
     def indexed(self) -> int:
@@ -122,21 +130,6 @@ class _Indexed:
     def snapshot(self) -> Sequence[bytes | memoryview]:
         """The graph as bytes, in parts."""
         return self._index.chunks()
-
-
-class DenseField(_Indexed):
-    """Vectors by slot, in the declared dtype, in one row file; 1/|x| derived under cosine."""
-
-    def __init__(self, name: str, spec: Dense, vectors: RowFile) -> None:
-        super().__init__(
-            FieldIndex(spec.metric, spec.walked, spec.params, codec=spec.codec, layout=spec.layout, filters=True)
-        )
-        self.name, self.spec = name, spec
-        self.files: Mapping[str, RowFile] = {vector_file(name): vectors}
-        self._vectors = vectors
-        self._norms = _NO_NORMS
-        self._short_norms = _NO_NORMS  # of the leading dimensions that are searched, under cosine
-        self._presence = _Presence()
 
     def append(self, part: DensePart | MultiPart | None, first: int, count: int) -> None:
         """Append the rows as sent; a slot without this vector takes a row of zeros."""
@@ -214,20 +207,27 @@ class DenseField(_Indexed):
             self._norms[first : first + len(block)][here] = inverse_norms_of(block[here], self.name)
 
 
-class MultiField(_Indexed):
-    """Token matrices, ragged by slot, and one proxy vector per slot for the graph."""
+class MultiField:
+    """Token matrices, ragged by slot, and their proxies."""
 
     def __init__(self, name: str, spec: Multi, tokens: RowFile, ends: RowFile) -> None:
-        super().__init__(FieldIndex(Metric.DOT, spec.proxy_dim, HnswParams(), coded_from=None))
         self.name, self.spec = name, spec
         self.files: Mapping[str, RowFile] = {token_file(name): tokens, ends_file(name): ends}
         self._tokens, self._ends_file = tokens, ends
         self._ends = np.zeros(0, np.int64)
         self._scales = np.zeros(0, np.float32)
-        self._proxies = np.zeros((0, spec.proxy_dim), np.float32)
         self._count = 0
         self._presence = _Presence()
-        self._encoder = FixedDimensionalEncoder(**encoder_options(spec))
+        self._proxies = make_proxies(spec)
+
+    @property
+    def indexed(self) -> int:
+        """Slots below this have proxies."""
+        return self._proxies.n
+
+    def snapshot(self) -> bytes:
+        """The proxies as bytes."""
+        return self._proxies.encode()
 
     @property
     def _dtype(self) -> np.dtype[Any]:
@@ -265,11 +265,8 @@ class MultiField(_Indexed):
 
     def view(self, n: int) -> MultiView:
         """Picture of the first n slots."""
-        graph = self._index.searcher()  # before the proxies: what it links to must lie inside the array
-        proxies = Rows(self._proxies, _NO_NORMS)
-        present = self._presence.bits(n)
-        tokens = self._token_rows()
-        return MultiView(tokens, self._encoder, proxies, graph, graph.n if graph else 0, present)
+        proxies = self._proxies.picture()
+        return MultiView(self._token_rows(), proxies, proxies.n if proxies else 0, self._presence.bits(n))
 
     def rewind(self, n: int) -> None:
         """Forget slots from n on, and their tokens."""
@@ -277,30 +274,14 @@ class MultiField(_Indexed):
         self._ends_file.rewind(n)
         self._count = n
 
-    def extend_index(self, n: int, cancel: Cancel, dead: NDArray[np.bool_] | None) -> None:
-        """Encode proxies of the slots up to n and take them into the graph."""
-        first = self.indexed
-        n = min(n, first + CHUNK_ROWS)
-        self._proxies = growable(self._proxies, n)
-        self._encode(first, n)
-        self._index.extend(Rows(self._proxies, _NO_NORMS), n, cancel, self._presence.useless(n, dead))
+    def extend_index(self, n: int, cancel: Cancel, dead: NDArray[np.bool_] | None) -> None:  # noqa: ARG002 - all slots
+        """Give some or all of the slots up to n proxies."""
+        first = self.indexed  # twice as many at most: what was fitted to few points is fitted again
+        self._proxies.extend(self._token_rows(), min(n, first + max(first, CHUNK_ROWS)), cancel)
 
-    def retire(self, n: int, dead: NDArray[np.bool_] | None, cancel: Cancel) -> bool:
-        """Take dead slots out of the graph."""
-        useless = self._presence.useless(n, dead)
-        return useless is not None and self._index.retire(Rows(self._proxies, _NO_NORMS), useless, cancel)
-
-    def _encode(self, first: int, stop: int) -> None:
-        rows = self._token_rows()
-        for low in range(first, stop, 256):
-            high = min(low + 256, stop)
-            start = int(self._ends[low - 1]) if low else 0
-            counts = np.diff(self._ends[low:high], prepend=start)
-            scales = self._scales[low:high][counts > 0]
-            ends = np.cumsum(counts[counts > 0])
-            tokens = dequantise_tokens(rows.tokens[start : start + int(counts.sum())], ends, scales)
-            if len(ends):  # a point without this vector keeps a proxy of zeros
-                self._proxies[low:high][counts > 0] = self._encoder.encode_documents(tokens, ends)
+    def retire(self, *_: Any) -> bool:
+        """Do nothing: proxies of dead slots are passed over."""
+        return False
 
     def tail_bytes(self, n: int) -> int:
         """Token bytes scanned per query."""
@@ -315,16 +296,8 @@ class MultiField(_Indexed):
         self._take(np.ascontiguousarray(records).view(TOKEN_END).reshape(n), 0)
 
     def restore(self, buffer: memoryview | bytes, n: int) -> None:
-        """Take a graph snapshot; proxies are encoded anew, they cost less than reading them."""
-        self._index.decode(buffer, Rows(self._proxies, _NO_NORMS), n)
-        self._proxies = growable(self._proxies, self.indexed)
-        self._encode(0, self.indexed)
-
-
-def encoder_options(spec: Multi) -> dict[str, Any]:
-    """Arguments of FixedDimensionalEncoder for a field."""
-    names = ("dim", "repetitions", "simhash_projections", "projection_dimension", "fill_empty", "seed")
-    return {name: getattr(spec, name) for name in names}
+        """Take a snapshot of proxies."""
+        self._proxies.decode(buffer, self._token_rows(), n)
 
 
 def vector_file(name: str) -> str:

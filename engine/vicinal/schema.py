@@ -154,13 +154,15 @@ class Multi:
     """A matrix of token vectors per point, compared by MaxSim (late interaction, as ColBERT).
 
     Tokens are stored as int8 with one scale per point (`store="int8"`, lossy by declaration) or as sent
-    (`store="float32"`). Candidates come from fixed dimensional encodings (MUVERA, arXiv 2405.19504) of
-    repetitions x 2**simhash_projections x projection_dimension numbers.
+    (`store="float32"`). proxy says how candidates are found: by the numbers of tokens' nearest centroids
+    ("centroids", two bytes a token, the default: docs/adr/0005), or by fixed dimensional encodings ("fde", MUVERA,
+    arXiv 2405.19504) of repetitions x 2**simhash_projections x projection_dimension numbers at `proxy_bits` bits each.
     """
 
     dim: int
     store: Literal["int8", "float32"] = "int8"
-    proxy: Literal["fde"] = "fde"
+    proxy: Literal["centroids", "fde"] = "centroids"
+    proxy_bits: Literal[1, 4, 8, 32] = 1
     repetitions: int = 20
     simhash_projections: int = 5
     projection_dimension: int | None = 16
@@ -177,8 +179,14 @@ class Multi:
             raise InvalidArgument(
                 "store must be int8 or float32", field="store", value=self.store, limit=["int8", "float32"]
             )
-        if self.proxy != "fde":
-            raise InvalidArgument("proxy must be fde", field="proxy", value=self.proxy, limit=["fde"])
+        if self.proxy not in ("centroids", "fde"):
+            raise InvalidArgument(
+                "proxy must be centroids or fde", field="proxy", value=self.proxy, limit=["centroids", "fde"]
+            )
+        if self.proxy_bits not in (1, 4, 8, 32) or isinstance(self.proxy_bits, bool):
+            raise InvalidArgument(
+                "proxy_bits must be 1, 4, 8 or 32", field="proxy_bits", value=self.proxy_bits, limit=[1, 4, 8, 32]
+            )
         if self.proxy_dim > limits.PROXY_DIM_MAX:
             raise LimitExceeded(
                 "the encoding is too wide: lower repetitions, simhash_projections or projection_dimension",

@@ -17,7 +17,7 @@ from vicinal.types import Bits, PointId, Rows, TokenRows
 
 if TYPE_CHECKING:
     from vicinal.index.field_index import Searcher
-    from vicinal.multivector.fde import FixedDimensionalEncoder
+    from vicinal.multivector.proxies import ProxyPicture
 
 __all__ = [
     "Changes",
@@ -109,12 +109,10 @@ class DenseView:
 
 @dataclass(frozen=True, slots=True)
 class MultiView:
-    """A multi-vector field: its tokens, and proxies with their graph over slots below `indexed`."""
+    """A multi-vector field: its tokens, and the proxies of slots below `indexed`."""
 
     tokens: TokenRows
-    encoder: FixedDimensionalEncoder
-    proxies: Rows
-    graph: Searcher | None
+    proxies: ProxyPicture | None
     indexed: int
     present: Bits | None
 

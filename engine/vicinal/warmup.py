@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,10 @@ from vicinal.kernels import warmup as kernels
 from vicinal.kernels.bitset import slots_to_bits
 from vicinal.kernels.warmup import KernelMismatch
 from vicinal.multivector.fde import FixedDimensionalEncoder
+from vicinal.multivector.proxy_kinds import make_proxies
 from vicinal.multivector.search import exact_maxsim, rerank, token_scores
 from vicinal.multivector.tokens import quantise_tokens
+from vicinal.schema import Multi
 from vicinal.types import Bits, HnswParams, Metric, Rows, TokenRows
 
 __all__ = ["KernelMismatch", "warm"]
@@ -137,6 +139,9 @@ def _cells() -> None:
                 _check("a scan of cells", graph, Metric.L2, rows, allowed)
 
 
+_PROXY_BITS: tuple[Literal[1, 4, 8], ...] = (1, 4, 8)
+
+
 def _tokens() -> None:
     """Compare token matrices by every scorer, and encode them in both modes."""
     rng = np.random.default_rng(1)
@@ -153,6 +158,12 @@ def _tokens() -> None:
     token_scores(query, coded, 0)
     if any(found[0][0] != best for found in answers):
         raise _wrong("MaxSim")
+    for spec in (Multi(32), *(Multi(32, proxy="fde", proxy_bits=bits) for bits in _PROXY_BITS)):
+        proxies = make_proxies(spec)
+        proxies.extend(coded, 40)
+        picture = proxies.picture()
+        if picture is None or best not in picture.nearest(query, 20, range(40))[0]:
+            raise _wrong(f"proxies of kind {spec.proxy}")
     for encoder in (FixedDimensionalEncoder(32), FixedDimensionalEncoder(32, mode="paper", final_dimension=64)):
         documents, asked = encoder.encode_documents(values, ends), encoder.encode_query(query)
         if not (np.isfinite(documents).all() and documents.any() and asked.any()):

@@ -11,14 +11,23 @@ from vicinal.kernels import njit
 from vicinal.kernels.lines import ADD_AT, BYTE_DIMS, CELL_AT, MUL_AT
 from vicinal.kernels.walk_fields import HEAD_NORM, HEAD_SQUARE, HEAD_STEP, HEAD_SUM, VECTOR_AT
 
-__all__ = ["encode_bytes", "encode_fine", "encode_nibbles", "encode_rows", "encode_signs", "encode_whole_rows"]
+__all__ = [
+    "best_levels",
+    "encode_bytes",
+    "encode_fine",
+    "encode_nibbles",
+    "encode_rows",
+    "encode_signs",
+    "encode_whole_rows",
+]
 
 _CELL, _ADD, _MUL = CELL_AT // 4, ADD_AT // 4, MUL_AT // 4
 _NORM, _STEP, _SUM, _SQUARE = HEAD_NORM // 4, HEAD_STEP // 4, HEAD_SUM // 4, HEAD_SQUARE // 4
 _TINY = np.float32(1e-30)
 _SUMS = {"reassoc", "nsz"}  # of floats, in any order: so that they are vectors
 _TRIALS = (np.float32(0.75), np.float32(0.85), np.float32(1), np.float32(1.15), np.float32(1.3))
-_NIBBLE_STEP = np.float32(0.3352)  # of 16 levels over a normal variable of spread 1 (Max 1960)
+# steps between so many bits of levels over a normal variable of spread 1 (Max 1960)
+_STEPS = np.array([0, 1, 0, 0, 0.3352, 0, 0, 0, 0.0308], np.float32)
 
 
 @njit
@@ -134,17 +143,36 @@ def _square(row):
 
 
 @njit(fastmath=_SUMS)
-def _fit_levels(row, levels, trial):
-    """Write the 4-bit levels of a row for one step; give <row, 2 level - 15> and the square of the latter."""
+def _fit_levels(row, levels, trial, top):
+    """Write the levels 0 .. top of a row for one step; give <row, 2 level - top> and the square of the latter."""
     dot, square = np.float32(0), np.float32(0)
-    inverse = np.float32(1) / trial
+    inverse, middle, last = np.float32(1) / trial, np.float32((top + 1) // 2), np.float32(top)
     for j in range(row.shape[0]):
-        level = np.int32(min(max(row[j] * inverse + np.float32(8), np.float32(0)), np.float32(15)))
+        level = np.int32(min(max(row[j] * inverse + middle, np.float32(0)), last))
         levels[j] = level
-        value = np.float32(2 * level - 15)
+        value = np.float32(2 * level - top)
         dot += row[j] * value
         square += value * value
     return dot, square
+
+
+@njit
+def best_levels(row, levels, tried, top, bits):
+    """Write the levels whose values, 2 level - top, lie nearest to the row by angle; give |row|^2 and <row, values>.
+
+    levels, tried: uint8 (len(row),), of which the second is overwritten.
+    """
+    square = _square(row)
+    unit = np.sqrt(square / np.float32(row.shape[0])) * _STEPS[bits] + _TINY
+    best, best_dot = np.float32(-1), np.float32(1)
+    for trial in _TRIALS:
+        dot, length = _fit_levels(row, tried, unit * trial, top)
+        if dot / np.sqrt(length) > best:
+            best, best_dot = dot / np.sqrt(length), dot
+            levels[:] = tried
+        if bits == 1:
+            break  # signs do not depend on the step
+    return square, max(best_dot, _TINY)
 
 
 @njit
@@ -155,24 +183,17 @@ def encode_nibbles(rows, constants, lines, floats, start):
     """
     dims = rows.shape[1]
     half = (dims + 1) // 2
-    levels, best_levels = np.empty(dims, np.uint8), np.empty(dims, np.uint8)
+    levels, tried = np.empty(dims, np.uint8), np.empty(dims, np.uint8)
     for i in range(rows.shape[0]):
         at = start + i
-        square = _square(rows[i])
-        unit = np.sqrt(square / np.float32(dims)) * _NIBBLE_STEP + _TINY
-        best, best_dot = np.float32(-1), np.float32(1)
-        for trial in _TRIALS:
-            dot, length = _fit_levels(rows[i], levels, unit * trial)
-            if dot / np.sqrt(length) > best:
-                best, best_dot = dot / np.sqrt(length), dot
-                best_levels[:] = levels
+        square, dot = best_levels(rows[i], levels, tried, 15, 4)
         lines[at, :BYTE_DIMS] = 0
         for j in range(half):
-            lines[at, j] = best_levels[j]
+            lines[at, j] = levels[j]
         for j in range(half, dims):
-            lines[at, j - half] |= best_levels[j] << 4
+            lines[at, j - half] |= levels[j] << 4
         floats[at, _ADD] = constants[i]
-        floats[at, _MUL] = np.float32(-2) * square / max(best_dot, _TINY)
+        floats[at, _MUL] = np.float32(-2) * square / dot
 
 
 @njit

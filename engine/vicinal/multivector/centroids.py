@@ -11,13 +11,15 @@ The same points give the same numbers on any machine: products are integers, sum
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.errors import CorruptData
+from vicinal.multivector.proxies import Near, ProxyIndex, with_room
 from vicinal.multivector.tokens import quantise_tokens
+from vicinal.packing import pack, unpack
 from vicinal.types import TokenRows
 
 __all__ = [
@@ -28,15 +30,16 @@ __all__ = [
     "Centroids",
     "fit_centroids",
     "make_centroids",
-    "search_centroids",
 ]
 
 CENTROIDS_MIN: Final = 64
 CENTROIDS_MAX: Final = 4096  # a query's table of 32 tokens then takes 128 KiB and stays in the second-level cache
 _PER_CENTROID = 20  # sampled tokens
 _ROUNDS = 4
-_GROWN = 4  # refit when the tokens are so many times those of the last fit
-_CHUNK = 256  # points between looks at `cancel`
+_WIDTH_MIN = 4  # narrower tokens are padded with zeros, as kernels take four bytes at a time
+_MAGIC: Final = b"VICCENTR"
+_FORMAT: Final = 1
+_WHAT: Final = "snapshot of centroid numbers"
 
 
 class Centroids(NamedTuple):
@@ -59,66 +62,100 @@ class CentroidPicture(NamedTuple):
     ends: NDArray[np.int64]
     n: int
 
-
-class CentroidIndex:
-    """The centroid numbers of one multi-vector field; written by one thread, read through pictures.
-
-    Derived data: it can be built again from the stored tokens. `dim` must be at least 4.
-    """
-
-    def __init__(self, dim: int, seed: int = 42) -> None:
-        assert dim >= 4, "tokens of fewer dimensions are compared exactly"
-        self._dim, self._seed = dim, seed
-        self._fitted_tokens = 0
-        self._picture: CentroidPicture | None = None
-
-    @property
-    def n(self) -> int:
-        """Watermark: slots 0 .. n - 1 have numbers."""
-        return 0 if self._picture is None else self._picture.n
-
-    @property
-    def fitted_tokens(self) -> int:
-        """How many tokens the field held when its centroids were drawn."""
-        return self._fitted_tokens
-
     @property
     def memory_bytes(self) -> int:
         """Bytes of numbers and centroids."""
-        if self._picture is None:
-            return 0
-        picture = self._picture
-        return int(sum(a.nbytes for a in (*picture.centroids, picture.codes, picture.ends)))
+        return int(sum(a.nbytes for a in (*self.centroids, self.codes, self.ends)))
 
-    def picture(self) -> CentroidPicture | None:
-        """The state for readers: later changes do not touch it. None before the first points."""
-        return self._picture
+    def nearest(self, query: NDArray[np.float32], count: int, slots: NDArray[np.uint32] | range) -> Near:
+        """The `count` best of `slots` by approximate MaxSim; points without tokens are left out."""
+        from vicinal.kernels.centroids import choose, scan
 
-    def extend(self, rows: TokenRows, stop: int, cancel: Callable[[], bool] | None = None) -> None:
-        """Number the tokens of slots n .. stop - 1; of all slots when the centroids are drawn again.
-
-        Stops early when `cancel` says so, between chunks: what is done so far is kept, except of a refit.
-        """
-        tokens = int(rows.ends[stop - 1]) if stop else 0
-        if not tokens:
-            return
-        if self._picture is None or tokens >= _GROWN * self._fitted_tokens:
-            fresh = CentroidPicture(
-                fit_centroids(rows, tokens, self._dim, self._seed), np.empty(0, np.uint16), np.empty(0, np.int64), 0
-            )
-            while fresh.n < stop:
-                if cancel is not None and cancel():
-                    return
-                fresh = _number(fresh, rows, min(fresh.n + _CHUNK, stop))
-            self._fitted_tokens, self._picture = tokens, fresh
-        while self._picture.n < stop and not (cancel is not None and cancel()):
-            self._picture = _number(self._picture, rows, min(self._picture.n + _CHUNK, stop))
+        listed = np.require(slots, np.uint32, ["C", "W"])
+        assert not len(listed) or int(listed.max()) < self.n, "a slot that has no numbers yet"
+        table, step, offset = _query_table(self.centroids, _wide(query))
+        sums = np.empty(len(listed), np.int32)
+        scan(self.codes, self.ends, listed, table, sums)
+        positions = np.empty(min(count, len(listed)), np.int64)
+        if len(positions):
+            positions = positions[: choose(sums, 255 * len(query), len(positions), positions)]
+        positions = positions[np.argsort(-sums[positions], kind="stable")]
+        return listed[positions], (sums[positions] * step + offset).astype(np.float32)
 
 
-def fit_centroids(rows: TokenRows, tokens: int, dim: int, seed: int) -> Centroids:
-    """Centroids of the first `tokens` stored tokens: spherical k-means over a seeded sample."""
+class CentroidIndex(ProxyIndex[CentroidPicture]):
+    """The centroid numbers of one multi-vector field."""
+
+    def __init__(self, dim: int, seed: int = 42) -> None:
+        super().__init__()
+        self._dim, self._seed = dim, seed
+
+    def _fit(self, rows: TokenRows, stop: int) -> CentroidPicture:
+        if stop and rows.ends[stop - 1]:
+            centroids = fit_centroids(rows, stop, self._seed)
+        else:
+            centroids = make_centroids(np.zeros((CENTROIDS_MIN, max(self._dim, _WIDTH_MIN)), np.float32))
+        return CentroidPicture(centroids, np.empty(0, np.uint16), np.empty(0, np.int64), 0)
+
+    def _add(self, picture: CentroidPicture, rows: TokenRows, stop: int) -> CentroidPicture:
+        from vicinal.kernels.centroids import assign, unique_codes
+
+        first = picture.n
+        start = int(rows.ends[first - 1]) if first else 0
+        counts = np.diff(rows.ends[first:stop], prepend=start)
+        tokens = _directions(rows.tokens[start : start + int(counts.sum())])
+        numbers = np.empty(len(tokens), np.uint16)
+        centroids = picture.centroids
+        assign(tokens, 0, len(tokens), centroids.lanes, centroids.bias, numbers)
+        used = int(picture.ends[first - 1]) if first else 0
+        codes, ends = with_room(picture.codes, used, used + len(tokens)), with_room(picture.ends, first, stop)
+        unique_codes(numbers, counts, codes, ends[first:stop], used)
+        return CentroidPicture(centroids, codes, ends, stop)
+
+    def encode(self) -> bytes:
+        """The centroids, the numbers and where each point's end."""
+        picture = self._picture or self._fit(_NO_TOKENS, 0)
+        ends = picture.ends[: picture.n]
+        arrays: list[NDArray[Any]] = [picture.centroids.vectors, ends, picture.codes[: ends[-1] if len(ends) else 0]]
+        return pack(_MAGIC, _FORMAT, {"fitted_tokens": self._fitted_tokens}, arrays)
+
+    def decode(self, buffer: memoryview | bytes, rows: TokenRows, slots: int) -> None:
+        """Take numbers of at most `slots` slots."""
+        about, arrays = unpack(buffer, _MAGIC, _FORMAT, _WHAT)
+        try:
+            vectors, ends, codes = arrays
+            fitted = int(about["fitted_tokens"])
+            _check_numbers(vectors, ends, codes, max(self._dim, _WIDTH_MIN), rows.ends[:slots])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptData(f"{_WHAT}: {error}; it will be made again", field=_WHAT) from error
+        self._fitted_tokens = fitted
+        self._picture = CentroidPicture(make_centroids(vectors.copy()), codes.copy(), ends.copy(), len(ends))
+
+
+def _check_numbers(
+    vectors: NDArray[Any], ends: NDArray[Any], codes: NDArray[Any], width: int, stored: NDArray[np.int64]
+) -> None:
+    """ValueError unless every point has numbers of centroids that there are, at most one for each stored token."""
+    count = len(vectors)
+    whole = CENTROIDS_MIN <= count <= CENTROIDS_MAX and count % 32 == 0
+    if not whole or vectors.shape != (count, width) or vectors.dtype != np.float32 or not np.isfinite(vectors).all():
+        raise ValueError(f"centroids {vectors.shape}")
+    if ends.dtype != np.int64 or ends.ndim != 1 or codes.dtype != np.uint16 or codes.ndim != 1:
+        raise ValueError("numbers of another type")
+    if len(ends) > len(stored):
+        raise ValueError(f"{len(ends)} slots of {len(stored)}")
+    own, tokens = np.diff(ends, prepend=0), np.diff(stored[: len(ends)], prepend=0)
+    if ((own < 0) | (own > tokens) | ((own > 0) != (tokens > 0))).any() or len(codes) != (ends[-1] if len(ends) else 0):
+        raise ValueError("numbers that do not go with the stored tokens")
+    if len(codes) and int(codes.max()) >= count:
+        raise ValueError("a number of no centroid")
+
+
+def fit_centroids(rows: TokenRows, stop: int, seed: int) -> Centroids:
+    """Centroids of the tokens, at least one, of slots 0 .. stop - 1: spherical k-means over a seeded sample."""
     from vicinal.kernels.centroids import add_members, assign
 
+    tokens = int(rows.ends[stop - 1])
     wanted = 2 ** math.ceil(math.log2(16 * math.sqrt(tokens)))
     count = min(max(wanted, CENTROIDS_MIN), CENTROIDS_MAX)
     rng = np.random.default_rng(seed)
@@ -129,10 +166,10 @@ def fit_centroids(rows: TokenRows, tokens: int, dim: int, seed: int) -> Centroid
     numbers = np.empty(len(sample), np.uint16)
     for _ in range(_ROUNDS):
         assign(sample, 0, len(sample), *_pack(directions), numbers)
-        sums, members = np.zeros((count, dim)), np.zeros(count, np.int64)
+        sums, members = np.zeros(directions.shape), np.zeros(count, np.int64)
         add_members(sample, numbers, sums, members)
         directions = np.where(members[:, None] > 0, _unit(sums), directions)
-    lengths = _lengths(rows, chosen)
+    lengths = _lengths(rows, stop, chosen)
     assign(sample, 0, len(sample), *_pack(directions), numbers)
     members = np.bincount(numbers, minlength=count)
     mean = np.bincount(numbers, lengths, count) / np.maximum(members, 1)
@@ -146,27 +183,6 @@ def make_centroids(vectors: NDArray[np.float32]) -> Centroids:
 
     lanes, bias = _pack(_unit(vectors.astype(np.float64)))
     return Centroids(vectors, lanes, bias, pack_panels(np.ascontiguousarray(vectors.T)))
-
-
-def search_centroids(
-    picture: CentroidPicture, query: NDArray[np.float32], count: int, slots: NDArray[np.uint32] | range
-) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-    """The `count` best of `slots`, each below `picture.n`, by approximate MaxSim: slots and scores, best first.
-
-    `query` (m, dim) float32, checked. Ties by the order of `slots`; points without tokens are left out.
-    """
-    from vicinal.kernels.centroids import choose, scan
-
-    listed = np.require(slots, np.uint32, ["C", "W"])
-    assert not len(listed) or int(listed.max()) < picture.n, "a slot that has no numbers yet"
-    table, step, offset = _query_table(picture.centroids, query)
-    sums = np.empty(len(listed), np.int32)
-    scan(picture.codes, picture.ends, listed, table, sums)
-    positions = np.empty(min(count, len(listed)), np.int64)
-    if len(positions):
-        positions = positions[: choose(sums, 255 * len(query), len(positions), positions)]
-    positions = positions[np.argsort(-sums[positions], kind="stable")]
-    return listed[positions], (sums[positions] * step + offset).astype(np.float32)
 
 
 def _query_table(centroids: Centroids, query: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float, float]:
@@ -183,45 +199,26 @@ def _query_table(centroids: Centroids, query: NDArray[np.float32]) -> tuple[NDAr
     return table, float(step), float(offset)
 
 
-def _number(picture: CentroidPicture, rows: TokenRows, stop: int) -> CentroidPicture:
-    """The picture with slots picture.n .. stop - 1 added, in the same arrays while they have room."""
-    from vicinal.kernels.centroids import assign, unique_codes
-
-    first = picture.n
-    start = int(rows.ends[first - 1]) if first else 0
-    counts = np.diff(rows.ends[first:stop], prepend=start)
-    tokens = _directions(rows.tokens[start : start + int(counts.sum())])
-    numbers = np.empty(len(tokens), np.uint16)
-    centroids = picture.centroids
-    assign(tokens, 0, len(tokens), centroids.lanes, centroids.bias, numbers)
-    used = int(picture.ends[first - 1]) if first else 0
-    codes, ends = _room(picture.codes, used, used + len(tokens)), _room(picture.ends, first, stop)
-    unique_codes(numbers, counts, codes, ends[first:stop], used)
-    return CentroidPicture(centroids, codes, ends, stop)
-
-
-def _room(array: NDArray[Any], used: int, wanted: int) -> NDArray[Any]:
-    """The array, or a larger one with its first `used` entries: readers keep the old one."""
-    if wanted <= len(array):
-        return array
-    larger = np.zeros(max(wanted, len(array) + len(array) // 4), array.dtype)
-    larger[:used] = array[:used]
-    return larger
-
-
 def _directions(tokens: NDArray[Any]) -> NDArray[np.int8]:
     """int8 codes of tokens (t, dim), each with a scale of its own where they are float32; writable."""
+    tokens = _wide(tokens)
     if tokens.dtype == np.int8:
         return np.array(tokens, np.int8)
     return quantise_tokens(tokens, np.arange(1, len(tokens) + 1, dtype=np.int64))[0]
 
 
-def _lengths(rows: TokenRows, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Lengths (len(chosen),) of stored tokens."""
+def _wide(tokens: NDArray[Any]) -> NDArray[Any]:
+    """The tokens, or with zeros behind where they are narrower than kernels take."""
+    missing = _WIDTH_MIN - tokens.shape[1]
+    return np.pad(tokens, ((0, 0), (0, missing))) if missing > 0 else tokens
+
+
+def _lengths(rows: TokenRows, stop: int, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Lengths (len(chosen),) of stored tokens of slots 0 .. stop - 1; what `ends` holds beyond them is not sorted."""
     some = rows.tokens[chosen].astype(np.float64)
     lengths: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", some, some))
     if rows.tokens.dtype == np.int8:
-        lengths *= rows.scales[np.searchsorted(rows.ends, chosen, side="right")]
+        lengths *= rows.scales[np.searchsorted(rows.ends[:stop], chosen, side="right")]
     return lengths
 
 
@@ -238,3 +235,6 @@ def _pack(directions: NDArray[np.float64]) -> tuple[NDArray[np.int8], NDArray[np
 
     most = max(float(np.abs(directions).max()), 1e-30)
     return pack_codes(np.rint(directions * (127 / most)).astype(np.int8))
+
+
+_NO_TOKENS: Final = TokenRows(np.empty((0, 1), np.float32), np.empty(0, np.int64), np.empty(0, np.float32))

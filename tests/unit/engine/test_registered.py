@@ -15,6 +15,7 @@ from tests.support.vectors_oracle import nearest
 import vicinal
 from vicinal.database import Database
 from vicinal.errors import InvalidArgument, UnknownMetric, VicinalError
+from vicinal.view import DenseView
 
 DIM = 12
 SOURCE = """
@@ -127,7 +128,9 @@ def test_large_fields_stay_on_floats() -> None:
         made = database.create_collection("c", dim=8, metric="l1", ef_construction=20)
         made.upsert(np.arange(11_000), many)
         assert made.flush(200)
-        graph = made._view.fields[""].graph
+        field = made._view.fields[""]
+        assert isinstance(field, DenseView)
+        graph = field.graph
         assert graph is not None
         assert graph.layout == "float"
         near, truth = (made.query_batch(many[:50] + 0.01, 10, exact=exact)[0] for exact in (False, True))

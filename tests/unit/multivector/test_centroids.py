@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from tests.support.maxsim_oracle import make_points, maxsim, split, unit_rows
 
-from vicinal.multivector.centroids import CENTROIDS_MIN, CentroidIndex, CentroidPicture, search_centroids
+from vicinal.multivector.centroids import CENTROIDS_MIN, CentroidIndex, CentroidPicture
 from vicinal.multivector.search import exact_maxsim, rerank
 from vicinal.multivector.tokens import quantise_tokens
 from vicinal.types import TokenRows
@@ -61,7 +61,7 @@ def test_approximate_scores_put_centroids_in_the_place_of_tokens() -> None:
     picture = _built(rows)
     for m in (1, 16, 17, 32, 33, 64, 100):
         query = unit_rows(np.random.default_rng(m), m, 32)
-        slots, scores = search_centroids(picture, query, 80, range(80))
+        slots, scores = picture.nearest(query, 80, range(80))
         expected = [maxsim(query, picture.centroids.vectors[_numbers(picture, s)]) for s in slots]
         assert np.all(np.diff(scores) <= 0)
         # a byte is worth about 1 / 255 of the span, and products far below the mean count as the lowest
@@ -75,7 +75,7 @@ def test_candidates_hold_the_exact_best() -> None:
     found = 0
     for seed in range(10):
         query = unit_rows(np.random.default_rng(seed), 8, 32)
-        slots, _ = search_centroids(picture, query, 150, range(1_500))
+        slots, _ = picture.nearest(query, 150, range(1_500))
         best = exact_maxsim(query, rows, 10, range(1_500))[0]
         found += len(set(rerank(query, rows, slots, 10)[0].tolist()) & set(best.tolist()))
     assert found >= 90
@@ -86,21 +86,21 @@ def test_only_the_given_slots_are_searched() -> None:
     picture = _built(rows)
     query = unit_rows(np.random.default_rng(0), 4, 32)
     allowed = np.arange(3, 200, 7, dtype=np.uint32)
-    everything, all_scores = search_centroids(picture, query, 200, range(200))
-    slots, scores = search_centroids(picture, query, 200, allowed)
+    everything, all_scores = picture.nearest(query, 200, range(200))
+    slots, scores = picture.nearest(query, 200, allowed)
     assert sorted(slots.tolist()) == allowed.tolist()
     score_of = dict(zip(everything.tolist(), all_scores.tolist(), strict=True))
     assert scores.tolist() == [score_of[s] for s in slots.tolist()]
-    assert len(search_centroids(picture, query, 5, np.empty(0, np.uint32))[0]) == 0
+    assert len(picture.nearest(query, 5, np.empty(0, np.uint32))[0]) == 0
     with pytest.raises(AssertionError):
-        search_centroids(picture, query, 5, np.array([200], np.uint32))
+        picture.nearest(query, 5, np.array([200], np.uint32))
 
 
 def test_of_equal_scores_the_first_are_chosen() -> None:
     one = unit_rows(np.random.default_rng(5), 6, 32)
     codes, scales = quantise_tokens(np.tile(one, (50, 1)), np.arange(1, 51) * 6)
     picture = _built(TokenRows(codes, np.arange(1, 51) * 6, scales))
-    assert search_centroids(picture, one[:3], 9, range(50))[0].tolist() == list(range(9))
+    assert picture.nearest(one[:3], 9, range(50))[0].tolist() == list(range(9))
 
 
 def test_growth_leaves_pictures_and_gives_the_same_numbers() -> None:
@@ -153,12 +153,13 @@ def test_few_or_no_tokens() -> None:
     index = CentroidIndex(8)
     empty = TokenRows(np.empty((0, 8), np.int8), np.zeros(3, np.int64), np.ones(3, np.float32))
     index.extend(empty, 3)
-    assert index.picture() is None
-    assert index.memory_bytes == 0
+    nothing = index.picture()
+    assert nothing is not None
+    assert len(nothing.nearest(np.ones((1, 8), np.float32), 10, range(3))[0]) == 0
     one = TokenRows(np.full((1, 8), 5, np.int8), np.array([0, 1, 1]), np.ones(3, np.float32))
     picture = _built(one)
     assert len(picture.centroids.vectors) == CENTROIDS_MIN
-    slots, scores = search_centroids(picture, np.ones((1, 8), np.float32), 10, range(3))
+    slots, scores = picture.nearest(np.ones((1, 8), np.float32), 10, range(3))
     assert slots.tolist() == [1]
     assert scores[0] == pytest.approx(40, rel=0.01)  # lengths other than one are kept
 
@@ -166,6 +167,6 @@ def test_few_or_no_tokens() -> None:
 def test_zero_tokens_are_numbered() -> None:
     rows = TokenRows(np.zeros((9, 8), np.int8), np.arange(1, 10), np.ones(9, np.float32))
     picture = _built(rows)
-    slots, scores = search_centroids(picture, np.ones((2, 8), np.float32), 9, range(9))
+    slots, scores = picture.nearest(np.ones((2, 8), np.float32), 9, range(9))
     assert slots.tolist() == list(range(9))
     assert np.allclose(scores, 0, atol=1e-5)
