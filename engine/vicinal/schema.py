@@ -149,20 +149,24 @@ class Dense:
         return HnswParams(self.M, self.ef_construction)
 
 
+_PROXIES: Final = ("centroids", "fde", "lemur")
+
+
 @dataclass(frozen=True, slots=True)
 class Multi:
     """A matrix of token vectors per point, compared by MaxSim (late interaction, as ColBERT).
 
     Tokens are stored as int8 with one scale per point (`store="int8"`, lossy by declaration) or as sent
     (`store="float32"`). proxy says how candidates are found: by the numbers of tokens' nearest centroids
-    ("centroids", two bytes a token, the default: docs/adr/0005), or by fixed dimensional encodings ("fde", MUVERA,
-    arXiv 2405.19504) of repetitions x 2**simhash_projections x projection_dimension numbers at `proxy_bits` bits each.
+    ("centroids", two bytes a token, the default: docs/adr/0005), by fixed dimensional encodings ("fde", MUVERA, arXiv
+    2405.19504) of repetitions x 2**simhash_projections x projection_dimension numbers, or by regression on random
+    features ("lemur"); numbers of the last two take `proxy_bits` bits each, 1 and 4 unless given.
     """
 
     dim: int
     store: Literal["int8", "float32"] = "int8"
-    proxy: Literal["centroids", "fde"] = "centroids"
-    proxy_bits: Literal[1, 4, 8, 32] = 1
+    proxy: Literal["centroids", "fde", "lemur"] = "centroids"
+    proxy_bits: Literal[1, 4, 8, 32] | None = None
     repetitions: int = 20
     simhash_projections: int = 5
     projection_dimension: int | None = 16
@@ -179,11 +183,11 @@ class Multi:
             raise InvalidArgument(
                 "store must be int8 or float32", field="store", value=self.store, limit=["int8", "float32"]
             )
-        if self.proxy not in ("centroids", "fde"):
+        if self.proxy not in _PROXIES:
             raise InvalidArgument(
-                "proxy must be centroids or fde", field="proxy", value=self.proxy, limit=["centroids", "fde"]
+                "proxy must be centroids, fde or lemur", field="proxy", value=self.proxy, limit=list(_PROXIES)
             )
-        if self.proxy_bits not in (1, 4, 8, 32) or isinstance(self.proxy_bits, bool):
+        if self.proxy_bits not in (None, 1, 4, 8, 32) or isinstance(self.proxy_bits, bool):
             raise InvalidArgument(
                 "proxy_bits must be 1, 4, 8 or 32", field="proxy_bits", value=self.proxy_bits, limit=[1, 4, 8, 32]
             )
@@ -194,6 +198,11 @@ class Multi:
                 value=self.proxy_dim,
                 limit=limits.PROXY_DIM_MAX,
             )
+
+    @property
+    def code_bits(self) -> int:
+        """Bits of each number of an encoding."""
+        return self.proxy_bits or (4 if self.proxy == "lemur" else 1)
 
     @property
     def proxy_dim(self) -> int:

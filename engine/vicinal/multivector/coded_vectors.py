@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vicinal.multivector.proxies import Near, with_room
 
-__all__ = ["BITS", "Bits", "CodedVectors", "append", "empty", "line_bytes", "nearest"]
+__all__ = ["BITS", "Bits", "CodedVectors", "append", "empty", "line_bytes", "nearest", "restored"]
 
 Bits = Literal[1, 4, 8, 32]
 BITS: Final[tuple[int, ...]] = get_args(Bits)
@@ -55,6 +55,15 @@ def empty(dim: int, bits: int, seed: int) -> CodedVectors:
     signs = np.random.default_rng(seed).choice(np.array([-1, 1], np.float32), (2, _padded(dim))) * np.float32(2**-3.5)
     lines = np.empty((0, dim), np.float32) if bits == 32 else np.empty((0, line_bytes(dim, bits)), np.uint8)
     return CodedVectors(dim, bits, signs, lines, np.empty(0, np.float32), 0)
+
+
+def restored(dim: int, bits: int, seed: int, lines: NDArray[Any], factors: NDArray[Any]) -> CodedVectors:
+    """The codes of a snapshot; ValueError unless they are such codes."""
+    fresh = empty(dim, bits, seed)
+    fits = lines.dtype == fresh.lines.dtype and factors.dtype == np.float32 and factors.ndim == 1
+    if not fits or lines.shape != (len(factors), fresh.lines.shape[1]) or not np.isfinite(factors).all():
+        raise ValueError(f"codes of {lines.shape} {lines.dtype}")
+    return fresh._replace(lines=lines.copy(), factors=factors.copy(), n=len(factors))
 
 
 def append(codes: CodedVectors, vectors: NDArray[np.float32]) -> CodedVectors:

@@ -97,15 +97,15 @@ class EncodedIndex(ProxyIndex[EncodedPicture]):
     def decode(self, buffer: memoryview | bytes, rows: TokenRows, slots: int) -> None:  # noqa: ARG002 - not compared
         """Take codes of at most `slots` slots."""
         about, arrays = unpack(buffer, _MAGIC, _FORMAT, _WHAT)
-        fresh = self._fit(_NO_TOKENS, 0)
         if about != self._about() or len(arrays) != 2:
             raise CorruptData(f"{_WHAT}: made by another encoder; it will be made again", field=_WHAT)
-        lines, factors = arrays
-        n, wanted = len(factors), fresh.codes.lines
-        fits = lines.dtype == wanted.dtype and lines.shape == (n, wanted.shape[1]) and factors.dtype == np.float32
-        if not fits or factors.ndim != 1 or n > slots or not np.isfinite(factors).all():
-            raise CorruptData(f"{_WHAT}: {lines.shape} codes for {slots} slots; it will be made again", field=_WHAT)
-        self._picture = fresh._replace(codes=fresh.codes._replace(lines=lines.copy(), factors=factors.copy(), n=n))
+        try:
+            codes = coded_vectors.restored(self._encoder.dimension, self._bits, self._seed, *arrays)
+        except ValueError as error:
+            raise CorruptData(f"{_WHAT}: {error}; it will be made again", field=_WHAT) from error
+        if codes.n > slots:
+            raise CorruptData(f"{_WHAT}: {codes.n} slots of {slots}; it will be made again", field=_WHAT)
+        self._picture = EncodedPicture(self._encoder, codes)
 
 
 _NO_TOKENS: Final = TokenRows(np.empty((0, 1), np.float32), np.empty(0, np.int64), np.empty(0, np.float32))

@@ -73,7 +73,7 @@ class ProxyIndex(ABC, Generic[P]):
         Stops early when `cancel` says so, between chunks: what is done so far is kept, except of a refit.
         """
         tokens = int(rows.ends[stop - 1]) if stop else 0
-        if self._picture is None or (self.refits and tokens >= _GROWN * max(self._fitted_tokens, 1)):
+        if self._picture is None or (self.refits and self._stale(tokens)):
             fresh = self._fit(rows, stop)
             while fresh.n < stop:
                 if cancel is not None and cancel():
@@ -82,6 +82,10 @@ class ProxyIndex(ABC, Generic[P]):
             self._fitted_tokens, self._picture = tokens, fresh
         while self._picture.n < stop and not (cancel is not None and cancel()):
             self._picture = self._add(self._picture, rows, min(self._picture.n + _CHUNK, stop))
+
+    def _stale(self, tokens: int) -> bool:
+        """Whether it is time to fit again, now that there are so many tokens."""
+        return tokens >= _GROWN * max(self._fitted_tokens, 1)
 
     @abstractmethod
     def _fit(self, rows: TokenRows, stop: int) -> P:

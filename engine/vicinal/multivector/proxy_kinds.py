@@ -7,6 +7,7 @@ from typing import Any
 from vicinal.multivector.centroids import CentroidIndex
 from vicinal.multivector.encoded import EncodedIndex
 from vicinal.multivector.fde import FixedDimensionalEncoder
+from vicinal.multivector.lemur import LemurIndex
 from vicinal.multivector.proxies import ProxyIndex
 from vicinal.schema import Multi
 
@@ -17,7 +18,9 @@ def make_proxies(spec: Multi) -> ProxyIndex[Any]:
     """An empty proxy index of the kind that a field declares."""
     if spec.proxy == "centroids":
         return CentroidIndex(spec.dim, spec.seed)
-    return EncodedIndex(FixedDimensionalEncoder(**encoder_options(spec)), spec.proxy_bits, spec.seed)
+    if spec.proxy == "lemur":
+        return LemurIndex(spec.dim, spec.code_bits, spec.seed)
+    return EncodedIndex(FixedDimensionalEncoder(**encoder_options(spec)), spec.code_bits, spec.seed)
 
 
 def encoder_options(spec: Multi) -> dict[str, Any]:

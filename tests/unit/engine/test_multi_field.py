@@ -18,6 +18,7 @@ POINTS, DIM = 1_500, 32
 FIELDS = [
     Multi(DIM),
     Multi(DIM, store="float32"),
+    Multi(DIM, proxy="lemur"),
     *(Multi(DIM, proxy="fde", proxy_bits=bits, repetitions=10, simhash_projections=4) for bits in (1, 4, 8, 32)),  # type: ignore[arg-type]
 ]
 
@@ -88,7 +89,7 @@ def test_points_after_the_last_pass_are_found_at_once() -> None:
         assert not {7, 9_000} & set(made.query_multi(MATRICES[7][:6], 10).ids)
 
 
-@pytest.mark.parametrize("spec", [FIELDS[0], FIELDS[2]], ids=lambda s: s.proxy)
+@pytest.mark.parametrize("spec", [FIELDS[0], FIELDS[2], FIELDS[3]], ids=lambda s: s.proxy)
 def test_a_restart_takes_the_snapshot(spec: Multi, tmp_path: Path) -> None:
     query = MATRICES[40][:6]
     with Database(tmp_path) as database:

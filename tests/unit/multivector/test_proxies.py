@@ -19,6 +19,7 @@ from vicinal.types import TokenRows
 
 KINDS = [
     Multi(24),
+    Multi(24, proxy="lemur"),
     *(Multi(24, proxy="fde", proxy_bits=bits, repetitions=5, simhash_projections=3) for bits in (1, 4, 8, 32)),  # type: ignore[arg-type]
 ]
 
