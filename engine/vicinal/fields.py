@@ -225,9 +225,9 @@ class MultiField:
         """Slots below this have proxies."""
         return self._proxies.n
 
-    def snapshot(self) -> bytes:
+    def snapshot(self) -> Sequence[bytes | memoryview]:
         """The proxies as bytes."""
-        return self._proxies.encode()
+        return [self._proxies.encode()]
 
     @property
     def _dtype(self) -> np.dtype[Any]:
