@@ -12,6 +12,7 @@ from vicinal.database import Database
 from vicinal.index.short import ShortSearcher
 from vicinal.schema import Dense
 from vicinal.types import Metric
+from vicinal.view import DenseView
 
 N, DIM, DIMS, TAIL = 11_000, 64, 32, 200
 RNG = np.random.default_rng(4)
@@ -44,9 +45,10 @@ def nearest(query: np.ndarray[Any, Any], mask: np.ndarray[Any, Any], k: int) -> 
 
 
 def searched(collection: Collection) -> ShortSearcher:
-    graph: Any = collection._view.fields[""].graph
-    assert isinstance(graph, ShortSearcher)
-    return graph
+    field = collection._view.fields[""]
+    assert isinstance(field, DenseView)
+    assert isinstance(field.graph, ShortSearcher)
+    return field.graph
 
 
 def test_leading_dimensions_are_read_where_the_rows_lie(made: Any) -> None:
