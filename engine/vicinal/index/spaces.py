@@ -52,7 +52,8 @@ def space_of(metric: Metric, rows: Rows) -> kernel.Space:
     """
     vectors, norms = rows
     element = _BIT if metric.of_bits else _ELEMENTS.get(vectors.dtype)
-    if element is None or vectors.ndim != 2 or vectors.strides[1] != vectors.itemsize:
+    whole = vectors.ndim == 2 and (vectors.size == 0 or vectors.shape[1] == 1 or vectors.strides[1] == vectors.itemsize)
+    if element is None or not whole:
         known = [str(dtype) for dtype in VECTOR_DTYPES]
         raise ValueError(
             f"rows.vectors must be (capacity, dim), each row whole, of {known}, got {vectors.dtype} {vectors.shape}"
