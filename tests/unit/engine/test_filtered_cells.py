@@ -65,7 +65,7 @@ def test_nothing_is_walked_and_the_plan_is_told(made: Any) -> None:
         for ef in (16, 128, 4096):
             told = made.query(QUERIES[0], 10, filter=f"n < {low}", ef=ef, explain=True).explain
             assert told["cardinality"] == low
-            assert told["rows_scored"] > 0 or low <= 50
+            assert told["rows_scored"] + told["rescored"] >= 50  # so few, or so many asked for, are settled at once
             assert told["hops"] == 0
             seen.add(told["plan"])
     assert seen == {"list", "cells"}

@@ -93,7 +93,7 @@ def test_read_only_rows_are_searched_by_the_same_kernel():
     ("vectors", "reason"),
     [
         (VECTORS.astype(np.float64), "float32"),
-        (VECTORS[:, ::2], "contiguous"),
+        (VECTORS[:, ::2], "each row whole"),
         (VECTORS[0], "capacity, dim"),
     ],
 )
