@@ -27,7 +27,7 @@ __all__ = ["Carried", "Outcome", "answer_filtered", "carry"]
 
 
 class Outcome(NamedTuple):
-    """An answer over the slots in the graph, and what it took.
+    """An answer over the slots in the graph, and what it took, which is added up when it is asked for.
 
     `last`: the way that gave the answer. `local`: share of the members looked at that matched, where some were.
     """
@@ -35,8 +35,13 @@ class Outcome(NamedTuple):
     slots: NDArray[np.uint32]
     distances: NDArray[np.float32]
     last: str
-    work: Work
+    counted: Callable[[], Work]
     local: float | None = None
+
+    @property
+    def work(self) -> Work:
+        """What was done."""
+        return self.counted()
 
     def explain(self, planned: str) -> dict[str, Any]:
         """What is worth telling, as plain values."""
@@ -81,7 +86,7 @@ def carry(target: Target, matches: int, wanted: int, way: Way, stop: int) -> Cal
         matches = filtered.scan.count(target.allowed, stop)
     k = min(wanted, matches)
     if not k:  # all matches are in the tail
-        none = Outcome(np.empty(0, np.uint32), np.empty(0, np.float32), way.kind, Work())
+        none = Outcome(np.empty(0, np.uint32), np.empty(0, np.float32), way.kind, Work)
         return lambda _: none
     if isinstance(target.graph, ShortSearcher):
         return _by_leading(target, target.graph, matches, k, way, stop)
@@ -103,7 +108,7 @@ def _by_leading(
         head = graph.head(query)
         if not head.any():  # as near to all rows
             found = exact_search(metric, rows, query, k, start=0, stop=stop, allowed=allowed)
-            return Outcome(*found, "exact", Work(words=stop / 64, settled=matches))
+            return Outcome(*found, "exact", lambda: Work(words=stop / 64, settled=matches))
         outcome = near(head)
         slots, distances = exact_search_list(metric, rows, np.ascontiguousarray(query), k, outcome.slots)
         return outcome._replace(slots=slots, distances=distances)
@@ -129,17 +134,24 @@ class Carried(NamedTuple):
         """Estimate every match; re-score more of them where estimates lie close together."""
         effort = self.way.effort
         found = self._scan_list(query, effort.rescore)
-        work = effort.list_work(self.stop, self.matches)
         if found.gap >= effort.gap:
-            return Outcome(found.slots, found.distances, "list", work)
-        return self._again(query, found.gap, work, None)
+            return Outcome(found.slots, found.distances, "list", self._list_work)
+        return self._again(query, found.gap, self._list_work, None)
 
-    def _again(self, query: NDArray[Any], gap: float, work: Work, local: float | None) -> Outcome:
+    def _list_work(self) -> Work:
+        return self.way.effort.list_work(self.stop, self.matches)
+
+    def _again(self, query: NDArray[Any], gap: float, before: Callable[[], Work], local: float | None) -> Outcome:
         """Estimate every match and re-score more than left this gap."""
         rescore = self.way.effort.rescored(gap, self.k)
         found = self._scan_list(query, rescore)
-        work = work.and_then(listed(self.stop, self.matches, rescore))
-        return Outcome(found.slots, found.distances, "list", work, local)
+        return Outcome(
+            found.slots,
+            found.distances,
+            "list",
+            lambda: before().and_then(listed(self.stop, self.matches, rescore)),
+            local,
+        )
 
     def _scan_list(self, query: NDArray[Any], rescore: int) -> Scanned:
         return self.filtered.scan.scan_list(
@@ -154,9 +166,9 @@ class Carried(NamedTuple):
 
     def cells(self, query: NDArray[Any]) -> Outcome:
         """Scan the nearest cells."""
-        return self._near(query, self.way.members, Work())
+        return self._near(query, self.way.members, Work)
 
-    def _near(self, query: NDArray[Any], most: int, before: Work) -> Outcome:
+    def _near(self, query: NDArray[Any], most: int, before: Callable[[], Work]) -> Outcome:
         """Scan the nearest cells, looking at so many members, after some work that was in vain."""
         effort = self.way.effort
         found: Scanned = self.filtered.scan.scan_cells(
@@ -173,18 +185,20 @@ class Carried(NamedTuple):
         )
         slots, distances, rows, _, _, _, members, gave_up, gap = found
         if self.matches <= effort.rescore:  # none was estimated
-            return Outcome(slots, distances, "cells", before.and_then(effort.list_work(self.stop, self.matches)))
+            return Outcome(slots, distances, "cells", lambda: before().and_then(self._list_work()))
         near = rows - self.matches if gave_up else rows
         local = near / members if members else None
-        work = before.and_then(
-            Work(
+
+        def work() -> Work:
+            counts = Work(
                 words=self.stop / 64 if gave_up else 0,
                 rows=rows,
                 settled=min(effort.rescore, rows),
                 centres=self.filtered.lists.cells,
                 members=members,
             )
-        )
+            return before().and_then(counts)
+
         if gap < effort.gap:  # all matches are about as far, or many: which are nearest takes all of them
             return self._again(query, gap, work, local)
         return Outcome(slots, distances, "list" if gave_up else "cells", work, local)
@@ -193,7 +207,10 @@ class Carried(NamedTuple):
         """Walk the graph; where too few matches are near the query, go on with the nearest cells."""
         effort = self.way.effort.sweep
         found = sweep(self.filtered.index, query, self.k, effort, rows=self.rows, limit=self.stop, allowed=self.allowed)
-        work = Work(hops=found.hops, seen=found.seen, settled=effort.rescore)
+
+        def work() -> Work:
+            return Work(hops=found.hops, seen=found.seen, settled=effort.rescore)
+
         if found.whole and len(found.slots) == self.k:
             return Outcome(found.slots, found.distances, "sweep", work)
         return self._near(query, self.way.afterwards, work)

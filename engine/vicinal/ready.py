@@ -24,7 +24,7 @@ from vicinal.planner import Plan, Target, default_ef, ef_for, plan_search
 from vicinal.recall_checks import Check, RecallChecks
 from vicinal.schema import Dense, Schema
 from vicinal.searching import Answer, prepare
-from vicinal.types import Bits
+from vicinal.types import Bits, Metric
 from vicinal.view import DenseView, View
 
 __all__ = ["Preparer", "Ready"]
@@ -46,6 +46,19 @@ class Ready(NamedTuple):
     to_scores: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     plan: Plan
     sampled: Check | None = None
+
+
+class _Asked(NamedTuple):
+    """A query's options but for its filter, checked."""
+
+    name: str
+    field: DenseView
+    metric: Metric
+    k: int
+    beam: int
+    goal: float | None
+    checked: Callable[[Any], NDArray[Any]]
+    to_scores: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class Preparer:
@@ -70,6 +83,9 @@ class Preparer:
         """What was kept for these options, else they are checked and planned; a typed error names what is wrong."""
         if exact or explain:
             return self._planned(view, k, filter, using, ef, recall_target, exact)
+        room = _KEPT_MAX if filter is None else min(_KEPT_MAX, self.kept_bits // max(view.n, 1))
+        if not room:
+            return self._planned(view, k, parse_filter(filter), using, ef, recall_target, exact)
         if filter is None or type(filter) is str:
             options: tuple[Any, ...] = (using, k, ef, recall_target, filter)
         else:
@@ -88,9 +104,6 @@ class Preparer:
             ready = self.ready(view, k, tree, using, ef, recall_target, exact)
         else:
             ready = self._planned(view, k, filter, using, ef, recall_target, exact)
-        room = _KEPT_MAX if filter is None else min(_KEPT_MAX, self.kept_bits // max(view.n, 1))
-        if not room:
-            return ready
         if len(kept) >= room:
             kept.clear()
         kept[options] = ready
@@ -112,26 +125,43 @@ class Preparer:
         return answers[:1] if len(known) == 1 else answers
 
     def _planned(self, view: View, k: Any, filter: Any, using: Any, ef: Any, recall_target: Any, exact: bool) -> Ready:
+        asked = self._asked(view, k, using, ef, recall_target)
+        started = perf_counter()
+        field = asked.field
+        allowed = view.allowed(field.present, self._bits(filter, view))
+        evaluated = perf_counter()
+        target = Target(asked.metric, field.rows, field.graph, field.indexed, view.n, allowed, filter is not None)
+        plan = plan_search(target, asked.k, asked.beam, exact, asked.goal)
+        sampled = None
+        if asked.goal is not None and plan.way is not None:
+            sampled, plan.checked = self.checks.of(asked.name, target, asked.k, plan, asked.goal)
+        ready = Ready(asked.checked, prepare(target, asked.k, plan), asked.to_scores, plan, sampled)
+        plan.filter_seconds, plan.plan_seconds = evaluated - started, perf_counter() - evaluated
+        return ready
+
+    def _asked(self, view: View, k: Any, using: Any, ef: Any, recall_target: Any) -> _Asked:
+        """What the options say whatever the filter, kept in the View; a typed error names what is wrong."""
+        options = (_Asked, using, k, ef, recall_target)
+        try:
+            known: _Asked | None = view.prepared.get(options)
+        except TypeError:  # not hashable, so refused below
+            known = None
+        if known is not None and k is not True and ef is not True and recall_target is not True:
+            return known
         name, spec = self._schema.dense(using)
         k = check_count("k", k, K_MAX)
         field = view.fields[name]
         assert isinstance(field, DenseView), "the view follows the schema"
-        started = perf_counter()
-        allowed = view.allowed(field.present, self._bits(filter, view))
-        evaluated = perf_counter()
-        target = Target(spec.metric, field.rows, field.graph, field.indexed, view.n, allowed, filter is not None)
-        beam = _effort(target, k, ef, recall_target)
+        beam = _effort(field, k, ef, recall_target)
         goal = None if recall_target is None else float(recall_target)
-        plan = plan_search(target, k, beam, exact, goal)
-        sampled = None
-        if goal is not None and plan.way is not None:
-            sampled, plan.checked = self.checks.of(name, target, k, plan, goal)
-        ready = Ready(_check_of(spec), prepare(target, k, plan), to_scores(spec.metric), plan, sampled)
-        plan.filter_seconds, plan.plan_seconds = evaluated - started, perf_counter() - evaluated
-        return ready
+        made = _Asked(name, field, spec.metric, k, beam, goal, _check_of(spec), to_scores(spec.metric))
+        if len(view.prepared) >= _KEPT_MAX:
+            view.prepared.clear()
+        view.prepared[options] = made
+        return made
 
 
-def _effort(target: Target, k: int, ef: Any, recall_target: Any) -> int:
+def _effort(field: DenseView, k: int, ef: Any, recall_target: Any) -> int:
     """The beam width of a query."""
     if recall_target is None:
         return default_ef(k) if ef is None else check_count("ef", ef, EF_MAX)
@@ -142,7 +172,7 @@ def _effort(target: Target, k: int, ef: Any, recall_target: Any) -> int:
         raise InvalidArgument(
             "recall_target is a number above 0, at most 1", field="recall_target", value=recall_target, limit=1
         )
-    return ef_for(target.graph, k, float(recall_target))
+    return ef_for(field.graph, k, float(recall_target))
 
 
 def _check_of(spec: Dense) -> Callable[[Any], NDArray[Any]]:

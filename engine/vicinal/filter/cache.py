@@ -67,6 +67,8 @@ class BitmapCache:
         return fresh
 
     def _keep(self, key: bytes, n: int, bits: Bits) -> None:
+        if bits.nbytes > self.max_bytes:
+            return
         with self._lock:
             old = self._entries.pop(key, None)
             if old is not None:

@@ -10,6 +10,9 @@ ties by slot. A scan never walks, so it does not depend on the graph and sees sl
 
 from __future__ import annotations
 
+import functools
+import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +24,7 @@ from vicinal.index.coded import CodedIndex
 from vicinal.index.coded_arrays import CodedArrays, address, aligned
 from vicinal.index.coded_scratch import Scratch, bits_at
 from vicinal.index.exact import exact_search, exact_search_list
-from vicinal.kernels import scan
+from vicinal.kernels import entry, scan
 from vicinal.kernels.bitset import count_bits
 from vicinal.kernels.lines import BATCH
 from vicinal.kernels.scan_lists import SPARE
@@ -33,9 +36,16 @@ __all__ = ["RESCORE_MAX", "CodeScan", "Scanned"]
 
 RESCORE_MAX = (1 << EFFORT_BITS) - 1
 NO_MARGIN = float("-inf")
+_CALL = struct.Struct("<14qf")  # a ScanCall
 _KERNELS = {"signs": scan.scan_signs, "nibbles": scan.scan_nibbles, "bytes": scan.scan_bytes}
 _FLOAT32, _UINT32, _STRIDES = np.dtype(np.float32), np.dtype(np.uint32), (4,)
 _NO_LIMIT = 1 << 62
+
+
+@functools.cache
+def _entry(code: str) -> Callable[..., int]:
+    """The kernel over such lines; nothing looks at its arguments any more."""
+    return entry(_KERNELS[code], scan.SCAN)
 
 
 class Scanned(NamedTuple):
@@ -79,7 +89,7 @@ class CodeScan:
     def __init__(self, index: CodedIndex, lists: CellLists | None = None) -> None:
         self.index = index
         self.lists = lists
-        self._kernel = _KERNELS[index.choice.codec.name]
+        self._kernel = _entry(index.choice.codec.name)
         self._shape = (index.dim,)
         self._none = Published(0, 0, ())
         self._free: list[_Scratch] = []
@@ -156,7 +166,7 @@ class CodeScan:
         if k <= 0:
             return Scanned(np.empty(0, _UINT32), np.empty(0, _FLOAT32), 0, 0, 0, float("inf"))
         words = 0 if allowed is None else bits_at(allowed, limit)
-        found = self._run(query, bound, words, limit, _Wanted(k, matches, *wanted[2:]))  # sooner than _replace
+        found = self._run(query, bound, words, limit, k, matches, wanted)
         if len(found.slots) < k:  # estimates that are not numbers: rows or query are too large for float32
             return self._exactly(found, query, rows, limit, allowed, wanted)
         if not bound[1]:  # stored in another type: the kernel leaves settling to its caller
@@ -165,27 +175,37 @@ class CodeScan:
         return found
 
     def _run(
-        self, query: NDArray[Any], bound: tuple[Rows | None, int, int, int], words: int, limit: int, wanted: _Wanted
+        self,
+        query: NDArray[Any],
+        bound: tuple[Rows | None, int, int, int],
+        words: int,
+        limit: int,
+        k: int,
+        matches: int,
+        wanted: _Wanted,
     ) -> Scanned:
         """Call the kernel in borrowed memory; its answer may be short, or not settled."""
         lists = self._none if self.lists is None else self.lists.published
         arrays = self.index._arrays
         if query.shape != self._shape or query.dtype is not _FLOAT32 or query.strides != _STRIDES:
             query = self.index._cast(query)
-        if not query.flags.writeable:  # compiled for arrays that can be written, whoever sends one that cannot
-            query = query.copy()
-        k, matches, quota, rescore, margin, most, hidden = wanted
+        _, _, quota, rescore, margin, most, hidden = wanted
         rescore, settled = max(rescore, k), k + 2 + k // 8
         scratch = self._borrow(arrays, lists, max(rescore, settled))
         length = k if bound[1] else settled if arrays.exact_walk else rescore
         slots, distances = np.empty(length, _UINT32), np.empty(length, _FLOAT32)
-        found = self._kernel(
-            query, arrays.at, scratch.work.at, scratch.at, lists.at or scratch.no_cells, bound[1], bound[2], words,
-            limit, hidden, k, matches, quota, most, margin, rescore | settled << EFFORT_BITS, slots, distances,
+        _CALL.pack_into(
+            scratch.call, 0,
+            arrays.at, scratch.work.at, scratch.at, lists.at or scratch.no_cells, bound[1], bound[2], words,
+            limit, hidden, k, matches, quota, most, rescore | settled << EFFORT_BITS, margin,
         )  # fmt: skip
-        told, (margin, gap) = scratch.told.tolist(), scratch.margin.tolist()
+        found = self._kernel(query, scratch.call_at, slots, distances)
+        rows, cells, rounds, _, members, gave_up = scratch.told.tolist()
+        margin, gap = scratch.margin.tolist()
         self._free.append(scratch)
-        return Scanned(slots[:found], distances[:found], told[0], told[1], told[2], margin, told[4], told[5] != 0, gap)
+        if found < length:
+            slots, distances = slots[:found], distances[:found]
+        return Scanned(slots, distances, rows, cells, rounds, margin, members, gave_up != 0, gap)
 
     def _exactly(
         self, short: Scanned, query: NDArray[Any], rows: Rows, limit: int, allowed: Bits | None, wanted: _Wanted
@@ -234,6 +254,8 @@ class _Scratch:
         self._held = held
         self._table = np.array(scan.ScanWork(**{name: address(array) for name, array in held.items()}), np.int64)
         self.at = address(self._table)
+        self._called = np.zeros(len(scan.ScanCall._fields), np.int64)
+        self.call, self.call_at = self._called.data.cast("B"), address(self._called)
         self._no_cells = np.zeros(len(scan.CellFields._fields), np.int64)
         self.no_cells = address(self._no_cells)
 

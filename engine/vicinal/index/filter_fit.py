@@ -27,14 +27,18 @@ QUERIES = 100
 _RANKED = 1024  # nearest rows of a query: about twenty match at the least share
 _FROM = 2_000  # rows
 _K = 10
-_RECALLS = ((0.95, 0.965, 0.02), (0.98, 0.985, 0.005), (0.99, 0.9935, 0.0))  # reached, to reach here, poor queries
+# reached, to reach here, poor queries; the first two serve a small ef, the others what is asked by default
+_RECALLS = ((0.9, 0.915, 0.08), (0.95, 0.96, 0.03), (0.98, 0.985, 0.005), (0.99, 0.9935, 0.0))
 _POOR = 8  # of ten found, below which a query counts as poor
-_RESCORES = (16, 24, 32, 48, 64, 96, 128, 192)
-_QUOTAS = (350, 500, 700, 1000, 1400, 2000, 2800, 4000, 5600, 8000, 12_000)
+_RESCORES = (10, 12, 16, 24, 32, 48, 64, 96, 128, 192)
+_QUOTAS = (60, 90, 120, 180, 250, 350, 500, 700, 1000, 1400, 2000, 2800, 4000, 5600, 8000, 12_000)
 _MARGIN = 0.25  # share of queries that leave less
 _GAP, _GAP_PART = 0.02, 0.9  # share of queries that leave a smaller gap, and the part of it that is too small
 _LONGER = 1.2  # than all but a few, from which a walk is where few matches are
 _LIST_MOST = 0.5  # share of rows, up to which lists are tried
+_UNTRIED = (3, 5, 8, 9)  # of _RESCORES, for each level, where they are not
+# of _RESCORES and _QUOTAS, for each level, the least: random filters need less, but the default must do for any
+_LIST_FROM, _CELLS_FROM = (0, 1, 2, 2), (0, 2, 5, 5)
 _DEAR = 2.0  # times the price of a list, from which another way is not tried further
 _PART_MOST = (1 << 15) - 8
 
@@ -132,9 +136,9 @@ class _Share:
         """The effort of every level."""
         fitted: list[FilterEffort] = []
         lists = cells = sweeps = 0
-        for _, recall, poor in _RECALLS:
-            lists, rescore = self._list(lists, recall, poor)
-            cells, quota, scanned = self._cells(cells, rescore, recall, poor)
+        for level, (_, recall, poor) in enumerate(_RECALLS):
+            lists, rescore = self._list(level, max(lists, _LIST_FROM[level]), recall, poor)
+            cells, quota, scanned = self._cells(max(cells, _CELLS_FROM[level]), rescore, recall, poor)
             sweeps, effort, walked = self._sweep(sweeps, recall, poor)
             margin, gap = (
                 float(np.quantile(scanned.counts[:, at], share, method="lower"))
@@ -150,10 +154,10 @@ class _Share:
             fitted.append(FilterEffort(rescore, quota, margin, effort, rows, members, hops, seen, gap))
         return fitted
 
-    def _list(self, first: int, recall: float, poor: float) -> tuple[int, int]:
+    def _list(self, level: int, first: int, recall: float, poor: float) -> tuple[int, int]:
         """Where to go on for the next level, and the estimates to re-score."""
         if self.share > _LIST_MOST:
-            at = min(len(_RESCORES) - 1, first + 3)
+            at = _UNTRIED[level]
             return at, _RESCORES[at]
         for at in range(first, len(_RESCORES)):
             rescore = _RESCORES[at]

@@ -23,6 +23,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numba import types
 
 from vicinal.kernels import njit
 from vicinal.kernels.distance import DOT
@@ -49,12 +50,26 @@ from vicinal.kernels.walk_pool import insert
 from vicinal.kernels.walk_query import byte_query, enter, frame_query, nibble_query, sign_query
 from vicinal.kernels.walk_rows import answer, row_query, settle
 
-__all__ = ["BLOCK", "ROW_MEMBERS", "CellFields", "ScanWork", "scan_bytes", "scan_nibbles", "scan_signs"]
+__all__ = [
+    "BLOCK",
+    "ROW_MEMBERS",
+    "SCAN",
+    "CellFields",
+    "ScanCall",
+    "ScanWork",
+    "scan_bytes",
+    "scan_nibbles",
+    "scan_signs",
+]
+
+# of the scans: query, address of a ScanCall, slots, distances
+SCAN = (types.float32[::1], types.int64, types.uint32[::1], types.float32[::1])
 
 BLOCK = 512  # slots listed before they are estimated
 ROW_MEMBERS = 4  # what a row estimated costs, in members of cells asked whether they match
 _AHEAD = 64  # lines asked for ahead of the estimates
 _PART = (1 << EFFORT_BITS) - 1
+_MARGIN_AT = 14 * 8  # in a ScanCall
 _LEAST = np.float32(-np.inf)
 _MOST = np.float32(np.inf)
 
@@ -76,6 +91,26 @@ class ScanWork(NamedTuple):
     near: int  # u32 per cell, and 16 spare
     listed: int  # u32 (BLOCK + SPARE,)
     told: int  # int64 (6,): rows estimated, cells looked at, rounds, margin and gap (float32), members, 1: gave up
+
+
+class ScanCall(NamedTuple):
+    """One call: addresses, what may be returned, and how far to go."""
+
+    index_at: int  # of IndexFields
+    work_at: int  # of Work
+    scan_at: int  # of ScanWork
+    cells_at: int  # of CellFields
+    vectors: int  # of the stored floats, 0: none
+    inv_norms: int
+    allowed: int  # of bits, 0: all
+    limit: int
+    hidden: int
+    k: int
+    matches: int  # how many slots may be returned, at least 1
+    quota: int  # matching rows that the nearest cells are to hold, 0: every match is estimated
+    most: int  # see `Wanted`
+    effort: int  # estimates kept and settled, 16 bits higher how many are settled where there are rows of bytes
+    margin: int  # float32 in the lower half
 
 
 class Wanted(NamedTuple):
@@ -238,8 +273,18 @@ def _gap(index, pool, k, last):
 
 
 @njit
-def _scan(code, framed, index, work, scan, cells, query, vectors, inv_norms, sieve, wanted, effort, slots, distances):
+def _effort(packed):
+    """Give how many estimates are re-scored and, of those, how many settled where rows of bytes rank them."""
+    rescore = packed & _PART
+    return Effort(rescore, 0, rescore, packed >> EFFORT_BITS)
+
+
+@njit
+def _scan(code, framed, index, work, call, margin_of_call, query, slots, distances):
     """Fill the pool by one of the ways, re-score, settle; give how many of k were found."""
+    scan, cells = read_fields(ScanWork, call.scan_at), read_fields(CellFields, call.cells_at)
+    sieve, effort = Sieve(call.limit, call.allowed, call.hidden), _effort(call.effort)
+    wanted = Wanted(min(call.k, call.matches), call.matches, call.quota, call.most, margin_of_call)
     pool = work.pool if index.exact_walk != 0 else work.results
     room = (effort.rescore + 7) & -8
     pool_clear(pool, room >> 3)
@@ -263,7 +308,7 @@ def _scan(code, framed, index, work, scan, cells, query, vectors, inv_norms, sie
         results = (last + 7) & -8
         pool_clear(work.results, results >> 3)
         rescore_rows(row_query(framed, index, work), index, work, effort, sieve, 0, results)
-    settle(index, work, framed, query, vectors, inv_norms, slots.shape[0], last)
+    settle(index, work, framed, query, call.vectors, call.inv_norms, slots.shape[0], last)
     set_i64(scan.told, scored)
     set_i64(scan.told + 8, visited)
     set_i64(scan.told + 16, rounds)
@@ -274,124 +319,38 @@ def _scan(code, framed, index, work, scan, cells, query, vectors, inv_norms, sie
 
 
 @njit
-def _effort(packed):
-    """Give how many estimates are re-scored and, of those, how many settled where rows of bytes rank them."""
-    rescore = packed & _PART
-    return Effort(rescore, 0, rescore, packed >> EFFORT_BITS)
-
-
-@njit
-def _wanted(k, matches, quota, most, margin):
-    """Give how far a scan goes."""
-    return Wanted(min(k, matches), matches, quota, most, margin)
-
-
-@njit
-def scan_signs(
-    query,
-    index_at,
-    work_at,
-    scan_at,
-    cells_at,
-    vectors,
-    inv_norms,
-    allowed,
-    limit,
-    hidden,
-    k,
-    matches,
-    quota,
-    most,
-    margin,
-    effort,
-    slots,
-    distances,
-):
+def scan_signs(query, call_at, slots, distances):
     """Find the k nearest slots of a float32 query (dim,) among sign lines by scanning; give how many were found.
 
-    index_at, work_at, vectors, inv_norms, allowed, limit, hidden: as for `walk.search_signs`. scan_at, cells_at:
-    addresses of ScanWork and CellFields. matches: how many slots may be returned, at least 1. quota: matching rows
-    that the nearest cells are to hold, 0: scan every match. most, margin (float32): see `Wanted`. effort: estimates
-    kept and settled (at least k, below 2^16) and, 16 bits higher, how many of these are settled on floats where the
-    index has rows of bytes. The answer goes to slots and distances, of length k or, where there are no stored floats
-    (vectors 0), as long as what the caller settles; `ScanWork.told` says the rest.
+    call_at: address of a `ScanCall`. The effort is at least k and below 2^16. The answer goes to slots and distances,
+    of length k or, where there are no stored floats, as long as what the caller settles; `ScanWork.told` says the rest.
     """
-    index, work = read_fields(IndexFields, index_at), read_fields(Work, work_at)
-    scan, cells = read_fields(ScanWork, scan_at), read_fields(CellFields, cells_at)
+    call = read_fields(ScanCall, call_at)
+    index, work = read_fields(IndexFields, call.index_at), read_fields(Work, call.work_at)
     at = query.ctypes.data
     framed = frame_query(at, index, work)
     enter(framed, index, work)
     code = sign_query(framed, index, work)
-    sieve = Sieve(limit, allowed, hidden)
-    wanted = _wanted(k, matches, quota, most, margin)
-    return _scan(
-        code, framed, index, work, scan, cells, at, vectors, inv_norms, sieve, wanted, _effort(effort), slots, distances
-    )
+    return _scan(code, framed, index, work, call, get_f32(call_at + _MARGIN_AT), at, slots, distances)
 
 
 @njit
-def scan_nibbles(
-    query,
-    index_at,
-    work_at,
-    scan_at,
-    cells_at,
-    vectors,
-    inv_norms,
-    allowed,
-    limit,
-    hidden,
-    k,
-    matches,
-    quota,
-    most,
-    margin,
-    effort,
-    slots,
-    distances,
-):
+def scan_nibbles(query, call_at, slots, distances):
     """Do as `scan_signs` among 4-bit lines."""
-    index, work = read_fields(IndexFields, index_at), read_fields(Work, work_at)
-    scan, cells = read_fields(ScanWork, scan_at), read_fields(CellFields, cells_at)
+    call = read_fields(ScanCall, call_at)
+    index, work = read_fields(IndexFields, call.index_at), read_fields(Work, call.work_at)
     at = query.ctypes.data
     framed = frame_query(at, index, work)
     code = nibble_query(framed, index, work)
-    sieve = Sieve(limit, allowed, hidden)
-    wanted = _wanted(k, matches, quota, most, margin)
-    return _scan(
-        code, framed, index, work, scan, cells, at, vectors, inv_norms, sieve, wanted, _effort(effort), slots, distances
-    )
+    return _scan(code, framed, index, work, call, get_f32(call_at + _MARGIN_AT), at, slots, distances)
 
 
 @njit
-def scan_bytes(
-    query,
-    index_at,
-    work_at,
-    scan_at,
-    cells_at,
-    vectors,
-    inv_norms,
-    allowed,
-    limit,
-    hidden,
-    k,
-    matches,
-    quota,
-    most,
-    margin,
-    effort,
-    slots,
-    distances,
-):
+def scan_bytes(query, call_at, slots, distances):
     """Do as `scan_signs` among 8-bit lines."""
-    index, work = read_fields(IndexFields, index_at), read_fields(Work, work_at)
-    scan, cells = read_fields(ScanWork, scan_at), read_fields(CellFields, cells_at)
+    call = read_fields(ScanCall, call_at)
+    index, work = read_fields(IndexFields, call.index_at), read_fields(Work, call.work_at)
     at = query.ctypes.data
     framed = frame_query(at, index, work)
     code = byte_query(framed, index, work)
-    sieve = Sieve(limit, allowed, hidden)
-    wanted = _wanted(k, matches, quota, most, margin)
-    return _scan(
-        code, framed, index, work, scan, cells, at, vectors, inv_norms, sieve, wanted, _effort(effort), slots, distances
-    )
+    return _scan(code, framed, index, work, call, get_f32(call_at + _MARGIN_AT), at, slots, distances)

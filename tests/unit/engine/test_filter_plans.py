@@ -60,6 +60,20 @@ def test_recall_holds_whatever_the_share_and_wherever_the_matches(planned: Any, 
     assert found.min() > 0
 
 
+def test_a_lower_goal_asks_for_less(planned: Any) -> None:
+    filtered = target_of(planned, random_mask(0.3)).graph.filtered  # type: ignore[union-attr]
+    assert filtered is not None
+    levels = filtered.efforts.levels
+    assert [level.recall for level in levels] == [0.9, 0.95, 0.98, 0.99]
+    for share in (0.3, 0.1, 0.02):
+        efforts = [level.at(share) for level in levels]
+        prices = [filtered.prices.of(effort.cells_work(filtered.lists.cells)) for effort in efforts]
+        assert [effort.rescore for effort in efforts] == sorted(effort.rescore for effort in efforts)
+        assert prices[0] < prices[2]
+        for goal in (0.9, 0.95):
+            assert recalls(planned, [random_mask(share)] * len(QUERIES), goal=goal).mean() >= goal - 0.02
+
+
 def test_adversaries(planned: Any) -> None:
     cases = {
         "all but the near field": [without_near(query) for query in QUERIES],

