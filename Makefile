@@ -31,7 +31,7 @@ check: $(DEV)
 	$(BIN)/lint-imports
 
 test: $(DEV)
-	$(BIN)/pytest -q -m 'not full'
+	$(BIN)/pytest -q -m 'not full' -n 2 --dist loadfile
 
 # The long suite, in parts that end within 25 minutes each: what crashes, codes on every kind of data, all the rest.
 FULL := $(BIN)/pytest -q -m full --timeout 1500
