@@ -213,7 +213,8 @@ def in_parallel(a, b):
         (np.add, "."),
         (7, "cannot be called"),
     ],
-    ids=str,
+    # names, because processes that share the tests must find them called alike
+    ids=lambda value: value if isinstance(value, str) else getattr(value, "__name__", str(value)),
 )
 def test_what_will_not_do_is_refused_and_leaves_no_name(function, why):
     with pytest.raises(InvalidArgument, match=why):
