@@ -67,8 +67,8 @@ class BitmapCache:
         return fresh
 
     def _keep(self, key: bytes, n: int, bits: Bits) -> None:
-        if bits.nbytes > self.max_bytes:
-            return
+        if bits.nbytes > self.max_bytes >= self._bytes:
+            return  # it would be dropped again at once
         with self._lock:
             old = self._entries.pop(key, None)
             if old is not None:
