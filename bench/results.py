@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 __all__ = ["RESULTS", "every", "path", "save"]
 
+_FOLDERS = re.compile(r"(?<=[\s\"'(])/(?:[^/\s\"']+/)+")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -19,9 +21,9 @@ def path(answer: dict[str, Any], ending: str) -> Path:
 
 
 def save(answer: dict[str, Any]) -> Path:
-    """Write the raw result as JSON."""
+    """Write the raw result as JSON; of files that a rival's failure names, only the names."""
     place = path(answer, "json")
-    place.write_text(json.dumps(answer, indent=1) + "\n")
+    place.write_text(_FOLDERS.sub("", json.dumps(answer, indent=1)) + "\n")
     return place
 
 

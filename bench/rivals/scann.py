@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,9 @@ class Scann(Rival):
 
     def open(self, folder: Path, base: Floats, metric: str) -> None:
         del base, metric
+        named = folder / "scann_assets.pbtxt"  # which holds the folder where it was saved
+        here = re.sub(r'(asset_path: ")[^"]*/', lambda found: f"{found[1]}{folder.resolve()}/", named.read_text())
+        named.write_text(here)
         self.index = scann.load_searcher(str(folder))
 
     def query(self, vector: Floats, k: int) -> Any:
