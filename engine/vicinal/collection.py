@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from vicinal import limits
 from vicinal.answers import batch_of, fields_of, vectors_of
 from vicinal.batch import as_ids, make_batch
+from vicinal.bits import all_bits, slots_from_bits
 from vicinal.casting import as_rows, as_tokens, check_count, check_vectors, inverse_norms_of
 from vicinal.errors import InvalidArgument
 from vicinal.faceting import Facet, facet_path, facets
-from vicinal.filter.bits import all_bits
 from vicinal.indexer import Indexer
 from vicinal.maintenance import COLUMNS, Opened, load_columns, save_snapshot
 from vicinal.matching import Matcher
@@ -31,7 +31,7 @@ from vicinal.ready import Preparer
 from vicinal.schema import Multi, Schema
 from vicinal.searching import answer_all
 from vicinal.types import CollectionInfo, Hits, Metric, Payload, Point, PointId, Rerank
-from vicinal.view import MultiView, View, slots_from_bits
+from vicinal.view import MultiView, View
 from vicinal.writer import Delete, Rewrite, Upsert, Writer
 
 __all__ = ["Collection"]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.batch import DensePart, MultiPart
+from vicinal.bits import bits_from_mask
 from vicinal.casting import inverse_norms_of
 from vicinal.index.field_index import CHUNK_ROWS, FieldIndex
 from vicinal.index.mapped import let_go
@@ -22,7 +23,7 @@ from vicinal.multivector.tokens import quantise_tokens
 from vicinal.schema import Dense, Multi
 from vicinal.storage.vectors import RowFile
 from vicinal.types import Metric, Rows, TokenRows
-from vicinal.view import DenseView, MultiView, bits_from_mask
+from vicinal.view import DenseView, MultiView
 
 __all__ = ["TOKEN_END", "DenseField", "FieldStore", "MultiField", "growable"]
 

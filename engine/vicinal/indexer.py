@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from vicinal import limits
+from vicinal.bits import mask_from_bits
 from vicinal.errors import Unavailable
 from vicinal.fields import FieldStore
-from vicinal.view import View, mask_from_bits
+from vicinal.view import View
 from vicinal.writer import Writer
 
 __all__ = ["Indexer"]

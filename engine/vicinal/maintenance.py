@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.bits import bits_from_mask
 from vicinal.errors import CorruptData, FormatTooNew, VicinalError
 from vicinal.fields import TOKEN_END, DenseField, FieldStore, MultiField, ends_file, token_file, vector_file
 from vicinal.index.functions import check_function
@@ -22,7 +23,7 @@ from vicinal.storage import snapshots
 from vicinal.storage.catalog import Catalog
 from vicinal.storage.files import Files
 from vicinal.storage.vectors import RowFile
-from vicinal.view import IdColumn, View, bits_from_mask
+from vicinal.view import IdColumn, View
 
 __all__ = ["COLUMNS", "Opened", "check_functions", "create", "load_columns", "open_collection", "save_snapshot"]
 

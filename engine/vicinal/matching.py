@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from vicinal.bits import bits_from_mask, bits_from_slots, mask_from_bits
 from vicinal.errors import CorruptData, FormatTooNew
 from vicinal.filter.cache import BitmapCache
 from vicinal.filter.column_snapshot import Loaded, decode, encode
@@ -28,7 +29,7 @@ from vicinal.filter.parse import parse_filter
 from vicinal.filter.path import Path, values_at
 from vicinal.storage.catalog import Catalog
 from vicinal.types import Bits, PointId
-from vicinal.view import NO_CHANGES, Changes, View, bits_from_mask, bits_from_slots, mask_from_bits
+from vicinal.view import NO_CHANGES, Changes, View
 
 __all__ = ["Matcher"]
 

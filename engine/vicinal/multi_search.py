@@ -13,10 +13,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.bits import slots_from_bits
 from vicinal.multivector.search import exact_maxsim, rerank
 from vicinal.planner import Found
 from vicinal.types import Bits, Rerank
-from vicinal.view import MultiView, slots_from_bits
+from vicinal.view import MultiView
 
 __all__ = ["MultiRequest", "default_candidates", "search_multi"]
 

@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal import limits
+from vicinal.bits import count_bits
 from vicinal.index.coded_effort import Effort
 from vicinal.index.field_index import Searcher
 from vicinal.index.filter_effort import FilterEffort
 from vicinal.index.filtered import FilteredIndex
 from vicinal.types import Bits, Metric, Rows
-from vicinal.view import count_bits
 
 __all__ = ["Found", "Plan", "Target", "Way", "choose_way", "default_ef", "ef_for", "plan_search", "way_for"]
 

@@ -16,12 +16,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.bits import slots_from_bits
 from vicinal.filtering import answer_filtered
 from vicinal.index.coded_batch import search_share
 from vicinal.index.exact import exact_search, exact_search_list, merge
 from vicinal.index.field_index import CodedSearcher
 from vicinal.planner import Plan, Target
-from vicinal.view import slots_from_bits
 
 __all__ = ["Answer", "Batch", "answer_all", "prepare"]
 

@@ -6,13 +6,14 @@ A reader takes the current View once and never waits for the writer. Arrays behi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.bits import all_bits, word_count
 from vicinal.types import Bits, PointId, Rows, TokenRows
 
 if TYPE_CHECKING:
@@ -25,47 +26,7 @@ __all__ = [
     "IdColumn",
     "MultiView",
     "View",
-    "bits_from_mask",
-    "bits_from_slots",
-    "count_bits",
-    "mask_from_bits",
-    "slots_from_bits",
-    "word_count",
 ]
-
-
-def word_count(n: int) -> int:
-    """Words of 64 bits that hold n bits."""
-    return (n + 63) >> 6
-
-
-def bits_from_mask(mask: NDArray[np.bool_]) -> Bits:
-    """Bitmap of a boolean mask (n,), bits beyond n zero."""
-    packed = np.zeros(word_count(len(mask)) * 8, np.uint8)
-    packed[: (len(mask) + 7) >> 3] = np.packbits(mask, bitorder="little")
-    return packed.view(np.uint64)
-
-
-def bits_from_slots(slots: NDArray[np.integer] | Sequence[int], n: int) -> Bits:
-    """Bitmap of n bits with the given slots set."""
-    mask = np.zeros(n, np.bool_)
-    mask[np.asarray(slots, np.int64)] = True
-    return bits_from_mask(mask)
-
-
-def mask_from_bits(bits: Bits, n: int) -> NDArray[np.bool_]:
-    """Boolean mask (n,) of a bitmap."""
-    return np.unpackbits(bits.view(np.uint8), count=n, bitorder="little").view(np.bool_)
-
-
-def slots_from_bits(bits: Bits, n: int) -> NDArray[np.uint32]:
-    """Slots below n whose bit is set, ascending."""
-    return np.flatnonzero(mask_from_bits(bits, n)).astype(np.uint32)
-
-
-def count_bits(bits: Bits) -> int:
-    """Number of set bits."""
-    return int(np.bitwise_count(bits).sum())
 
 
 class IdColumn(NamedTuple):
@@ -139,12 +100,7 @@ class View:
         if self.dead is None and present is None and filter_bits is None:
             return None
         words = word_count(self.n)
-        if filter_bits is not None:  # has no bit set beyond n
-            bits = filter_bits[:words]
-        else:
-            bits = np.full(words, ~np.uint64(0), np.uint64)
-            if self.n & 63:
-                bits[-1] = np.uint64((1 << (self.n & 63)) - 1)
+        bits = all_bits(self.n) if filter_bits is None else filter_bits[:words]  # which has no bit set beyond n
         if self.dead is not None:
             bits = bits & ~self.dead[:words]
         if present is not None:

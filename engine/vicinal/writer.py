@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from vicinal import limits
 from vicinal.batch import Batch
+from vicinal.bits import bits_from_mask
 from vicinal.errors import Closed, InvalidArgument, LimitExceeded, ReadOnly, StorageFull
 from vicinal.fields import FieldStore, growable
 from vicinal.storage.catalog import Catalog, Commit, NewPoint
 from vicinal.types import PointId
-from vicinal.view import Changes, IdColumn, View, bits_from_mask
+from vicinal.view import Changes, IdColumn, View
 
 __all__ = ["Delete", "Rewrite", "Upsert", "Writer"]
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.support.filter_oracle import bits_to_list, holds, payloads, to_text, trees
 
-from vicinal.filter.bits import count_bits
+from vicinal.bits import count_bits
 from vicinal.filter.cache import BitmapCache
 from vicinal.filter.columns import Columns
 from vicinal.filter.estimate import cardinality

@@ -12,7 +12,7 @@ Modules, bottom up: `path`, `instants`, `literals`, `model` and `geo` (the tree)
 
 from __future__ import annotations
 
-from vicinal.filter.bits import count_bits
+from vicinal.bits import count_bits
 from vicinal.filter.cache import BitmapCache
 from vicinal.filter.columns import Columns
 from vicinal.filter.estimate import Cardinality, cardinality

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from vicinal.filter.bits import clear_beyond, words_for
+from vicinal.bits import clear_beyond, word_count
 from vicinal.filter.columns import Columns
 from vicinal.filter.evaluate import SlotsOf, evaluate_from
 from vicinal.filter.model import Filter
@@ -57,7 +57,7 @@ class BitmapCache:
         if bits is not None and known == n:
             return bits
         if bits is not None and known > n:
-            return clear_beyond(bits[: words_for(n)].copy(), n)
+            return clear_beyond(bits[: word_count(n)].copy(), n)
         start = known & ~63
         fresh = evaluate_from(node, self.columns, slots_of, start, n)
         if bits is not None and start:

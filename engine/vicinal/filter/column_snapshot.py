@@ -16,8 +16,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from vicinal.bits import clear_beyond, word_count
 from vicinal.errors import CorruptData, FormatTooNew
-from vicinal.filter.bits import clear_beyond, words_for
 from vicinal.filter.columns import LADDERS, SALT_SIZE, Column, Columns, Kind, Tag
 from vicinal.filter.values import Picture, Values
 from vicinal.limits import SLOTS_MAX
@@ -46,7 +46,7 @@ def encode(columns: Columns, seq: int, stale: NDArray[np.uint32]) -> list[bytes 
     for path, codes, kinds in table:
         parts = []
         for kind, p in kinds:
-            present = clear_beyond(p.present[: words_for(p.stop)].copy(), p.stop)
+            present = clear_beyond(p.present[: word_count(p.stop)].copy(), p.stop)
             arrays += [p.dense[: p.stop], present, p.slots[: p.pairs], p.extra[: p.pairs]]
             parts.append([kind.name, p.dense.dtype.str, p.stop, p.pairs])
         described.append([path, codes, parts])
@@ -111,7 +111,7 @@ def _columns(meta: dict[str, Any], take: _arrays) -> Loaded:
             _check(dtype.lstrip("<|") in LADDERS[kind] and 0 <= stop <= n, f"{kind_name} of {path}")
             picture = Picture(
                 take(dtype, stop),
-                take("<u8", words_for(stop)),
+                take("<u8", word_count(stop)),
                 stop,
                 take("<u4", pairs),
                 take(dtype, pairs),

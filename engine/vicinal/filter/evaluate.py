@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.filter.bits import all_bits, bits_of, clear_beyond, no_bits
+from vicinal.bits import all_bits, bits_from_slots, clear_beyond, no_bits
 from vicinal.filter.columns import Columns
 from vicinal.filter.model import Condition, Filter, HasId, KeyCondition
 from vicinal.filter.normal import Leaf, Node, Several, normalise
@@ -20,7 +20,7 @@ SlotsOf = Callable[[Sequence[PointId]], NDArray[np.uint32]]
 
 
 def evaluate(tree: Filter, columns: Columns, slots_of: SlotsOf, n: int) -> Bits:
-    """The slots below n that satisfy the filter: words_for(n) words, bits of slots >= n clear.
+    """The slots below n that satisfy the filter: word_count(n) words, bits of slots >= n clear.
 
     `slots_of` gives the slots of ids, leaving out those unknown to the reader; n is at most `columns.n`.
     Whether a slot is alive is not asked here.
@@ -62,7 +62,7 @@ class _Evaluation:
         if isinstance(condition, HasId):
             slots = self._slots_of(condition.ids)
             inside = slots[(slots >= self._start) & (slots < self._n)]
-            return bits_of(inside - np.uint32(self._start), size)
+            return bits_from_slots(inside - np.uint32(self._start), size)
         assert isinstance(condition, KeyCondition)
         found = [p.values.bits(p.question, self._start, self._n) for p in probes(condition, self._columns)]
         if not found:

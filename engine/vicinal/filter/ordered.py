@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.filter.bits import bits_of, no_bits
+from vicinal.bits import bits_from_slots, no_bits
 from vicinal.types import Bits
 
 __all__ = ["Ordered", "Spans", "no_spans", "spans_of", "total"]
@@ -77,12 +77,12 @@ class Ordered(NamedTuple):
         if not single:
             kept = tuple(runs)
             sets = np.zeros((0, 0), np.uint64)
-            run_bits = tuple(bits_of(order[i:j], stop) for i, j in kept)
+            run_bits = tuple(bits_from_slots(order[i:j], stop) for i, j in kept)
             return cls(stop, order, single, np.zeros(1, np.int64), sets, kept, run_bits)
         ranks = _ranks(order.size, runs)
         sets = np.zeros((len(ranks) - 1, no_bits(stop).size), np.uint64)
         for r, (begin, end) in enumerate(zip(ranks[:-1].tolist(), ranks[1:].tolist(), strict=True)):
-            sets[r] = bits_of(order[begin:end], stop)
+            sets[r] = bits_from_slots(order[begin:end], stop)
             if r:
                 sets[r] |= sets[r - 1]
         return cls(stop, order, single, ranks, sets, (), ())

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.filter.bits import bits_of, clear_beyond, count_bits, no_bits, pack, words_for
+from vicinal.bits import bits_from_mask, bits_from_slots, clear_beyond, count_bits, no_bits, word_count
 from vicinal.filter.membership import Question
 from vicinal.filter.place_grid import grid
 from vicinal.filter.sealed import SEAL_FROM, Sorted, seal
@@ -153,7 +153,7 @@ class Values:
         """Slots and values of all slots below n: first values by slot, then the extra ones by slot."""
         p = self.picture
         stop = min(n, p.stop)
-        has = np.unpackbits(p.present[: words_for(stop)].view(np.uint8), count=stop, bitorder="little")
+        has = np.unpackbits(p.present[: word_count(stop)].view(np.uint8), count=stop, bitorder="little")
         slots = np.flatnonzero(has).astype(np.uint32)
         count = int(np.searchsorted(p.slots[: p.pairs], np.uint32(n)))
         return np.concatenate((slots, p.slots[:count])), np.concatenate((p.dense[slots], p.extra[:count]))
@@ -213,13 +213,13 @@ def _with_dense(p: Picture, slots: NDArray[np.uint32], values: NDArray[Any]) -> 
     if stop > dense.size:
         room = -(-max(stop, dense.size * 3 // 2) // 64) * 64
         dense = _grown(dense, p.stop, room, dense.dtype)
-        present = _grown(present, words_for(p.stop), room // 64, present.dtype)
+        present = _grown(present, word_count(p.stop), room // 64, present.dtype)
     if stop - begin == slots.size:
         dense[begin:stop] = values
     else:
         dense[slots] = values
     word = begin >> 6
-    present[word : words_for(stop)] |= bits_of(slots - np.uint32(word << 6), stop - (word << 6))
+    present[word : word_count(stop)] |= bits_from_slots(slots - np.uint32(word << 6), stop - (word << 6))
     return p._replace(dense=dense, present=present, stop=stop)
 
 
@@ -238,7 +238,7 @@ def _with_extra(p: Picture, slots: NDArray[np.uint32], values: NDArray[Any]) -> 
 def _with_later(p: Picture, known: Bits, sealed_stop: int, question: Question, stop: int) -> Bits:
     """The slots found in the sorted part, and a scan of the slots after it."""
     if stop <= sealed_stop:
-        return known if stop == sealed_stop else clear_beyond(known[: words_for(stop)], stop)
+        return known if stop == sealed_stop else clear_beyond(known[: word_count(stop)], stop)
     resume = sealed_stop & ~63
     later = _scanned(p, question, resume, stop)
     bits = np.concatenate((known[: resume >> 6], later))
@@ -250,13 +250,13 @@ def _scanned(p: Picture, question: Question, start: int, stop: int) -> Bits:
     end = min(stop, p.stop)
     bits = no_bits(0)
     if end > start:
-        bits = pack(question(p.dense[start:end]))
-        bits &= p.present[start >> 6 : words_for(end)]
-    if bits.size < words_for(stop - start):
+        bits = bits_from_mask(question(p.dense[start:end]))
+        bits &= p.present[start >> 6 : word_count(end)]
+    if bits.size < word_count(stop - start):
         bits = np.concatenate((bits, no_bits(stop - start - 64 * bits.size)))
     i, j = np.searchsorted(p.slots[: p.pairs], np.array((start, stop), np.uint32))  # else the array is cast
     if j > i:
-        bits |= bits_of(p.slots[i:j][question(p.extra[i:j])] - np.uint32(start), stop - start)
+        bits |= bits_from_slots(p.slots[i:j][question(p.extra[i:j])] - np.uint32(start), stop - start)
     return bits
 
 

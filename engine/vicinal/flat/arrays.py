@@ -7,8 +7,8 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.bits import word_count
 from vicinal.types import Bits
-from vicinal.view import word_count
 
 __all__ = ["all_bits", "clear_bits", "last_of_each", "longer"]
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.bits import bits_from_mask, bits_from_slots, word_count
 from vicinal.filter.model import Filter
 from vicinal.flat.expressions import is_expression, labels_that_match
 from vicinal.flat.inputs import Refused, as_labels
@@ -19,7 +20,6 @@ from vicinal.flat.labels import MISSING
 from vicinal.flat.picture import Picture
 from vicinal.flat.points import Points
 from vicinal.types import Bits
-from vicinal.view import bits_from_mask, bits_from_slots, word_count
 
 __all__ = ["Bitmap", "allowed_by", "filters_of_rows"]
 

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.bits import word_count
 from vicinal.flat.arrays import all_bits, clear_bits, last_of_each, longer
 from vicinal.flat.inputs import LabelNotFound, Refused
 from vicinal.flat.labels import MISSING, LabelMap
@@ -23,7 +24,6 @@ from vicinal.index.field_index import FieldIndex
 from vicinal.index.functions import check_function
 from vicinal.index.mapped import is_mapped, let_go
 from vicinal.types import Bits, HnswParams, Metric, Rows
-from vicinal.view import word_count
 
 __all__ = ["ALIVE", "DELETED", "GONE", "Points", "Tell"]
 

@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.bits import count_bits
 from vicinal.errors import InvalidArgument
 from vicinal.index.admitted import AdmittedSearch, check_rows, nothing
 from vicinal.index.attributes import Condition, Found, Keys, LabelSets, matching_bits
@@ -29,7 +30,6 @@ from vicinal.index.spaces import space_of
 from vicinal.kernels.acorn import Density, insert_dense
 from vicinal.kernels.admission import ROW_MAX
 from vicinal.kernels.beam import Graph
-from vicinal.kernels.bitset import count_bits
 from vicinal.kernels.insert import ENTRY, STATE, TOP, draw_levels
 from vicinal.kernels.simd import SENTINEL
 from vicinal.types import HnswParams, Metric, Rows

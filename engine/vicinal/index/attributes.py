@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.bits import bits_from_mask, mask_from_bits
 from vicinal.errors import InvalidArgument
 from vicinal.types import Bits
 
@@ -123,7 +124,7 @@ class FilteredGraph(Protocol):
 def matching_mask(attribute: LabelSets | Keys, condition: Condition, n: int) -> NDArray[np.bool_]:
     """The slots (n,) that satisfy a condition, by looking at each: the oracle and the exact scan's input."""
     if isinstance(condition, Marked):
-        return np.unpackbits(condition.bits.view(np.uint8), count=n, bitorder="little").astype(np.bool_)
+        return mask_from_bits(condition.bits, n)
     if isinstance(condition, Between):
         if not isinstance(attribute, Keys):
             raise InvalidArgument("a range needs keys", field="condition", value=condition)
@@ -144,6 +145,4 @@ def matching_bits(attribute: LabelSets | Keys, condition: Condition, n: int) -> 
     """`matching_mask` as words of 64 bits."""
     if isinstance(condition, Marked):
         return condition.bits
-    packed = np.zeros(((n + 63) >> 6) * 8, np.uint8)
-    packed[: (n + 7) >> 3] = np.packbits(matching_mask(attribute, condition, n), bitorder="little")
-    return packed.view(np.uint64)
+    return bits_from_mask(matching_mask(attribute, condition, n))

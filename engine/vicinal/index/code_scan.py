@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.bits import count_bits
 from vicinal.errors import InvalidArgument, LimitExceeded
 from vicinal.index.cell_lists import CellLists, Published
 from vicinal.index.coded import CodedIndex
@@ -25,7 +26,6 @@ from vicinal.index.coded_arrays import CodedArrays, address, aligned
 from vicinal.index.coded_scratch import Scratch, bits_at
 from vicinal.index.exact import exact_search, exact_search_list
 from vicinal.kernels import entry, scan
-from vicinal.kernels.bitset import count_bits
 from vicinal.kernels.lines import BATCH
 from vicinal.kernels.scan_lists import SPARE
 from vicinal.kernels.walk_fields import EFFORT_BITS

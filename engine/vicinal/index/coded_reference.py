@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.bits import bits_from_mask
 from vicinal.index.coded_effort import GOOD_ENOUGH, K, Reference
 from vicinal.index.exact import exact_search, exact_search_list
 from vicinal.index.graph import GraphArrays
@@ -53,9 +54,7 @@ def furthest_of(
 def _without(slot: int, linked: NDArray[np.bool_]) -> Bits:
     others = linked.copy()
     others[slot] = False
-    bits = np.zeros(((len(others) + 63) >> 6) * 8, np.uint8)
-    bits[: (len(others) + 7) >> 3] = np.packbits(others, bitorder="little")
-    return bits.view(np.uint64)
+    return bits_from_mask(others)
 
 
 def walk_floats(

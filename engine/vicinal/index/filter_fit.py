@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.bits import bits_from_mask
 from vicinal.codecs.frame import nearest_rows, sample_slots
 from vicinal.index.coded_arrays import SENTINEL
 from vicinal.index.coded_effort import Effort
@@ -124,7 +125,7 @@ class _Share:
             mask &= np.random.default_rng(seed).random(self.n) < share
         self.matches = int(mask.sum())
         self.dear = _DEAR * self.made.prices.of(Work(rows=self.matches, settled=_RESCORES[-1]))
-        self.bits: Bits | None = None if self.matches == self.n else _bits(mask)
+        self.bits: Bits | None = None if self.matches == self.n else bits_from_mask(mask)
         self.asked = []
         for slot, near, distances in ranked:
             matching = distances[mask[near]]
@@ -247,9 +248,3 @@ class _Share:
             pool = min(int((1.3 * stop + 64) / max(self.share, 0.05)) + pool + 7 & -8, _PART_MOST)
             efforts.append(Effort(pool, stop, rescore, settle))
         return efforts or [STANDARD.levels[0].at(self.share).sweep]
-
-
-def _bits(mask: NDArray[np.bool_]) -> Bits:
-    packed = np.zeros(((len(mask) + 63) >> 6) * 8, np.uint8)
-    packed[: (len(mask) + 7) >> 3] = np.packbits(mask, bitorder="little")
-    return packed.view(np.uint64)

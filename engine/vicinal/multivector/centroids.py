@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vicinal.errors import CorruptData
 from vicinal.multivector.proxies import Near, ProxyIndex, with_room
-from vicinal.multivector.tokens import quantise_tokens
+from vicinal.multivector.tokens import no_tokens, quantise_tokens
 from vicinal.packing import pack, unpack
 from vicinal.types import TokenRows
 
@@ -115,7 +115,7 @@ class CentroidIndex(ProxyIndex[CentroidPicture]):
 
     def encode(self) -> bytes:
         """The centroids, the numbers and where each point's end."""
-        picture = self._picture or self._fit(_NO_TOKENS, 0)
+        picture = self._picture or self._fit(no_tokens(self._dim), 0)
         ends = picture.ends[: picture.n]
         arrays: list[NDArray[Any]] = [picture.centroids.vectors, ends, picture.codes[: ends[-1] if len(ends) else 0]]
         return pack(_MAGIC, _FORMAT, {"fitted_tokens": self._fitted_tokens}, arrays)
@@ -236,6 +236,3 @@ def _pack(directions: NDArray[np.float64]) -> tuple[NDArray[np.int8], NDArray[np
 
     most = max(float(np.abs(directions).max()), 1e-30)
     return pack_codes(np.rint(directions * (127 / most)).astype(np.int8))
-
-
-_NO_TOKENS: Final = TokenRows(np.empty((0, 1), np.float32), np.empty(0, np.int64), np.empty(0, np.float32))

@@ -70,7 +70,10 @@ class EncodedIndex(ProxyIndex[EncodedPicture]):
         self._encoder, self._bits, self._seed = encoder, bits, seed
 
     def _fit(self, rows: TokenRows, stop: int) -> EncodedPicture:  # noqa: ARG002 - nothing is fitted
-        return EncodedPicture(self._encoder, coded_vectors.empty(self._encoder.dimension, self._bits, self._seed))
+        return EncodedPicture(self._encoder, self._empty())
+
+    def _empty(self) -> CodedVectors:
+        return coded_vectors.empty(self._encoder.dimension, self._bits, self._seed)
 
     def _add(self, picture: EncodedPicture, rows: TokenRows, stop: int) -> EncodedPicture:
         encoder, codes = picture
@@ -88,7 +91,7 @@ class EncodedIndex(ProxyIndex[EncodedPicture]):
     def encode(self) -> bytes:
         """The codes, with the fingerprint of what made them."""
         picture = self._picture
-        codes = self._fit(_NO_TOKENS, 0).codes if picture is None else picture.codes
+        codes = self._empty() if picture is None else picture.codes
         return pack(_MAGIC, _FORMAT, self._about(), [codes.lines[: codes.n], codes.factors[: codes.n]])
 
     def _about(self) -> dict[str, Any]:
@@ -106,6 +109,3 @@ class EncodedIndex(ProxyIndex[EncodedPicture]):
         if codes.n > slots:
             raise CorruptData(f"{_WHAT}: {codes.n} slots of {slots}; it will be made again", field=_WHAT)
         self._picture = EncodedPicture(self._encoder, codes)
-
-
-_NO_TOKENS: Final = TokenRows(np.empty((0, 1), np.float32), np.empty(0, np.int64), np.empty(0, np.float32))

@@ -19,7 +19,7 @@ from vicinal.errors import CorruptData
 from vicinal.multivector import coded_vectors
 from vicinal.multivector.coded_vectors import CodedVectors
 from vicinal.multivector.proxies import Near, ProxyIndex
-from vicinal.multivector.tokens import dequantise_tokens, quantise_tokens
+from vicinal.multivector.tokens import dequantise_tokens, frozen, no_tokens, quantise_tokens
 from vicinal.packing import pack, unpack
 from vicinal.types import TokenRows
 
@@ -56,6 +56,9 @@ class QueryTokens:
         self._rng = np.random.default_rng(seed)
         self._kept: list[NDArray[np.float32]] = []
         self._seen = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def offer(self, query: NDArray[np.float32]) -> None:
         """Keep some of a query's tokens (m, dim)."""
@@ -107,7 +110,7 @@ class LemurIndex(ProxyIndex[LemurPicture]):
         self._fitted_to_queries = False
 
     def _stale(self, tokens: int) -> bool:
-        enough = not self._fitted_to_queries and len(self._asked.tokens()) >= _QUERY_TOKENS
+        enough = not self._fitted_to_queries and len(self._asked) >= _QUERY_TOKENS
         return enough or super()._stale(tokens)
 
     def _fit(self, rows: TokenRows, stop: int) -> LemurPicture:
@@ -130,7 +133,7 @@ class LemurIndex(ProxyIndex[LemurPicture]):
 
     def encode(self) -> bytes:
         """The codes and the sample; the rest is drawn or solved again."""
-        picture = self._picture or self._fit(_none(self._dim), 0)
+        picture = self._picture or self._fit(no_tokens(self._dim), 0)
         (_, sample, _, mean), codes = picture.features, picture.codes
         about = {**self._about(), "mean": mean, "tokens": self._fitted_tokens, "queries": self._fitted_to_queries}
         return pack(_MAGIC, _FORMAT, about, [sample, codes.lines[: codes.n], codes.factors[: codes.n]])
@@ -199,16 +202,6 @@ def _best_products(rows: TokenRows, first: int, stop: int, sample: NDArray[np.fl
     units = rows.scales[first:stop]
     if tokens.dtype != np.int8:
         tokens, units = quantise_tokens(tokens, ends)
-    frozen = [_frozen(part) for part in (tokens, ends, units)]
-    code_maxima(*frozen, np.arange(stop - first, dtype=np.uint32), *pack_codes(codes), scales, out)
+    stored = [frozen(part) for part in (tokens, ends, units)]
+    code_maxima(*stored, np.arange(stop - first, dtype=np.uint32), *pack_codes(codes), scales, out)
     return out
-
-
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    view = np.ascontiguousarray(array).view(np.ndarray)
-    view.flags.writeable = False
-    return view
-
-
-def _none(dim: int) -> TokenRows:
-    return TokenRows(np.empty((0, dim), np.float32), np.empty(0, np.int64), np.empty(0, np.float32))

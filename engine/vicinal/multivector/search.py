@@ -6,12 +6,12 @@ Scores reported are those of the *stored* tokens in float32: an int8 token stand
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.multivector.tokens import dequantise_tokens, quantise_tokens
+from vicinal.multivector.tokens import dequantise_tokens, frozen, quantise_tokens
 from vicinal.types import Rerank, TokenRows
 
 __all__ = ["SPARE", "carve_query", "exact_maxsim", "rerank", "token_scores"]
@@ -88,20 +88,13 @@ def _listed(slots: NDArray[np.uint32] | range, rows: TokenRows) -> NDArray[np.ui
     return listed
 
 
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    """A read-only view, so that mapped and own arrays share one compiled kernel."""
-    view = np.ascontiguousarray(array).view(np.ndarray)
-    view.flags.writeable = False
-    return view
-
-
 def _code_scores(query: NDArray[np.float32], rows: TokenRows, slots: NDArray[np.uint32]) -> NDArray[np.float32]:
     """MaxSim by codes of both sides, each query token with its own scale; -inf for a point without tokens."""
     from vicinal.kernels.maxsim import code_scores, pack_codes
 
     codes, scales = quantise_tokens(query, np.arange(1, len(query) + 1, dtype=np.int64))
     out = np.empty(len(slots), np.float32)
-    code_scores(*map(_frozen, rows), slots, *pack_codes(codes), scales, out)
+    code_scores(*map(frozen, rows), slots, *pack_codes(codes), scales, out)
     return out
 
 
@@ -110,7 +103,7 @@ def _float_scores(query: NDArray[np.float32], rows: TokenRows, slots: NDArray[np
     from vicinal.kernels.maxsim import float_scores, pack_floats
 
     out = np.empty(len(slots), np.float32)
-    float_scores(*map(_frozen, rows), slots, pack_floats(query), len(query), out)
+    float_scores(*map(frozen, rows), slots, pack_floats(query), len(query), out)
     return out
 
 

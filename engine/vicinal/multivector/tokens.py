@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from vicinal.errors import InvalidVector, LimitExceeded
 from vicinal.limits import TOKENS_MAX
+from vicinal.types import TokenRows
 
-__all__ = ["as_token_block", "as_token_matrix", "dequantise_tokens", "quantise_tokens"]
+__all__ = ["as_token_block", "as_token_matrix", "dequantise_tokens", "frozen", "no_tokens", "quantise_tokens"]
 
 
 def as_token_matrix(tokens: ArrayLike, dim: int, name: str = "tokens") -> NDArray[np.float32]:
@@ -89,6 +90,18 @@ def dequantise_tokens(
     """The values (t, dim) float32 that codes stand for: scale * code, rounded once."""
     per_token = np.repeat(scales, np.diff(ends, prepend=0))
     return codes.astype(np.float32) * per_token[:, None]
+
+
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """A read-only view, so that mapped and own arrays share one compiled kernel."""
+    view = np.ascontiguousarray(array).view(np.ndarray)
+    view.flags.writeable = False
+    return view
+
+
+def no_tokens(dim: int) -> TokenRows:
+    """Rows of no point."""
+    return TokenRows(np.empty((0, dim), np.float32), np.empty(0, np.int64), np.empty(0, np.float32))
 
 
 def _as_rows(tokens: Any, dim: int, name: str) -> NDArray[np.float32]:

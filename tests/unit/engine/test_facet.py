@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.filter_oracle import ALL_KEYS, facet_of, payloads
 
+from vicinal.bits import all_bits
 from vicinal.collection import Collection
 from vicinal.database import Database
 from vicinal.errors import InvalidArgument, InvalidFilter, LimitExceeded
 from vicinal.faceting import facet_path, facets
-from vicinal.filter.bits import all_bits
 from vicinal.matching import Matcher
 
 

@@ -11,12 +11,12 @@ from tests.support import filter_plans as plans
 from tests.unit.engine.test_filter_plans import recalls
 
 from vicinal import limits, planner
+from vicinal.bits import bits_from_mask
 from vicinal.database import Database
 from vicinal.index.field_index import FieldIndex
 from vicinal.planner import Target, plan_search
 from vicinal.searching import prepare
 from vicinal.types import HnswParams, Metric, Rows
-from vicinal.view import bits_from_mask
 
 N, QUERIES = plans.N, plans.QUERIES
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vicinal.bits import slots_from_bits
 from vicinal.flat import points as module
 from vicinal.flat.filters import allowed_by
 from vicinal.flat_api import BFIndex, Index
 from vicinal.index.field_index import FieldIndex
-from vicinal.view import slots_from_bits
 
 DIM = 5
 ACTIONS = st.lists(

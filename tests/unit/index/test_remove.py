@@ -187,7 +187,7 @@ def test_slots_leave_a_graph_on_floats(metric):
 
 
 def bits(mask):
-    from vicinal.view import bits_from_mask
+    from vicinal.bits import bits_from_mask
 
     return bits_from_mask(mask)
 
