@@ -35,7 +35,7 @@ test: $(DEV)
 
 # The long suite, in parts that end within 25 minutes each: what crashes, codes on every kind of data, all the rest.
 FULL := $(BIN)/pytest -q -m full --timeout 1500
-CRASH := tests/crash tests/unit/storage tests/model
+CRASH := tests/crash tests/unit/storage tests/model tests/concurrency
 CODES := tests/property/test_codec_choice.py
 
 full: full-crash full-codes full-rest

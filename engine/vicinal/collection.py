@@ -69,11 +69,11 @@ class Collection:
     def _view(self) -> View:
         return self._writer.view
 
-    def _save(self, field: str, graph: Sequence[bytes | memoryview], covered: int) -> None:
-        save_snapshot(self._opened, field, graph, covered)
+    def _save(self, field: str, graph: Sequence[bytes | memoryview], covered: int) -> bool:
+        return save_snapshot(self._opened, field, graph, covered)
 
-    def _save_columns(self, chunks: Iterable[bytes | NDArray[Any]], covered: int) -> None:
-        save_snapshot(self._opened, COLUMNS, chunks, covered)
+    def _save_columns(self, chunks: Iterable[bytes | NDArray[Any]], covered: int) -> bool:
+        return save_snapshot(self._opened, COLUMNS, chunks, covered)
 
     # -- writing --------------------------------------------------------------------------------------------
 

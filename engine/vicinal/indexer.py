@@ -22,14 +22,14 @@ __all__ = ["Indexer"]
 SNAPSHOT_ROWS: Final = 20_000
 SNAPSHOT_SHARE: Final = 0.1
 
-SaveSnapshot = Callable[[str, Sequence[bytes | memoryview], int], None]
+SaveSnapshot = Callable[[str, Sequence[bytes | memoryview], int], bool]
 
 
 class Indexer:
     """One thread per collection.
 
-    `save` stores a field's snapshot: (field, bytes, slots covered). `keep_up` derives what else there is from a View
-    when the graphs have everything.
+    `save` stores a field's snapshot: (field, bytes, slots covered); False when it could not. `keep_up` derives what
+    else there is from a View when the graphs have everything.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Indexer:
         self._keep_up = keep_up
         self._writer, self._fields, self._save = writer, fields, save
         self._saved = {name: field.indexed for name, field in fields.items()}
+        self._tried = dict(self._saved)  # a full disk is not written to again after every chunk
         self._progress = threading.Condition()
         self._stop = False
         self._followed = -1  # the commit that all graphs have followed as far as they mean to
@@ -113,7 +114,7 @@ class Indexer:
                 continue
             self._writer.publish_index(name)
             worked = True
-            if field.indexed - self._saved[name] >= max(SNAPSHOT_ROWS, int(field.indexed * SNAPSHOT_SHARE)):
+            if field.indexed - self._tried[name] >= max(SNAPSHOT_ROWS, int(field.indexed * SNAPSHOT_SHARE)):
                 self._snapshot(name, field)
         with self._progress:
             if not worked and not self._stop:
@@ -132,6 +133,6 @@ class Indexer:
 
     def _snapshot(self, name: str, field: FieldStore) -> None:
         if self._save is not None:
-            covered = field.indexed
-            self._save(name, field.snapshot(), covered)
-            self._saved[name] = covered
+            covered = self._tried[name] = field.indexed
+            if self._save(name, field.snapshot(), covered):
+                self._saved[name] = covered

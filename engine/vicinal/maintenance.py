@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.bits import bits_from_mask
-from vicinal.errors import CorruptData, FormatTooNew, VicinalError
+from vicinal.errors import CorruptData, FormatTooNew, ReadOnly, StorageFull, VicinalError
 from vicinal.fields import TOKEN_END, DenseField, FieldStore, MultiField, ends_file, token_file, vector_file
 from vicinal.index.functions import check_function
 from vicinal.schema import Dense, Multi, Schema
@@ -139,16 +139,23 @@ def load_columns(opened: Opened) -> memoryview | None:
         return None
 
 
-def save_snapshot(opened: Opened, name: str, chunks: Iterable[bytes | memoryview | NDArray[Any]], covered: int) -> None:
-    """Publish a field's graph, or the columns: file first, then the catalogue's pointer, then the old file goes."""
+def save_snapshot(opened: Opened, name: str, chunks: Iterable[bytes | memoryview | NDArray[Any]], covered: int) -> bool:
+    """Publish a field's graph, or the columns: file first, then the catalogue's pointer, then the old file goes.
+
+    False when storage refused: what is derived can be saved later, and the next commit tells whether writes go on.
+    """
     assert opened.directory is not None, "collections in memory have no snapshots"
     stem = f"{name}@{covered}"
-    snapshots.publish(opened.files, opened.directory, stem, chunks)
-    old = [known for known in opened.catalog.snapshots() if known.rpartition("@")[0] == name and known != stem]
-    opened.catalog.set_snapshot(stem, opened.catalog.last.seq)
-    for known in old:
-        opened.catalog.drop_snapshot(known)
-    snapshots.remove_old(opened.files, opened.directory, opened.catalog.snapshots())
+    try:
+        snapshots.publish(opened.files, opened.directory, stem, chunks)
+        old = [known for known in opened.catalog.snapshots() if known.rpartition("@")[0] == name and known != stem]
+        opened.catalog.set_snapshot(stem, opened.catalog.last.seq)
+        for known in old:
+            opened.catalog.drop_snapshot(known)
+        snapshots.remove_old(opened.files, opened.directory, opened.catalog.snapshots())
+    except (StorageFull, ReadOnly, CorruptData):
+        return False
+    return True
 
 
 def row_widths(name: str, spec: Dense | Multi) -> dict[str, int]:

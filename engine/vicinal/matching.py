@@ -34,7 +34,7 @@ from vicinal.view import NO_CHANGES, Changes, View
 __all__ = ["Matcher"]
 
 Cancel = Callable[[], bool]
-SaveColumns = Callable[[Iterable[bytes | NDArray[Any]], int], None]
+SaveColumns = Callable[[Iterable[bytes | NDArray[Any]], int], bool]  # False: it could not be saved
 
 
 def never() -> bool:
@@ -58,6 +58,7 @@ class Matcher:
         loaded = None if saved is None else _loaded(saved, catalog)
         self._attributes = _Attributes(catalog, NO_CHANGES, loaded)
         self._saved = (0, 0) if loaded is None else (loaded.columns.n, loaded.seq)  # slots and commit
+        self._tried = self._saved[0]  # a full disk is not written to again after every commit
 
     @property
     def memory_bytes(self) -> int:
@@ -92,7 +93,7 @@ class Matcher:
             self._attributes = attributes
         if not cancel():
             attributes.seal()
-            if view.n - self._saved[0] >= max(SAVE_FROM, int(view.n * SAVE_SHARE)):
+            if view.n - self._tried >= max(SAVE_FROM, int(view.n * SAVE_SHARE)):
                 self._save_now(view)
 
     def close(self, view: View) -> None:
@@ -103,8 +104,9 @@ class Matcher:
     def _save_now(self, view: View) -> None:
         if self._save is not None:
             columns, stale = self._attributes.stamped(view)
-            self._save(encode(columns, view.seq, stale), view.n)
-            self._saved = (view.n, view.seq)
+            self._tried = view.n
+            if self._save(encode(columns, view.seq, stale), view.n):
+                self._saved = (view.n, view.seq)
 
 
 class _Attributes:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 __all__ = ["run_alone", "scratch_folder"]
@@ -23,15 +23,20 @@ def scratch_folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None)
 
 
-def run_alone(function: Callable[..., None], *arguments: int | str, timeout: float = 600) -> str:
-    """Call a module-level function there with `arguments`; fail with its output when it raises."""
+def run_alone(
+    function: Callable[..., None], *arguments: int | str, timeout: float = 600, launcher: Sequence[str] = ()
+) -> str:
+    """Call a module-level function there with `arguments`; fail with its output when it raises.
+
+    `launcher`: a command that runs the command behind it.
+    """
     source = (
         f"import sys; sys.path.insert(0, {str(_ROOT)!r})\n"
         f"from {function.__module__} import {function.__name__} as f\n"
         f"f(*{arguments!r})\n"
     )
     done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", source],
+        [*launcher, sys.executable, "-X", "faulthandler", "-c", source],
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -18,14 +18,14 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.errors import CorruptData, DatabaseLocked, ReadOnly, StorageFull
+from vicinal.errors import CorruptData, DatabaseLocked, ReadOnly, StorageFull, VicinalError
 
 __all__ = ["Files", "IoCall", "IoKind", "Lock", "Observer", "OpenFile", "told"]
 
@@ -304,7 +304,10 @@ class Files:
         return Lock(path, fd)
 
     def write_atomic(self, path: Path, chunks: Iterable[Buffer]) -> None:
-        """Write a whole file so that, after any crash, `path` holds all of it or what was there before."""
+        """Write a whole file so that, after any crash, `path` holds all of it or what was there before.
+
+        A failure leaves nothing behind: what was written so far may be all that a full disk lacks.
+        """
         partial = path.with_name(path.name + ".tmp")
         if partial.exists():
             self.remove(partial)
@@ -315,6 +318,10 @@ class Files:
                 file.pwrite(chunk, offset)
                 offset += memoryview(chunk).nbytes
             file.fdatasync()
+        except BaseException:
+            with suppress(VicinalError):
+                self.remove(partial)
+            raise
         finally:
             file.close()
         self.rename(partial, path)

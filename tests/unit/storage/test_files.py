@@ -185,3 +185,13 @@ def test_names_are_durable_after_mkdir_and_write_atomic(tmp_path: Path) -> None:
     for call in recorder.calls:
         disk.apply(call)
     assert disk.worst() == {"f": b"whole"}
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_failed_write_atomic_leaves_nothing_and_keeps_what_was(at: int, tmp_path: Path) -> None:
+    """What was written so far may be all that a full disk lacks."""
+    Files().write_atomic(tmp_path / "f", [b"old"])
+    with pytest.raises((StorageFull, ReadOnly)):
+        Files(FaultAt(at, "ENOSPC")).write_atomic(tmp_path / "f", [b"new", b"er"])
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+    assert (tmp_path / "f").read_bytes() == b"old"

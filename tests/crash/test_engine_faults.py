@@ -1,0 +1,111 @@
+"""Any I/O call of the whole engine fails once: never acknowledged, reads go on, a full disk lets writes go on."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from tests.support.engine_script import NAME, Script, State, act, create, make_script, observed, play, read_state
+from tests.support.faulty_files import FAULTS, Fault, FaultAt
+from tests.support.own_process import run_alone, scratch_folder
+
+from vicinal.database import Database
+from vicinal.errors import StorageFull, VicinalError
+from vicinal.storage import vfs
+from vicinal.storage.files import IoCall
+
+
+class _InTurns(FaultAt):
+    """The n-th call of all threads together."""
+
+    def __init__(self, at: int, fault: Fault) -> None:
+        super().__init__(at, fault)
+        self._turn = threading.Lock()
+
+    def before(self, call: IoCall) -> int | None:
+        with self._turn:
+            return super().before(call)
+
+
+def _one_fault(root: Path, at: int, fault: Fault, script: Script) -> FaultAt:
+    """Run the script with call `at` failing; reopen and go on after an error. Checks what is left at every step."""
+    observer = _InTurns(at, fault)
+    done = [0]
+
+    def note(what: str, number: int) -> None:
+        if what == "acknowledged":
+            done[0] = number
+
+    with observed(observer):
+        database = None
+        try:
+            database = Database(root)
+            database = play(root, database, script, 0, note)
+        except VicinalError as error:
+            assert observer.hit is not None, "nothing failed"
+            if database is not None and script.operations[done[0]].kind != "reopen":
+                _reads_go_on(database, script.states[done[0]])
+                if isinstance(error, StorageFull):
+                    act(database.collection(NAME), script.operations[done[0]])
+                    assert read_state(database) == script.states[done[0] + 1]
+                    done[0] += 1
+        finally:
+            if database is not None:
+                database.close()
+    with observed(None):
+        _goes_on(root, script, done[0])
+    return observer
+
+
+def _reads_go_on(database: Database, acknowledged: State) -> None:
+    """After a failed write the acknowledged points are answered; a read that failed can be tried again."""
+    assert read_state(database) == acknowledged
+
+
+def _goes_on(root: Path, script: Script, done: int) -> None:
+    """Reopened, the state is the one before or after what failed; from there the rest of the script works."""
+    database = Database(root)
+    state = read_state(database)
+    allowed = script.states[done : done + 2]
+    assert state in allowed, f"{done} acknowledged, and neither state is there"
+    first = done + (state != script.states[done])
+    database = play(root, database, script, first, lambda *_: None)
+    assert read_state(database) == script.states[-1]
+    database.close()
+
+
+def fail_every_call(script_seed: int, operations: int, stride: int, *faults: Fault) -> None:
+    """Fail each `stride`-th call of a script, in every way."""
+    vfs.register()
+    script = make_script(script_seed, operations)
+    with scratch_folder() as scratch:
+        template, root = Path(scratch) / "template", Path(scratch) / "run"
+        create(template).close()
+        for fault in faults or FAULTS:
+            at, hits = 0, 0
+            while True:
+                shutil.copytree(template, root)
+                try:
+                    observer = _one_fault(root, at, fault, script)
+                except Exception as error:
+                    raise AssertionError(f"script {script_seed}, {fault} at call {at}") from error
+                shutil.rmtree(root)
+                if at >= observer.calls:
+                    break
+                hits += observer.hit is not None
+                at += stride
+            print(f"{fault}: {hits} calls failed", flush=True)
+            assert hits > 2
+
+
+def test_every_fault_at_some_calls_of_the_engine() -> None:
+    print(run_alone(fail_every_call, 5, 6, 23))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_at_every_call_of_the_engine(fault: Fault) -> None:
+    print(run_alone(fail_every_call, 6, 12, 1, fault, timeout=1450))

@@ -1,0 +1,169 @@
+"""A scripted user of a whole data directory, and a reader that says what one holds.
+
+The script goes through the public interface, so writer, indexer, graph and column snapshots all write. What each
+operation should leave is known before it is tried, so a test knows which states a crash may leave.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import orjson
+import pytest
+
+from vicinal import database as database_module
+from vicinal import indexer, matching
+from vicinal.collection import Collection
+from vicinal.database import Database
+from vicinal.storage import vectors
+from vicinal.storage.files import Files, Observer
+
+__all__ = ["DIM", "Operation", "Script", "State", "create", "make_script", "observed", "play", "read_state"]
+
+DIM: Final = 4
+NAME: Final = "c"
+_IDS: Final = (*range(12), *"0123456789", (1 << 64) - 1)
+State = dict[Any, tuple[bytes, bytes, bytes | None]]  # id → (vector, tokens, payload)
+
+
+class Operation(NamedTuple):
+    """One call of the user: upsert, delete, set_payload, flush or reopen."""
+
+    kind: str
+    ids: tuple[Any, ...] = ()
+    seed: int = 0
+
+
+class Script(NamedTuple):
+    """Operations, and the state before the first and after each."""
+
+    operations: list[Operation]
+    states: list[State]
+
+
+def vector_of(seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """A vector that tells which write it came from."""
+    return np.array([seed % 251, seed // 251 % 251, 1, seed % 7], np.float32)
+
+
+def tokens_of(seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """A matrix of one to three tokens, so that ends matter."""
+    rows = [[seed % 127 + 1, row + 1, 2, 1] for row in range(seed % 3 + 1)]
+    return np.array(rows, np.float32)
+
+
+def payload_of(seed: int) -> dict[str, Any] | None:
+    """None now and then, and some of more than a page."""
+    return None if seed % 5 == 0 else {"n": seed % 9, "text": "x" * (seed % 11 * 60)}
+
+
+def make_script(seed: int, operations: int) -> Script:
+    """Random operations on few ids, so that they meet each other."""
+    rng = random.Random(seed)
+    made: list[Operation] = []
+    states: list[State] = [{}]
+    for number in range(operations):
+        kind = rng.choices(("upsert", "delete", "set_payload", "flush", "reopen"), (12, 3, 3, 2, 1))[0]
+        ids = tuple(rng.sample(_IDS, rng.randint(1, 9))) if kind not in {"flush", "reopen"} else ()
+        operation = Operation(kind, ids, seed * 1000 + number)
+        made.append(operation)
+        states.append(_after(states[-1], operation))
+    return Script(made, states)
+
+
+def _after(before: State, operation: Operation) -> State:
+    state = dict(before)
+    for place, i in enumerate(operation.ids):
+        seed = operation.seed * 16 + place
+        if operation.kind == "upsert":
+            payload = payload_of(seed)
+            state[i] = (
+                vector_of(seed).tobytes(),
+                tokens_of(seed).tobytes(),
+                None if payload is None else orjson.dumps(payload),
+            )
+        elif operation.kind == "delete":
+            state.pop(i, None)
+        elif i in state:
+            vector, tokens, old = state[i]
+            changed = {**(orjson.loads(old) if old else {}), "n": operation.seed}
+            state[i] = (vector, tokens, orjson.dumps(changed))
+    return state
+
+
+@contextmanager
+def observed(observer: Observer | None, *, often: int = 12) -> Any:
+    """Let databases opened meanwhile tell the observer of every call, and save snapshots after few rows."""
+    made = Files(observer)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database_module, "Files", lambda: made)
+        patch.setattr(indexer, "SNAPSHOT_ROWS", often)
+        patch.setattr(matching, "SAVE_FROM", often)
+        patch.setattr(matching, "FOLD_FROM", often)
+        patch.setattr(vectors, "_STEP_MIN", 1 << 11)  # files grow often, and images stay small
+        yield
+
+
+def create(root: Path) -> Database:
+    """Make the database and its collection."""
+    made = Database(root)
+    fields = {"v": {"kind": "dense", "dim": DIM, "metric": "l2", "M": 4}}
+    fields["t"] = {"kind": "multi", "dim": DIM, "store": "float32"}
+    made.create_collection(NAME, vectors=fields)
+    return made
+
+
+def act(collection: Collection, operation: Operation) -> None:
+    """Carry out one operation but `reopen`."""
+    ids = list(operation.ids)
+    if operation.kind == "upsert":
+        seeds = [operation.seed * 16 + place for place in range(len(ids))]
+        vectors = {"v": np.array([vector_of(s) for s in seeds]), "t": [tokens_of(s) for s in seeds]}
+        collection.upsert(ids, vectors, [payload_of(s) for s in seeds])
+    elif operation.kind == "delete":
+        collection.delete(ids)
+    elif operation.kind == "set_payload":
+        collection.set_payload({"n": operation.seed}, ids)
+    elif operation.kind == "flush":
+        collection.flush(60)
+
+
+def play(root: Path, database: Database, script: Script, first: int, note: Callable[[str, int], None]) -> Database:
+    """Carry out the operations from `first` on; returns the database, which `reopen` replaces."""
+    for number in range(first, len(script.operations)):
+        operation = script.operations[number]
+        note("tried", number + 1)
+        if operation.kind == "reopen":
+            database.close()
+            database = Database(root)
+        else:
+            act(database.collection(NAME), operation)
+        note("acknowledged", number + 1)
+    return database
+
+
+def read_state(database: Database) -> State:
+    """Every point by scrolling; ids, counts, filters and exact queries must agree with it."""
+    collection = database.collection(NAME)
+    points, rest = collection.scroll(limit=1000, with_vectors=True)
+    assert rest is None
+    state: State = {}
+    for p in points:
+        assert p.id not in state, f"two points {p.id!r}"
+        payload = None if p.payload is None else orjson.dumps(p.payload)
+        state[p.id] = (p.vector["v"].tobytes(), p.vector["t"].tobytes(), payload)
+    assert collection.count() == len(state)
+    known = [p.payload["n"] for p in points if p.payload is not None]
+    for n in known[:2]:
+        assert collection.count(f"n = {n}") == known.count(n)
+    for p in points[:2]:
+        found = collection.query(p.vector["v"], len(points), using="v")
+        assert set(found.ids) == set(state)
+        assert found.scores[0] == 0
+        assert collection.query_multi(p.vector["t"], len(points), using="t", exact=True).ids
+    return state
