@@ -111,6 +111,7 @@ DATASETS: dict[str, Callable[[], made.Parts]] = {
     "arxiv-minilm-384": _arxiv,
     "glove-6b-50": _glove,
     "patches-128": _patches,
+    "mixture-96": made.mixture,
     "islands-64": made.islands,
     "copies-32": made.copies,
     "sample-192": partial(made.sample, "cosine", 192),

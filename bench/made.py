@@ -1,4 +1,4 @@
-"""Seeded data sets made here: image patches that nothing was tuned on, two that break graphs, two for tests."""
+"""Seeded data sets made here: two that nothing was tuned on, two that break graphs, two for tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Parts", "copies", "islands", "patches", "sample"]
+__all__ = ["Parts", "copies", "islands", "mixture", "patches", "sample"]
 
 PATCH_ROWS = 200_000
 PATCH = 16  # pixels on a side: 4 x 4 fields of 8 directions make 128 dimensions
@@ -65,6 +65,33 @@ def _histograms(down: NDArray[np.float32], right: NDArray[np.float32]) -> NDArra
     clipped /= np.linalg.norm(clipped, axis=1, keepdims=True)
     whole: NDArray[np.uint8] = np.minimum(clipped * 512, 255).astype(np.uint8)
     return whole
+
+
+def mixture(rows: int = 100_000, count: int = 300, dim: int = 96, seed: int = 5) -> Parts:
+    """Gaussians of unlike weight, width and rank, which overlap, a third of the queries beside them: 100,000 x 96.
+
+    Weights fall as 1 / rank, widths differ fourfold, each has 6 to 30 directions of its own and noise in all.
+    """
+    rng = np.random.default_rng(seed)
+    weights = 1 / np.arange(1, count + 1)
+    centres = rng.standard_normal((count, dim)).astype(np.float32)
+    widths = rng.uniform(0.5, 2.0, count).astype(np.float32)
+    ranks = rng.integers(6, 31, count)
+
+    def drawn(names: NDArray[np.int64]) -> NDArray[np.float32]:
+        made = np.empty((len(names), dim), np.float32)
+        for name in np.unique(names).tolist():
+            own = np.random.default_rng((seed, name)).standard_normal((int(ranks[name]), dim)).astype(np.float32)
+            at = np.flatnonzero(names == name)
+            inside = rng.standard_normal((len(at), len(own))).astype(np.float32) @ own / np.sqrt(len(own))
+            noise = 0.2 * rng.standard_normal((len(at), dim)).astype(np.float32)
+            made[at] = centres[name] + widths[name] * (inside + noise)
+        return made
+
+    base = drawn(rng.choice(count, rows, p=weights / weights.sum()))
+    asked = drawn(rng.choice(count, 2000, p=weights / weights.sum()))
+    asked[::3] += 0.5 * rng.standard_normal((len(asked[::3]), dim)).astype(np.float32)
+    return Parts("l2", base, asked)
 
 
 def islands(count: int = 200, size: int = 500, dim: int = 64, seed: int = 2) -> Parts:

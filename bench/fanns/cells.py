@@ -45,7 +45,7 @@ def grid(table: Table, queries: int) -> list[Cell]:
     """Every cell of a data set, in the order of `KINDS`."""
     made = [
         Cell(name, kind, tuple(draw(i, rng) for i in range(queries)))
-        for name, kind, draw in (*_drawn(table), *_real(table), *_correlated(table))
+        for name, kind, draw in (*_drawn(table), *_real(table), *_made(table), *_correlated(table))
         for rng in [np.random.default_rng(zlib.crc32(name.encode()))]
     ]
     return sorted(made, key=lambda cell: list(KINDS).index(cell.kind))
@@ -110,7 +110,7 @@ def _not(draw: Draw) -> Draw:
 
 def _real(table: Table) -> Iterator[tuple[str, str, Draw]]:
     """The paper's filters and their combinations, on real attributes."""
-    if not table.asked:
+    if "primary" not in table.asked:
         return
     own, rows, window = partial(_own, table), partial(_of_rows, table), partial(_window, table)
 
@@ -138,6 +138,30 @@ def _real(table: Table) -> Iterator[tuple[str, str, Draw]]:
     yield "no comment", "NOT", _not(lambda *_: Among("has_comment", (1,)))
     yield "not own archive", "NOT", _not(own("archive"))
     yield "not a rare category", "NOT", _not(rows("categories", high=0.01))
+
+
+def _made(table: Table) -> Iterator[tuple[str, str, Draw]]:
+    """Filters on attributes made to go with the vectors, against them, and with nothing."""
+    if "along" not in table.asked:
+        return
+    own, rows = partial(_own, table), partial(_of_rows, table)
+    size, places = table.n // 10, np.sort(table.columns["along"].values)
+
+    def along(i: int, *, far: bool) -> Within:
+        at = int(np.searchsorted(places, table.asked["along"].row(i)))
+        low = (0 if at > table.n // 2 else table.n - size) if far else min(max(at - size // 2, 0), table.n - size)
+        return Within("along", int(places[low]), int(places[low + size - 1]))
+
+    yield "own label", "EM", own("label")
+    yield "drawn label", "EM", rows("label")
+    yield "along, beside the query", "R", lambda i, _: along(i, far=False)
+    yield "along, far from the query", "R", lambda i, _: along(i, far=True)
+    yield "tag, as in the paper", "EMIS", rows("tags")
+    yield "tag of 0.1-1 %", "EMIS", rows("tags", low=0.001, high=0.01)
+    yield "own label, far along", "AND", _all(own("label"), lambda i, _: along(i, far=True))
+    yield "own label and tag", "AND", _all(own("label"), rows("tags"))
+    yield "three tags", "OR", rows("tags", count=3)
+    yield "not own label", "NOT", _not(own("label"))
 
 
 def _correlated(table: Table) -> Iterator[tuple[str, str, Draw]]:

@@ -17,6 +17,8 @@ SEED = 17  # of the synthetic columns
 REGIONS = 100  # k-means clusters of the rows: labels that go with the vectors
 _SAMPLE, _STEPS = 10_000, 8  # rows and rounds of that k-means
 _ARXIV = "arxiv-minilm-384"
+_DRAWN = "mixture-96"
+_LABELS, _TAGS, _LIST_MOST, _ASTRAY = 24, 200, 4, 0.3  # anchors, words of a list, its length, share of false labels
 
 
 class Among(NamedTuple):
@@ -157,7 +159,34 @@ def load(data: datasets.Dataset) -> Table:
         asked = _arxiv("query_attributes", words)
         for name, column in real.items():  # the queries may have words that no row has
             columns[name] = Column(column.values, column.ends, asked[name].words).taken(rows)
+    if whole == _DRAWN:
+        more, asked = _correlated(data)
+        columns |= more
     return Table(n, columns, asked, _nearest(np.asarray(data.queries), centres))
+
+
+def _correlated(data: datasets.Dataset) -> tuple[dict[str, Column], dict[str, Column]]:
+    """Columns of rows and queries: a label near them, mostly; a rank along one direction; tags that go with nothing."""
+    rng = np.random.default_rng(SEED + 1)
+    anchors = np.asarray(data.base[rng.permutation(len(data.base))[:_LABELS]])
+    direction = rng.standard_normal((data.base.shape[1],)).astype(np.float32)
+    sorted_places = np.sort(data.base @ direction)
+    frequencies = 1 / np.arange(1, _TAGS + 1)
+    made = []
+    for rows in (data.base, np.asarray(data.queries)):
+        labels = _nearest(rows, anchors)[:, 0]
+        astray = rng.random(len(rows)) < _ASTRAY
+        labels[astray] = rng.integers(0, _LABELS, int(astray.sum()))
+        along = np.searchsorted(sorted_places, rows @ direction).astype(np.int32)
+        counts = rng.integers(1, _LIST_MOST + 1, len(rows))
+        tags = [
+            np.unique(part) for part in np.split(
+                rng.choice(_TAGS, int(counts.sum()), p=frequencies / frequencies.sum()), np.cumsum(counts)[:-1]
+            )
+        ]  # fmt: skip
+        lists = Column(np.concatenate(tags).astype(np.int32), np.cumsum([len(part) for part in tags]))
+        made.append({"label": Column(labels.astype(np.int32)), "along": Column(along), "tags": lists})
+    return made[0], made[1]
 
 
 def _centres(base: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,9 +1,10 @@
 """Answer queries under a filter over a coded graph: list, cells or sweep, and what follows where matches lie elsewhere.
 
-A sweep that comes to the end of its pool before as many matches as it wanted were near is in a part of the graph with
-few of them: the nearest cells are scanned, where that can cost less than the list, else every match. A scan of cells
-goes on by its margin and turns into a list by itself. Where estimates lie closer together than they are exact, as of
-matches that are all far away, more of them are re-scored. Slots that the graph does not have yet are compared exactly.
+A sweep that ended among matches which are all about as far walks again and farther, since nearer ones may have been
+missed. One that comes to the end of its pool before as many matches as it wanted were near is in a part of the graph
+with few of them: the nearest cells are scanned, where that can cost less than the list, else every match. A scan of
+cells goes on by its margin and turns into a list by itself. Where estimates lie closer together than they are exact, as
+of matches that are all far away, more of them are re-scored. Slots not in the graph yet are compared exactly.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.index.code_scan import Scanned
+from vicinal.index.coded_effort import Effort
 from vicinal.index.exact import Found, exact_search, exact_search_list, merge
 from vicinal.index.filter_effort import listed
 from vicinal.index.filter_prices import Work
-from vicinal.index.filtered import FilteredIndex, sweep
+from vicinal.index.filtered import FilteredIndex, Swept, sweep
 from vicinal.index.short import ShortSearcher
 from vicinal.planner import Target, Way
 from vicinal.types import Bits, Rows
@@ -205,12 +207,16 @@ class Carried(NamedTuple):
 
     def sweep(self, query: NDArray[Any]) -> Outcome:
         """Walk the graph; where too few matches are near the query, go on with the nearest cells."""
-        effort = self.way.effort.sweep
-        found = sweep(self.filtered.index, query, self.k, effort, rows=self.rows, limit=self.stop, allowed=self.allowed)
-
-        def work() -> Work:
-            return Work(hops=found.hops, seen=found.seen, settled=effort.rescore)
-
+        effort = self.way.effort
+        found = self._walked(query, effort.sweep)
+        work = Work(hops=found.hops, seen=found.seen, settled=effort.sweep.rescore)
         if found.whole and len(found.slots) == self.k:
-            return Outcome(found.slots, found.distances, "sweep", work)
-        return self._near(query, self.way.afterwards, work)
+            if found.slack < effort.slack:
+                found = self._walked(query, self.way.farther)
+                work = work.and_then(Work(hops=found.hops, seen=found.seen, settled=effort.sweep.rescore))
+            return Outcome(found.slots, found.distances, "sweep", lambda: work)
+        return self._near(query, self.way.afterwards, lambda: work)
+
+    def _walked(self, query: NDArray[Any], effort: Effort) -> Swept:
+        filtered = self.filtered
+        return sweep(filtered.index, query, self.k, effort, rows=self.rows, limit=self.stop, allowed=self.allowed)

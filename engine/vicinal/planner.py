@@ -14,6 +14,7 @@ the list follows; each has a budget, so that no plan costs more than about twice
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -29,7 +30,18 @@ from vicinal.index.filter_effort import FilterEffort
 from vicinal.index.filtered import FilteredIndex
 from vicinal.types import Bits, Metric, Rows
 
-__all__ = ["Found", "Plan", "Target", "Way", "choose_way", "default_ef", "ef_for", "plan_search", "way_for"]
+__all__ = [
+    "STEPS_MOST",
+    "Found",
+    "Plan",
+    "Target",
+    "Way",
+    "choose_way",
+    "default_ef",
+    "ef_for",
+    "plan_search",
+    "way_for",
+]
 
 EF_DEFAULT: Final = 128
 # Distances that a sweep computes per unit of ef, times what a random row costs beside a row of a scan (measured
@@ -40,10 +52,13 @@ _EASY_RECALL: Final = 0.99  # that the default ef reaches on graphs of floats, w
 _UNMEASURED_FACTOR: Final = 4
 _LIST_FAVOUR: Final = 1.2
 _GOAL: Final = 0.98  # recall under a filter, where that of the ef was not measured
-_SWEEP_BUDGET: Final = 0.5  # of the price of a list
+_SWEEP_BUDGET: Final = 0.6  # of the price of a list
+_FARTHER_BUDGET: Final = 1.4  # of that, for the walk that follows one which ended too soon; nothing follows it
+_USUAL: Final = 1.5  # times the mean of nodes that a sweep expands, for which there must be room
 _CELLS_BUDGET: Final = 0.75
 _AFTERWARDS: Final = 0.4  # of a scan of cells that follows a sweep in vain
 _WAYS_MAX: Final = 4096  # remembered of one index
+STEPS_MOST: Final = 6  # by which the effort of queries with a recall_target is raised before they are answered exactly
 LIST_SHARE: Final = 0.25  # a list of slots is scanned faster than a masked range below this share
 
 
@@ -75,12 +90,14 @@ class Way(NamedTuple):
     """How to search a coded graph under a filter.
 
     members: of cells to look at before a list is scanned instead; `afterwards`: the same after a sweep in vain.
+    `farther`: the walk that follows one which ended too soon.
     """
 
     kind: str  # list, cells or sweep
     effort: FilterEffort
     members: int
     afterwards: int
+    farther: Effort
 
 
 @dataclass(slots=True)
@@ -137,7 +154,7 @@ def ef_for(graph: Searcher | None, k: int, recall_target: float) -> int:
     return min(default_ef(k) * (_UNMEASURED_FACTOR if recall_target > _EASY_RECALL else 1), limits.EF_MAX)
 
 
-def way_for(filtered: FilteredIndex, k: int, ef: int, goal: float | None, n: int, matches: int) -> Way:
+def way_for(filtered: FilteredIndex, k: int, ef: int, goal: float | None, n: int, matches: int, steps: int = 0) -> Way:
     """The way that `choose_way` gives for about as many matches, remembered.
 
     Numbers of matches that agree in their first four bits share a way, so that filters that differ little do not plan
@@ -145,57 +162,65 @@ def way_for(filtered: FilteredIndex, k: int, ef: int, goal: float | None, n: int
     """
     part = max(matches.bit_length() - 4, 0)
     about = matches >> part
-    key = k, ef, goal, n, about, part
+    key = k, ef, goal, n, about, part, steps
     known: Way | None = filtered.chosen.get(key)
     if known is None:
         least = about << part
         reached = filtered.table.recall_at(ef) if goal is None else goal
-        known = choose_way(filtered, k, ef, _GOAL if reached is None else reached, n, least + (1 << part >> 1))
+        about_matches = least + (1 << part >> 1)
+        known = choose_way(filtered, k, ef, _GOAL if reached is None else reached, n, about_matches, steps)
         if len(filtered.chosen) >= _WAYS_MAX:
             filtered.chosen.clear()
         filtered.chosen[key] = known
     return known
 
 
-def choose_way(filtered: FilteredIndex, k: int, ef: int, goal: float, n: int, matches: int) -> Way:
+def choose_way(filtered: FilteredIndex, k: int, ef: int, goal: float, n: int, matches: int, steps: int = 0) -> Way:
     """The cheapest of list, cells and sweep for the k nearest of so many matches among n slots.
 
-    goal: recall to reach under random filters. An ef beyond what was measured makes each try harder.
+    goal: recall to reach under random filters. An ef beyond what was measured makes each try harder, and so do steps
+    by which what was fitted fell short of the goal.
     """
     prices = filtered.prices
     most = filtered.table.efs[-1] if filtered.table.efs else ef
-    effort = filtered.efforts.level_for(goal).at(matches / n).wider(k, ef / max(most, 1))
+    level, times = filtered.efforts.raised(goal, steps)
+    effort = level.at(matches / n).wider(k, max(ef / max(most, 1), 1) * times)
     listed = prices.of(effort.list_work(n, matches))
     celled, swept = prices.of(effort.cells_work(filtered.lists.cells)), prices.of(effort.sweep_work())
+    step = prices.hop + 16 * prices.seen
+    pool = min(effort.sweep.pool, int(_SWEEP_BUDGET * listed / step) & -8)
+    if pool < max(min(effort.sweep.pool, _USUAL * effort.hops), effort.sweep.stop + 8):
+        swept = math.inf  # it would end before it is through
     kind = "cells" if celled <= swept else "sweep"
     if listed <= _LIST_FAVOUR * min(celled, swept):
         kind = "list"
-    step = prices.hop + 16 * prices.seen
-    pool = min(effort.sweep.pool, int(_SWEEP_BUDGET * listed / step) & -8)
-    if kind == "sweep" and pool < effort.sweep.stop + 8:
-        kind = "list"
     sweep: Effort = effort.sweep._replace(pool=max(pool, 8))
     members = listed / prices.member
-    return Way(kind, effort._replace(sweep=sweep), int(_CELLS_BUDGET * members), int(_AFTERWARDS * members))
+    farther = effort.farther(int(_FARTHER_BUDGET * listed / step))
+    within = effort._replace(sweep=sweep)
+    return Way(kind, within, int(_CELLS_BUDGET * members), int(_AFTERWARDS * members), farther)
 
 
-def _under_filter(target: Target, filtered: FilteredIndex, k: int, ef: int, goal: float | None, matches: int) -> Plan:
+def _under_filter(
+    target: Target, filtered: FilteredIndex, k: int, ef: int, goal: float | None, matches: int, steps: int
+) -> Plan:
     """The plan where there are codes to scan."""
     n = min(target.indexed, target.n)
-    way = way_for(filtered, k, ef, goal, n, min(matches, n))
+    way = way_for(filtered, k, ef, goal, n, min(matches, n), steps)
     return Plan(way.kind, matches, target.n, target.n - n, ef, way=way)
 
 
-def plan_search(target: Target, k: int, ef: int, exact: bool, goal: float | None = None) -> Plan:
+def plan_search(target: Target, k: int, ef: int, exact: bool, goal: float | None = None, steps: int = 0) -> Plan:
     """The cheapest way that keeps the promise, from the exact number of matches.
 
-    goal: recall of the ten nearest to reach under a filter; None: what `ef` reaches without one.
+    goal: recall of the ten nearest to reach under a filter; None: what `ef` reaches without one. steps: how often the
+    effort for that goal was found to be too little.
     """
     matches = target.matches
     filtered = target.graph.filtered if target.graph is not None else None
     scarce = target.narrowed or matches * 2 < target.n  # else so few are dead that the walk is as without them
     if matches and filtered is not None and target.allowed is not None and scarce and not exact and target.indexed:
-        return _under_filter(target, filtered, k, ef, goal, matches)
+        return _under_filter(target, filtered, k, ef, goal, matches, steps)
     plan = Plan("exact", matches, target.n, target.n - min(target.indexed, target.n))
     if not matches:
         plan.kind = "empty"

@@ -20,8 +20,8 @@ from vicinal.errors import InvalidArgument
 from vicinal.filter.normal import canonical
 from vicinal.filter.parse import parse_filter
 from vicinal.limits import EF_MAX, K_MAX
-from vicinal.planner import Plan, Target, default_ef, ef_for, plan_search
-from vicinal.recall_checks import Check, RecallChecks
+from vicinal.planner import STEPS_MOST, Plan, Target, default_ef, ef_for, plan_search
+from vicinal.recall_checks import Check, Kind, RecallChecks
 from vicinal.schema import Dense, Schema
 from vicinal.searching import Answer, prepare
 from vicinal.types import Bits, Metric
@@ -131,10 +131,15 @@ class Preparer:
         allowed = view.allowed(field.present, self._bits(filter, view))
         evaluated = perf_counter()
         target = Target(asked.metric, field.rows, field.graph, field.indexed, view.n, allowed, filter is not None)
-        plan = plan_search(target, asked.k, asked.beam, exact, asked.goal)
         sampled = None
-        if asked.goal is not None and plan.way is not None:
-            sampled, plan.checked = self.checks.of(asked.name, target, asked.k, plan, asked.goal)
+        if asked.goal is None:
+            plan = plan_search(target, asked.k, asked.beam, exact)
+        else:
+            kind = Kind.of(asked.name, asked.k, asked.goal, target.matches)
+            steps = self.checks.steps(kind)
+            plan = plan_search(target, asked.k, asked.beam, exact or steps >= STEPS_MOST, asked.goal, steps)
+            if plan.way is not None:
+                sampled, plan.checked = self.checks.of(kind, target, view.prepared.clear)
         ready = Ready(asked.checked, prepare(target, asked.k, plan), asked.to_scores, plan, sampled)
         plan.filter_seconds, plan.plan_seconds = evaluated - started, perf_counter() - evaluated
         return ready

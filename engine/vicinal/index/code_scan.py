@@ -56,8 +56,8 @@ class Scanned(NamedTuple):
     farthest cell's centre minus the k-th best estimate, over its root unless products are compared; +inf when no cell
     was left out. Small margins mean that neighbours may lie in cells that were not looked at. `members`: of the cells
     looked at, whether they match or not. `gave_up`: these would have been too many, and every match was estimated.
-    `gap`: estimate of the last row re-scored minus the k-th, over its root unless products are compared; +inf when all
-    were re-scored. Small gaps mean that estimates could not tell the rows apart.
+    `gap`: estimate of the last row re-scored minus the k-th distance, over its root unless products are compared; +inf
+    when all were re-scored. Small and negative gaps mean that estimates could not tell the rows apart.
     """
 
     slots: NDArray[np.uint32]

@@ -33,9 +33,8 @@ class Scratch:
         from vicinal.kernels.walk_fields import Call, Work
 
         self.pool, self.results = pool, results
-        words = (slots + 511) // 512 * 8
+        words, wide = (slots + 511) // 512 * 8, max(padded, projected, 64)
         self.room = words * 64
-        wide = max(padded, projected, 64)
         keys = _GUARD + results + _GUARD
         listed = (pool + 4) * DEGREE + 2 * DEGREE  # every pop and the entry list at most DEGREE slots
         arrays: dict[str, NDArray[np.generic]] = {
@@ -54,7 +53,7 @@ class Scratch:
             "listed": aligned((listed,), np.uint32),
             "chosen": aligned((results,), np.uint32),
             "seen": aligned((words,), np.int64),
-            "hops": aligned((2,), np.int64),
+            "hops": aligned((3,), np.int64),
             "sure": aligned((1,), np.int64),
         }
         self._arrays = arrays
@@ -66,7 +65,8 @@ class Scratch:
         self.at = address(self.table)
         self.call = np.zeros(len(Call._fields), np.int64)
         self.call_at = address(self.call)
-        self.hops: NDArray[np.int64] = arrays["hops"]  # type: ignore[assignment]
+        told = arrays["hops"]
+        self.hops, self.slack = told[:2].view(np.int64), told[2:].view(np.float32)
         self.sure: NDArray[np.int64] = arrays["sure"]  # type: ignore[assignment]
 
     def aim(

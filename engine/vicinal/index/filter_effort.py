@@ -23,8 +23,8 @@ __all__ = ["SHARES", "STANDARD", "UNWALKED", "FilterEffort", "FilterEfforts", "L
 SHARES = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02)  # of matching rows, at which efforts are fitted
 K = 10  # results they are fitted for
 _PART_MOST = (1 << 15) - 8
-_GAP_POWER = 2.5  # twice as many estimates leave a gap 1.3 times as wide, on text and on pixels
-_RESCORE_MORE = 16.0  # times as many estimates, where they lie close together
+_RESCORE_MORE = 16.0  # times as many estimates, where the last of them is no farther than the k-th distance
+FARTHER = 3  # times as far a walk goes that ended among matches which are all about as far
 
 
 def listed(n: int, matches: int, rescore: int) -> Work:
@@ -44,6 +44,7 @@ class FilterEffort(NamedTuple):
     hops: float = 0.0  # of the sweep
     seen: float = 0.0  # estimated by it
     gap: float = 0.0  # below which estimates cannot tell rows apart, so that more are re-scored
+    slack: float = 0.0  # below which a sweep ended too soon, so that it walks again and farther
 
     def list_work(self, n: int, matches: int) -> Work:
         """What a list of so many matches among n slots does."""
@@ -80,11 +81,19 @@ class FilterEffort(NamedTuple):
             self.hops * longer,
             self.seen * longer,
             self.gap * min(K / k, 1.0),
+            self.slack * min(K / k, 1.0),
         )
+
+    def farther(self, most: int) -> Effort:
+        """The walk that follows one which ended too soon, expanding at most so many nodes."""
+        pool, stop, rescore, settle = self.sweep
+        pool, stop = min(FARTHER * pool, most, _PART_MOST) & -8, min(FARTHER * stop, _PART_MOST)
+        return Effort(max(pool, self.sweep.pool), stop, rescore, settle)
 
     def rescored(self, gap: float, k: int) -> int:
         """How many estimates to re-score where `rescore` of them left this gap."""
-        more = min(max((self.gap / max(gap, 1e-9)) ** _GAP_POWER, 2.0), _RESCORE_MORE)
+        short = min(max(1 - gap / self.gap, 0.0), 1.0) if self.gap > 0 else 1.0
+        more = 2.0 * (_RESCORE_MORE / 2) ** short
         return min(max(int(self.rescore * more), k), (1 << 16) - 1)
 
 
@@ -135,7 +144,16 @@ class FilterEfforts(NamedTuple):
 
     def level_for(self, recall: float) -> Level:
         """The first level that reaches a recall; the last if none does."""
-        return next((level for level in self.levels if level.recall >= recall), self.levels[-1])
+        return self.raised(recall, 0)[0]
+
+    def raised(self, recall: float, steps: int) -> tuple[Level, float]:
+        """The level so many steps above the first that reaches a recall, and how many times as hard to try.
+
+        Beyond the last level every step tries twice as hard.
+        """
+        last = len(self.levels) - 1
+        first = next((at for at, level in enumerate(self.levels) if level.recall >= recall), last)
+        return self.levels[min(first + steps, last)], 2.0 ** max(first + steps - last, 0)
 
 
 def _standard(share: float) -> FilterEffort:

@@ -19,7 +19,7 @@ from vicinal.index.coded_effort import Effort
 from vicinal.index.exact import exact_search_list
 from vicinal.index.filter_effort import SHARES, STANDARD, UNWALKED, FilterEffort, FilterEfforts, Level
 from vicinal.index.filter_prices import Work
-from vicinal.index.filtered import FilteredIndex, sweep
+from vicinal.index.filtered import FilteredIndex, Swept, sweep
 from vicinal.types import Bits, Rows
 
 __all__ = ["fit_efforts"]
@@ -35,6 +35,7 @@ _RESCORES = (10, 12, 16, 24, 32, 48, 64, 96, 128, 192)
 _QUOTAS = (60, 90, 120, 180, 250, 350, 500, 700, 1000, 1400, 2000, 2800, 4000, 5600, 8000, 12_000)
 _MARGIN = 0.25  # share of queries that leave less
 _GAP, _GAP_PART = 0.02, 0.9  # share of queries that leave a smaller gap, and the part of it that is too small
+_DOUBT = 0.08  # share of queries whose sweep has less slack, and walks again
 _LONGER = 1.2  # than all but a few, from which a walk is where few matches are
 _LIST_MOST = 0.5  # share of rows, up to which lists are tried
 _UNTRIED = (3, 5, 8, 9)  # of _RESCORES, for each level, where they are not
@@ -140,19 +141,19 @@ class _Share:
         for level, (_, recall, poor) in enumerate(_RECALLS):
             lists, rescore = self._list(level, max(lists, _LIST_FROM[level]), recall, poor)
             cells, quota, scanned = self._cells(max(cells, _CELLS_FROM[level]), rescore, recall, poor)
-            sweeps, effort, walked = self._sweep(sweeps, recall, poor)
+            sweeps, effort, walked, slack = self._sweep(sweeps, recall, poor)
             margin, gap = (
                 float(np.quantile(scanned.counts[:, at], share, method="lower"))
                 for at, share in ((2, _MARGIN), (3, _GAP))
             )
-            gap = gap * _GAP_PART if np.isfinite(gap) else 0.0
+            gap = max(gap, 0.0) * _GAP_PART if np.isfinite(gap) else 0.0
             rows, members = scanned.counts[:, :2].mean(0).tolist()
-            hops, seen = walked.counts.mean(0).tolist()
+            hops, seen, _ = walked.counts.mean(0).tolist()
             if np.isfinite(hops):
-                pool = max(int(_LONGER * np.quantile(walked.counts[:, 0], 0.98)), effort.stop + 16) + 7 & -8
+                pool = max(int(_LONGER * np.quantile(walked.counts[:, 2], 0.98)), effort.stop + 16) + 7 & -8
                 effort = effort._replace(pool=min(max(pool, 32), effort.pool))
             margin = margin if np.isfinite(margin) else 0.0
-            fitted.append(FilterEffort(rescore, quota, margin, effort, rows, members, hops, seen, gap))
+            fitted.append(FilterEffort(rescore, quota, margin, effort, rows, members, hops, seen, gap, slack))
         return fitted
 
     def _list(self, level: int, first: int, recall: float, poor: float) -> tuple[int, int]:
@@ -208,37 +209,49 @@ class _Share:
         assert trial is not None, "there are quotas to try"
         return at, quota, trial
 
-    def _sweep(self, first: int, recall: float, poor: float) -> tuple[int, Effort, _Trial]:
-        """Where to go on, the walk's effort, and what a walk with it did."""
+    def _sweep(self, first: int, recall: float, poor: float) -> tuple[int, Effort, _Trial, float]:
+        """Where to go on, the walk's effort, what walks with it did, and the slack below which they were repeated.
+
+        Counts are hops and rows seen of all walks, and hops of the first.
+        """
         if not self.made.walks:
-            none = np.full((len(self.asked), 2), np.inf)
-            return 0, UNWALKED.levels[0].at(self.share).sweep, _Trial(0.0, 1.0, none)
+            none = np.full((len(self.asked), 3), np.inf)
+            return 0, UNWALKED.levels[0].at(self.share).sweep, _Trial(0.0, 1.0, none), 0.0
         efforts = self._walks()
-        trial = None
+        trial, slack = None, 0.0
         for at in range(first, len(efforts)):
             effort = efforts[at]
-
-            def search(one: _Asked, effort: Effort = effort) -> tuple[NDArray[np.float32], tuple[float, ...]]:
-                found = sweep(
-                    self.made.index,
-                    self.rows.vectors[one.slot],
-                    _K,
-                    effort,
-                    rows=self.rows,
-                    limit=self.n,
-                    allowed=self.bits,
-                    hidden=one.slot,
-                )
-                return found.distances, (found.hops, found.seen)
-
-            trial = _tried(self.asked, search)
+            trial, slack = self._walked(effort)
             if trial.recall >= recall and trial.poor <= poor:
                 break
-            hops, seen = trial.counts.mean(0)
+            hops, seen, _ = trial.counts.mean(0)
             if self.made.prices.of(Work(hops=hops, seen=seen)) > self.dear:
-                return at, effort, trial._replace(counts=trial.counts * np.inf)
+                return at, effort, trial._replace(counts=trial.counts * np.inf), slack
         assert trial is not None, "there are walks to try"
-        return at, effort, trial
+        return at, effort, trial, slack
+
+    def _walked(self, effort: Effort) -> tuple[_Trial, float]:
+        """What walks did, of which those with the least slack were repeated, and that slack."""
+        once = [self._walk(one, effort) for one in self.asked]
+        slacks = np.array([found.slack for found in once])
+        slack = float(np.quantile(slacks, _DOUBT, method="lower"))
+        slack = slack if np.isfinite(slack) else 0.0
+        farther = FilterEffort(0, 0, 0.0, effort).farther(_PART_MOST)
+        more = {at: self._walk(self.asked[at], farther) for at in np.flatnonzero(slacks < slack).tolist()}
+        known = iter(range(len(once)))
+
+        def search(_: _Asked) -> tuple[NDArray[np.float32], tuple[float, ...]]:
+            at = next(known)
+            first, last = once[at], more.get(at, once[at])
+            extra = (last.hops, last.seen) if at in more else (0, 0)
+            return last.distances, (first.hops + extra[0], first.seen + extra[1], first.hops)
+
+        return _tried(self.asked, search), slack
+
+    def _walk(self, one: _Asked, effort: Effort) -> Swept:
+        """Walk for one query, from which its row is hidden."""
+        index, query = self.made.index, self.rows.vectors[one.slot]
+        return sweep(index, query, _K, effort, rows=self.rows, limit=self.n, allowed=self.bits, hidden=one.slot)
 
     def _walks(self) -> list[Effort]:
         """Efforts to try: those of the index, with pools that do not end a walk among so few matches."""

@@ -26,7 +26,8 @@ class Swept(NamedTuple):
     """What a masked walk found: at most k slots uint32 and distances float32, ascending.
 
     hops: rows expanded; seen: rows estimated. `whole`: as many matches as it wanted were near; otherwise it came to
-    the end of its pool first, and nearer matches may lie elsewhere.
+    the end of its pool first, and nearer matches may lie elsewhere. `slack`: how much farther than the k-th match that
+    one lies which ended the walk, as a part of the k-th's distance: among matches all about as far it ends soon.
     """
 
     slots: NDArray[np.uint32]
@@ -34,6 +35,7 @@ class Swept(NamedTuple):
     hops: int
     seen: int
     whole: bool
+    slack: float
 
 
 def sweep(
@@ -59,11 +61,12 @@ def sweep(
     if hidden >= 0:
         scratch.index_at = 0  # so that the next search says again what it searches
     hops, seen = scratch.hops.tolist()
+    slack = scratch.slack.item(0)
     index._free.append(scratch)
     whole = hops <= effort.pool and found >= min(wanted, effort.stop)
     if not vectors:
         slots, distances = exact_search_list(index.metric, rows, query, k, slots[:found])
-    return Swept(slots[:found], distances[:found], hops, seen, whole)
+    return Swept(slots[:found], distances[:found], hops, seen, whole, slack)
 
 
 class Table(Protocol):

@@ -11,9 +11,9 @@ walk as what fills the pool of best estimates.
             looks at more than `most` members, as where all matches are far away, it turns into a list; a row
             estimated counts as `ROW_MEMBERS` of them.
 
-Estimates of rows far from the query lie closer together than they are exact. The `gap` between the k-th and the last
-one re-scored tells: where it is small, more should be re-scored. Gap and margin are in units of the k-th distance's
-root, in which errors of estimates, and the spread of a cell, are the same near and far.
+Estimates of rows far from the query lie closer together than they are exact. The `gap` between the k-th distance and
+the last estimate that was re-scored tells: where it is small, or negative, more should be. Gap and margin are in units
+of the k-th distance's root, in which errors of estimates, and the spread of a cell, are about the same near and far.
 
 The cells follow IVF (Jegou et al. 2011) with a filter as in IVF^2 (NeurIPS'23 filtered track); the margin is ours.
 """
@@ -264,10 +264,9 @@ def _scan_cells(code, index, work, scan, cells, sieve, wanted, pool, vectors):
 
 
 @njit
-def _gap(index, pool, k, last):
-    """Give how far the last estimate that is re-scored lies from the k-th."""
-    kth, end = get_i64(pool + (k - 1) * 8), get_i64(pool + (last - 1) * 8)
-    if end == INF_KEY:
+def _gap(index, end, kth):
+    """Give how far the last estimate that is re-scored lies beyond the k-th best that was, a key each."""
+    if max(end, kth) == INF_KEY:
         return _MOST
     return (key_distance(end) - key_distance(kth)) / _unit(index, key_distance(kth))
 
@@ -302,12 +301,14 @@ def _scan(code, framed, index, work, call, margin_of_call, query, slots, distanc
     else:
         scored = _scan_all(code, index, work, scan, sieve, pool, room >> 3)
     last = effort.rescore
-    set_f32(scan.told + 28, _gap(index, pool, wanted.k, last))
+    end, kth = get_i64(pool + (last - 1) * 8), get_i64(pool + (wanted.k - 1) * 8)
     if index.exact_walk != 0:
         last = effort.settle
         results = (last + 7) & -8
         pool_clear(work.results, results >> 3)
         rescore_rows(row_query(framed, index, work), index, work, effort, sieve, 0, results)
+        kth = get_i64(work.results + (wanted.k - 1) * 8)
+    set_f32(scan.told + 28, _gap(index, end, kth))
     settle(index, work, framed, query, call.vectors, call.inv_norms, slots.shape[0], last)
     set_i64(scan.told, scored)
     set_i64(scan.told + 8, visited)

@@ -37,6 +37,7 @@ from vicinal.kernels.simd import (
     make_key,
     prefetch,
     prefetch_l2,
+    set_f32,
     set_i64,
     set_u32,
 )
@@ -189,6 +190,16 @@ def _merge_estimates(work, effort, sieve, head, results_room):
 
 
 @njit
+def _slack(work, k, last):
+    """Give how far beyond the k-th result the last-th lies, as a part of the k-th's distance; inf where none is."""
+    kth, last = get_i64(work.results + (k - 1) * 8), get_i64(work.results + (last - 1) * 8)
+    if last == INF_KEY:
+        return np.float32(np.inf)
+    near = key_distance(kth)
+    return (key_distance(last) - near) / max(abs(near), np.float32(1e-12))
+
+
+@njit
 def _search(code, framed, index, work, query, call, slots, distances, effort, entry):
     """Walk, re-score, settle; give how many of k were found."""
     k = slots.shape[0]
@@ -208,6 +219,7 @@ def _search(code, framed, index, work, query, call, slots, distances, effort, en
     settle(index, work, framed, query, call.vectors, call.inv_norms, k, max(effort.settle, k))
     set_i64(work.hops, hops)
     set_i64(work.hops + 8, listed)
+    set_f32(work.hops + 16, _slack(work, k, max(effort.stop, effort.settle)))
     return answer(work, slots, distances)
 
 

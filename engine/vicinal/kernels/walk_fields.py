@@ -98,7 +98,7 @@ class Work(NamedTuple):
     chosen: int  # u32: slots about to be scored, room as for results
     seen: int  # bits
     seen_words: int
-    hops: int  # int64: rows expanded and nodes estimated by the last call
+    hops: int  # int64: rows expanded and nodes estimated by the last call; float32: its slack, see `walk`
     sure: int  # int64: 1 if the last query is of numbers, and neither too long nor too short to be compared
 
 

@@ -28,7 +28,6 @@ from vicinal.collection import Collection
 from vicinal.database import Database
 from vicinal.kernels.bitset import slots_to_bits
 from vicinal.planner import Target, plan_search
-from vicinal.recall_checks import RecallChecks
 from vicinal.searching import prepare
 from vicinal.types import Metric, Rows
 from vicinal.view import View
@@ -200,37 +199,6 @@ def test_what_a_plan_tells(planned: Any) -> None:
     mask = NUMBER < 3000
     assert exact.ids == np.flatnonzero(mask)[np.argsort(distances_of(QUERIES[0])[mask])[:10]].tolist()
     assert planned.query(QUERIES[0], 10, filter="n < 0", explain=True).explain["plan"] == "empty"
-
-
-def test_a_recall_target_under_a_filter_tells_what_exact_checks_found(planned: Any) -> None:
-    words: dict[str, Any] = {"filter": "n < 7777", "recall_target": 0.93}
-    assert "recall_estimate" not in planned.query(QUERIES[0], 10, filter="n < 7777", explain=True).explain
-    checks = planned._planned.checks
-    planned.query(QUERIES[0], 10, **words)
-    checks.wait()
-    told = planned.query(QUERIES[1], 10, **words, explain=True).explain
-    assert told["recall_checked"] >= 1
-    assert 0.9 <= told["recall_estimate"] <= 1
-
-
-def test_an_answer_that_misses_is_estimated_as_such(planned: Any) -> None:
-    checks = RecallChecks()
-    mask = random_mask(0.3)
-    target = target_of(planned, mask)
-    plan = plan_search(target, K, 128, False, 0.9)
-    check, told = checks.of("", target, K, plan, 0.9)
-    assert told() == {"recall_estimate": None, "recall_checked": 0}
-    true = np.sort(distances_of(QUERIES[0])[mask]).astype(np.float32)
-    check(QUERIES[0], np.concatenate((true[:7], true[20:23])))
-    checks.wait()
-    assert told() == {"recall_estimate": 0.7, "recall_checked": 1}
-    check(QUERIES[0], true[:10])  # at rest, and not the first of its kind
-    checks.wait()
-    assert told()["recall_checked"] == 1
-    checks.close()
-    other, told_other = checks.of("other", target, K, plan, 0.9)
-    other(QUERIES[0], true[:10])
-    assert told_other()["recall_checked"] == 0
 
 
 def test_a_filter_for_each_query_of_a_batch(planned: Any) -> None:
