@@ -140,6 +140,49 @@ def test_a_spent_budget_leads_to_the_list_and_its_answer(planned: Any, kind: str
             np.testing.assert_array_equal(distances, expected.one(query)[1])
 
 
+@pytest.mark.parametrize("kind", ["list", "sweep"])
+def test_what_is_in_doubt_is_done_again_and_harder(planned: Any, kind: str) -> None:
+    """Efforts that miss, with thresholds of doubt that spare no answer, or none: doubt finds what was missed."""
+    mask = random_mask(0.5)
+    target = target_of(planned, mask)
+    plan = plan_search(target, K, 128, False)
+    assert plan.way is not None
+    effort = plan.way.effort
+    poor = effort._replace(rescore=K, sweep=effort.sweep._replace(pool=512, stop=4, rescore=0, settle=K))
+    found, work = [], []
+    for doubt in (-1e9, 1e9):
+        doubting = poor._replace(gap=doubt, slack=doubt)
+        plan.way = plan.way._replace(kind=kind, effort=doubting, farther=doubting.farther(512))
+        told = prepare(target, K, plan).told
+        assert told is not None
+        answers = [told(query) for query in QUERIES[:30]]
+        found.append(np.mean([hits_of(a, mask, q, K) for (a, _), q in zip(answers, QUERIES, strict=False)]))
+        work.append(np.mean([one["hops"] + one["rescored"] for _, one in answers]))
+        assert {one["answered_by"] for _, one in answers} == {kind}
+    assert found[1] > found[0] + (0.02 if kind == "sweep" else 0.002)  # estimates of these rows err little
+    assert work[1] > 2 * work[0]
+
+
+def test_a_sweep_without_room_is_not_planned(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that costs most of a list would end in vain, and the list follow."""
+    filtered: Any = target_of(planned, random_mask(0.5)).graph.filtered  # type: ignore[union-attr]
+    dear = filtered.prices._replace(centre=1e9)
+    monkeypatch.setattr(filtered, "prices", dear)  # no cells
+    listed = dear.of(filtered.efforts.level_for(0.98).at(0.5).list_work(N, N // 2))
+    monkeypatch.setattr(filtered, "chosen", {})
+    for part, kind in ((0.3, "sweep"), (0.75, "list")):
+        hops = part * listed / (dear.hop + 16 * dear.seen)
+        levels = tuple(
+            level._replace(by_share=tuple(
+                one._replace(hops=hops, seen=16 * hops, sweep=one.sweep._replace(pool=int(1.2 * hops) & -8, stop=8))
+                for one in level.by_share
+            ))
+            for level in filtered.efforts.levels
+        )  # fmt: skip
+        monkeypatch.setattr(filtered, "efforts", filtered.efforts._replace(levels=levels))
+        assert planner.choose_way(filtered, K, 1, 0.98, N, N // 2).kind == kind
+
+
 def test_a_list_that_settles_every_match_is_exact(planned: Any) -> None:
     mask = random_mask(0.02)
     target = target_of(planned, mask)
