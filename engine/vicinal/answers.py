@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.limits import ID_MAX
+from vicinal.multivector.stores import plain_tokens, unrotated
 from vicinal.schema import Dense, Multi, Schema
 from vicinal.searching import Batch
 from vicinal.types import Bits, Metric
@@ -83,25 +84,28 @@ def _has(present: Bits | None, slot: int) -> bool:
     return present is None or bool((int(present[slot >> 6]) >> (slot & 63)) & 1)
 
 
-def _vector(field: DenseView | MultiView, slot: int) -> NDArray[Any] | None:
+def _vector(spec: Dense | Multi, field: DenseView | MultiView, slot: int) -> NDArray[Any] | None:
     if not _has(field.present, slot):
         return None
     if isinstance(field, DenseView):
         row: NDArray[Any] = field.rows.vectors[slot].copy()
         return row
-    tokens, ends, scales = field.tokens
+    tokens, ends, scales = field.tokens if field.originals is None else field.originals
     start = int(ends[slot - 1]) if slot else 0
-    matrix: NDArray[np.float32] = tokens[start : int(ends[slot])].astype(np.float32) * scales[slot]
-    return matrix
+    matrix: NDArray[np.float32] = plain_tokens(tokens[start : int(ends[slot])]).astype(np.float32) * scales[slot]
+    if field.signs is None or field.originals is not None:
+        return matrix
+    assert isinstance(spec, Multi), "the view follows the schema"
+    return unrotated(field.signs, matrix, spec.dim)
 
 
 def vectors_of(schema: Schema, view: View, slots: NDArray[Any]) -> list[Any]:
     """What is stored: an array for an unnamed field, else a dict of the fields each point has."""
     if list(schema.fields) == [""]:
-        return [_vector(view.fields[""], s) for s in slots.tolist()]
+        return [_vector(schema.fields[""], view.fields[""], s) for s in slots.tolist()]
     rows = []
     for s in slots.tolist():
-        named = {name: _vector(field, s) for name, field in view.fields.items()}
+        named = {name: _vector(schema.fields[name], field, s) for name, field in view.fields.items()}
         rows.append({name: v for name, v in named.items() if v is not None})
     return rows
 
@@ -132,8 +136,15 @@ def _multi_state(field: MultiView, n: int) -> tuple[int, dict[str, Any]]:
     """Bytes in memory or mapped, and what is told of a field of token matrices."""
     tokens = int(field.tokens.ends[n - 1]) if n else 0
     proxies = 0 if field.proxies is None else field.proxies.memory_bytes
-    used = tokens * field.tokens.tokens.strides[0] + field.tokens.ends.nbytes + field.tokens.scales.nbytes + proxies
-    return used, {"tokens": tokens, "proxy_bytes": proxies, "bytes_per_token": round(used / max(tokens, 1), 1)}
+    used = tokens * field.tokens.tokens.strides[0] + field.tokens.ends[:n].nbytes + field.tokens.scales[:n].nbytes
+    used += proxies
+    told: dict[str, Any] = {
+        "tokens": tokens,
+        "tokens_sent": field.sent,
+        "proxy_bytes": proxies,
+        "bytes_per_token": round(used / max(field.sent, 1), 1),
+    }
+    return used, told | dict({} if field.proxies is None else field.proxies.chosen)
 
 
 def _state(spec: Dense | Multi, field: DenseView | MultiView, n: int) -> tuple[int, dict[str, Any]]:

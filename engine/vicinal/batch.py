@@ -6,7 +6,7 @@ import math
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import orjson
@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from vicinal import limits
 from vicinal.casting import as_matrix, as_rows, as_tokens, check_vectors, inverse_norms, inverse_norms_of
 from vicinal.errors import InvalidArgument, InvalidId, InvalidPayload, InvalidVector, LimitExceeded
+from vicinal.multivector.pooling import pool_tokens
 from vicinal.schema import Dense, Multi, Schema
 from vicinal.types import Metric, PointId
 
 __all__ = ["Batch", "DensePart", "MultiPart", "as_ids", "encode_payload", "make_batch"]
+
+_HALF_MAX: Final = float(np.finfo(np.float16).max)
 
 
 class DensePart(NamedTuple):
@@ -29,10 +32,15 @@ class DensePart(NamedTuple):
 
 
 class MultiPart(NamedTuple):
-    """One multi-vector field of a batch: tokens (t, dim) float32, point i owns rows ends[i-1]..ends[i]."""
+    """One multi-vector field of a batch: tokens (t, dim) float32 to store, point i owns rows ends[i-1]..ends[i].
+
+    `sent` (n,) is how many were sent of each, `originals` those themselves where the field keeps them.
+    """
 
     tokens: NDArray[np.float32]
     ends: NDArray[np.int64]
+    sent: NDArray[np.int64]
+    originals: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,9 @@ class Batch:
     def nbytes(self) -> int:
         """Bytes of vectors and payloads, for group limits."""
         vectors = sum(p[0].nbytes for p in self.parts.values())
+        vectors += sum(
+            p.originals.nbytes for p in self.parts.values() if isinstance(p, MultiPart) and p.originals is not None
+        )
         return vectors + sum(len(p) for p in self.payloads if p)
 
 
@@ -112,9 +123,25 @@ def _multi(spec: Multi, name: str, value: Any) -> MultiPart:
             value=type(value),
         )
     matrices = [as_tokens(m, spec.dim, f"{name}[{i}]") for i, m in enumerate(value)]
-    if not matrices:
-        return MultiPart(np.empty((0, spec.dim), np.float32), np.empty(0, np.int64))
-    return MultiPart(np.concatenate(matrices), np.cumsum([len(m) for m in matrices], dtype=np.int64))
+    tokens = np.concatenate(matrices) if matrices else np.empty((0, spec.dim), np.float32)
+    return _stored(spec, name, tokens, np.cumsum([len(m) for m in matrices], dtype=np.int64))
+
+
+def _stored(spec: Multi, name: str, tokens: NDArray[np.float32], ends: NDArray[np.int64]) -> MultiPart:
+    """What the field keeps of checked tokens; InvalidVector for numbers that its rows cannot hold."""
+    pooled, stops = pool_tokens(tokens, ends, spec.pooling)
+    most = 127.5 * spec.scale if spec.scale is not None else _HALF_MAX if spec.store == "float16" else np.inf
+    beyond = np.flatnonzero(np.abs(pooled).max(axis=1, initial=0) > most)
+    if len(beyond):
+        point = int(np.searchsorted(stops, beyond[:1], side="right")[0])
+        raise InvalidVector(
+            f"point {point} of {name} holds a number beyond {most:g}, which {spec.store} tokens cannot: "
+            f"send smaller ones, or declare another {'scale' if spec.scale is not None else 'store'}",
+            field=name,
+            value=point,
+            limit=most,
+        )
+    return MultiPart(pooled, stops, np.diff(ends, prepend=0), tokens if spec.originals else None)
 
 
 def _ragged(spec: Multi, name: str, tokens: Any, ends: Any) -> MultiPart:
@@ -127,13 +154,11 @@ def _ragged(spec: Multi, name: str, tokens: Any, ends: Any) -> MultiPart:
     if len(stops) and stops[0] == 0 and stops[-1] == len(matrix):
         stops = stops[1:]  # offsets with a leading zero are as common as ends
     counts = np.diff(stops, prepend=0)
-    if not len(stops) or stops[-1] != len(matrix) or (counts < 1).any() or (counts > limits.TOKENS_MAX).any():
+    if not len(stops) or stops[-1] != len(matrix) or (counts < 1).any():
         raise InvalidVector(
-            f"the ends of {name} must rise to {len(matrix)}, 1 to {limits.TOKENS_MAX} tokens a point",
-            field=name,
-            limit=[1, limits.TOKENS_MAX],
+            f"the ends of {name} must rise to {len(matrix)}, at least one token a point", field=name, limit=len(matrix)
         )
-    return MultiPart(matrix, stops)
+    return _stored(spec, name, matrix, stops)
 
 
 def as_ids(ids: Any) -> list[PointId]:

@@ -245,8 +245,6 @@ def as_tokens(value: Any, dim: int, name: str = "tokens") -> NDArray[np.float32]
     matrix = as_matrix(value, dim, name)
     if not len(matrix):
         raise InvalidVector(f"{name} is an empty matrix: send at least one token", field=name, value=matrix.shape)
-    if len(matrix) > limits.TOKENS_MAX:
-        raise LimitExceeded(f"{name} has too many tokens", field=name, value=len(matrix), limit=limits.TOKENS_MAX)
     check_vectors(matrix, None, name)
     return matrix
 

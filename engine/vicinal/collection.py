@@ -25,7 +25,7 @@ from vicinal.faceting import Facet, facet_path, facets
 from vicinal.indexer import Indexer
 from vicinal.maintenance import COLUMNS, Opened, load_columns, save_snapshot
 from vicinal.matching import Matcher
-from vicinal.multi_search import MultiRequest, default_candidates, search_multi
+from vicinal.multi_search import MultiRequest, check_carve, default_candidates, search_multi
 from vicinal.payloads import Change, removing, setting
 from vicinal.ready import Preparer
 from vicinal.schema import Multi, Schema
@@ -199,6 +199,7 @@ class Collection:
         using: str | None = None,
         candidates: int | None = None,
         rerank: Rerank = "int8",
+        carve: float | None = None,
         exact: bool = False,
         explain: bool = False,
         with_payload: bool = True,
@@ -207,12 +208,14 @@ class Collection:
         """The k points with the largest MaxSim to the query's token matrix (t, dim), best first.
 
         Candidates come from the field's proxies and are re-ranked by exact MaxSim; candidates: how many, default
-        max(500, 20 * k). exact: MaxSim against every matching point.
+        max(500, 20 * k). carve: order candidates by a shorter query, whose tokens with inner products of at least this
+        are one; .7 suits unit tokens. exact: MaxSim against every matching point.
         """
         name = self.schema.resolve(using, Multi)
         spec = self.schema.fields[name]
         assert isinstance(spec, Multi), "resolve returns a multi field"
         query = as_tokens(tokens, spec.dim)
+        check_count("tokens", len(query), limits.QUERY_TOKENS_MAX)
         k = check_count("k", k, limits.K_MAX)
         if rerank not in ("int8", "float32", "none"):
             raise InvalidArgument("rerank must be int8, float32 or none", field="rerank", value=rerank)
@@ -223,7 +226,7 @@ class Collection:
         field = view.fields[name]
         assert isinstance(field, MultiView), "the view follows the schema"
         allowed = view.allowed(field.present, self._matcher.bits(filter, view))
-        request = MultiRequest(query, k, max(wanted, k), rerank, exact)
+        request = MultiRequest(query, k, max(wanted, k), rerank, exact, check_carve(carve))
         found, told = search_multi(field, view.n, allowed, request)
         shown = {**told, "seq": view.seq} if explain else None
         return self._hits(view, found.slots, found.distances, with_payload, with_vectors, shown)

@@ -1,4 +1,4 @@
-"""One vector field of a collection: its files, what is derived from them, and its index.
+"""What fields of a collection share, and those of single vectors: files, what is derived from them, and the index.
 
 The writer thread appends, the indexer thread builds the graph, readers take pictures; a field is shared by those
 two threads only through `view`, whose arrays are complete before they are published.
@@ -15,19 +15,16 @@ from numpy.typing import NDArray
 from vicinal.batch import DensePart, MultiPart
 from vicinal.bits import bits_from_mask
 from vicinal.casting import inverse_norms_of
-from vicinal.index.field_index import CHUNK_ROWS, FieldIndex
+from vicinal.index.field_index import FieldIndex
 from vicinal.index.mapped import let_go
 from vicinal.index.short import ShortSearcher, short_norms
-from vicinal.multivector.proxy_kinds import make_proxies
-from vicinal.multivector.tokens import quantise_tokens
-from vicinal.schema import Dense, Multi
+from vicinal.schema import Dense
 from vicinal.storage.vectors import RowFile
-from vicinal.types import Metric, Rows, TokenRows
+from vicinal.types import Metric, Rows
 from vicinal.view import DenseView, MultiView
 
-__all__ = ["TOKEN_END", "DenseField", "FieldStore", "MultiField", "growable"]
+__all__ = ["Cancel", "DenseField", "FieldStore", "Presence", "growable", "vector_file"]
 
-TOKEN_END = np.dtype([("end", "<i8"), ("scale", "<f4"), ("zero", "<u4")])
 _NO_NORMS = np.empty(0, np.float32)
 Cancel = Callable[[], bool]
 
@@ -44,16 +41,18 @@ def growable(array: NDArray[Any], rows: int) -> NDArray[Any]:
     return wider
 
 
-class _Presence:
+class Presence:
     """Which slots have a vector in this field; stays None while all have."""
 
     def __init__(self) -> None:
         self._mask: NDArray[np.bool_] | None = None
 
     def load(self, mask: NDArray[np.bool_]) -> None:
+        """Take what the catalogue says."""
         self._mask = None if mask.all() else mask.copy()
 
     def extend(self, first: int, count: int, present: bool) -> None:
+        """Say of `count` slots from `first` whether they have one."""
         if self._mask is None:
             if present:
                 return
@@ -69,6 +68,7 @@ class _Presence:
         return absent if dead is None else absent | dead[:n]
 
     def bits(self, n: int) -> NDArray[np.uint64] | None:
+        """The first n slots that have one; None: all."""
         return None if self._mask is None else bits_from_mask(self._mask[:n])
 
 
@@ -121,7 +121,7 @@ class DenseField:
         self._vectors = vectors
         self._norms = _NO_NORMS
         self._short_norms = _NO_NORMS  # of the leading dimensions that are searched, under cosine
-        self._presence = _Presence()
+        self._presence = Presence()
 
     @property
     def indexed(self) -> int:
@@ -208,109 +208,6 @@ class DenseField:
             self._norms[first : first + len(block)][here] = inverse_norms_of(block[here], self.name)
 
 
-class MultiField:
-    """Token matrices, ragged by slot, and their proxies."""
-
-    def __init__(self, name: str, spec: Multi, tokens: RowFile, ends: RowFile) -> None:
-        self.name, self.spec = name, spec
-        self.files: Mapping[str, RowFile] = {token_file(name): tokens, ends_file(name): ends}
-        self._tokens, self._ends_file = tokens, ends
-        self._ends = np.zeros(0, np.int64)
-        self._scales = np.zeros(0, np.float32)
-        self._count = 0
-        self._presence = _Presence()
-        self._proxies = make_proxies(spec)
-
-    @property
-    def indexed(self) -> int:
-        """Slots below this have proxies."""
-        return self._proxies.n
-
-    def snapshot(self) -> Sequence[bytes | memoryview]:
-        """The proxies as bytes."""
-        return [self._proxies.encode()]
-
-    @property
-    def _dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.int8 if self.spec.store == "int8" else np.float32)
-
-    def append(self, part: DensePart | MultiPart | None, first: int, count: int) -> None:
-        """Append the tokens (quantised when the field says so) and where each point's end."""
-        assert self._count == first, "slots are appended in order"
-        start = int(self._ends[first - 1]) if first else 0
-        records = np.zeros(count, TOKEN_END)
-        records["end"], records["scale"] = start, 1.0
-        if isinstance(part, MultiPart):
-            records["end"] += part.ends
-            records["scale"] = self._append_tokens(part)
-        self._ends_file.append(records.view(np.uint8).reshape(count, TOKEN_END.itemsize))
-        self._take(records, first)
-        self._presence.extend(first, count, part is not None)
-
-    def _append_tokens(self, part: MultiPart) -> NDArray[np.float32]:
-        scales = np.ones(len(part.ends), np.float32)
-        block: NDArray[Any] = part.tokens
-        if self.spec.store == "int8":
-            block, scales = quantise_tokens(part.tokens, part.ends)
-        self._tokens.append(np.ascontiguousarray(block).view(np.uint8))
-        return scales
-
-    def _take(self, records: NDArray[Any], first: int) -> None:
-        stop = first + len(records)
-        self._ends, self._scales = growable(self._ends, stop), growable(self._scales, stop)
-        self._ends[first:stop], self._scales[first:stop] = records["end"], records["scale"]
-        self._count = stop
-
-    def _token_rows(self) -> TokenRows:
-        return TokenRows(self._tokens.matrix(self._dtype, (self.spec.dim,)), self._ends, self._scales)
-
-    def view(self, n: int) -> MultiView:
-        """Picture of the first n slots."""
-        proxies = self._proxies.picture()
-        return MultiView(self._token_rows(), proxies, proxies.n if proxies else 0, self._presence.bits(n))
-
-    def rewind(self, n: int) -> None:
-        """Forget slots from n on, and their tokens."""
-        self._tokens.rewind(int(self._ends[n - 1]) if n else 0)
-        self._ends_file.rewind(n)
-        self._count = n
-
-    def extend_index(self, n: int, cancel: Cancel, dead: NDArray[np.bool_] | None) -> None:  # noqa: ARG002 - all slots
-        """Give some or all of the slots up to n proxies."""
-        first = self.indexed  # twice as many at most: what was fitted to few points is fitted again
-        self._proxies.extend(self._token_rows(), min(n, first + max(first, CHUNK_ROWS)), cancel)
-
-    def retire(self, *_: Any) -> bool:
-        """Do nothing: proxies of dead slots are passed over."""
-        return False
-
-    def tail_bytes(self, n: int) -> int:
-        """Token bytes scanned per query."""
-        first = int(self._ends[self.indexed - 1]) if self.indexed else 0
-        last = int(self._ends[n - 1]) if n else 0
-        return (last - first) * self.spec.dim * self._dtype.itemsize
-
-    def load(self, n: int, present: NDArray[np.bool_]) -> None:
-        """Read where each point's tokens end."""
-        self._presence.load(present)
-        records = self._ends_file.matrix(np.dtype(np.uint8), (TOKEN_END.itemsize,))[:n]
-        self._take(np.ascontiguousarray(records).view(TOKEN_END).reshape(n), 0)
-
-    def restore(self, buffer: memoryview | bytes, n: int) -> None:
-        """Take a snapshot of proxies."""
-        self._proxies.decode(buffer, self._token_rows(), n)
-
-
 def vector_file(name: str) -> str:
     """File of a dense field's rows, generation 1."""
     return f"{name or 'vectors'}-1.vec"
-
-
-def token_file(name: str) -> str:
-    """File of a multi field's token rows, generation 1."""
-    return f"{name or 'tokens'}-1.tok"
-
-
-def ends_file(name: str) -> str:
-    """File of a multi field's token ends, generation 1."""
-    return f"{name or 'tokens'}-1.off"

@@ -7,7 +7,8 @@ from typing import Final
 # Vectors and ids
 DIM_MAX: Final = 8_192  # 32 KiB per float32 row; no embedding model in use is wider
 INT8_CODE_DIM_MAX: Final = 56  # dimensions of 8 bits that a code line of 64 bytes holds beside its constants
-TOKENS_MAX: Final = 1 << 20  # token rows of one multi-vector; bounds one allocation, not one model
+QUERY_TOKENS_MAX: Final = 1 << 14  # tokens of one query: its table of products with centroids takes 512 MiB then
+POOLING_MAX: Final = 1_000  # tokens that one takes the place of
 PROXY_DIM_MAX: Final = 1 << 16  # numbers of one fixed dimensional encoding
 FIELDS_MAX: Final = 32  # vector fields of a collection; their presence is one bit mask
 SLOTS_MAX: Final = (1 << 31) - 2  # slots are u32 and kernels keep one bit beside the slot

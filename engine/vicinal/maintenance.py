@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from vicinal.bits import bits_from_mask
 from vicinal.errors import CorruptData, FormatTooNew, ReadOnly, StorageFull, VicinalError
-from vicinal.fields import TOKEN_END, DenseField, FieldStore, MultiField, ends_file, token_file, vector_file
+from vicinal.fields import DenseField, FieldStore, vector_file
 from vicinal.index.functions import check_function
+from vicinal.multi_field import MultiField, token_files
 from vicinal.schema import Dense, Multi, Schema
 from vicinal.storage import snapshots
 from vicinal.storage.catalog import Catalog
@@ -162,8 +163,7 @@ def row_widths(name: str, spec: Dense | Multi) -> dict[str, int]:
     """Row files of a field and the bytes of one row in each."""
     if isinstance(spec, Dense):
         return {vector_file(name): spec.row_bytes}
-    width = spec.dim * (1 if spec.store == "int8" else 4)
-    return {token_file(name): width, ends_file(name): TOKEN_END.itemsize}
+    return token_files(name, spec)
 
 
 def _make(files: Files, directory: Path | None, name: str, width: int) -> RowFile:
@@ -175,4 +175,4 @@ def _make(files: Files, directory: Path | None, name: str, width: int) -> RowFil
 def _field(name: str, spec: Dense | Multi, row_files: Mapping[str, Any]) -> FieldStore:
     if isinstance(spec, Dense):
         return DenseField(name, spec, row_files[vector_file(name)])
-    return MultiField(name, spec, row_files[token_file(name)], row_files[ends_file(name)])
+    return MultiField(name, spec, row_files)

@@ -51,7 +51,7 @@ def _whole(value: Any, what: str, low: int, high: int) -> int:
     return value
 
 
-def _one_of(value: Any, what: str, known: Sequence[str]) -> None:
+def _one_of(value: Any, what: str, known: Sequence[Any]) -> None:
     if value not in known:
         raise InvalidArgument(f"{what} must be one of {list(known)}", field=what, value=value, limit=list(known))
 
@@ -149,6 +149,7 @@ class Dense:
         return HnswParams(self.M, self.ef_construction)
 
 
+_STORES: Final = ("int8", "float16", "float32", "bit")
 _PROXIES: Final = ("centroids", "fde", "lemur")
 
 
@@ -156,21 +157,28 @@ _PROXIES: Final = ("centroids", "fde", "lemur")
 class Multi:
     """A matrix of token vectors per point, compared by MaxSim (late interaction, as ColBERT).
 
-    Tokens are stored as int8 with one scale per point (`store="int8"`, lossy by declaration) or as sent
-    (`store="float32"`). proxy says how candidates are found: by the numbers of tokens' nearest centroids
-    ("centroids", two bytes a token, the default: docs/adr/0005), by fixed dimensional encodings ("fde", MUVERA, arXiv
-    2405.19504) of repetitions x 2**simhash_projections x projection_dimension numbers, or by regression on random
-    features ("lemur"); numbers of the last two take `proxy_bits` bits each, 1 and 4 unless given.
+    store: how tokens are kept and compared: "int8" with one scale per point, or with `scale` for all (tokens beyond 127
+    of it are refused), "float16", "float32" as sent, or "bit", their signs in about dim / 8 bytes. pooling: keep about
+    one token in so many, near ones replaced by their mean. originals: keep tokens as sent on disk too; they settle the
+    best of what the stored ones found, and are what is given back. proxy says how candidates are found: by the numbers
+    of tokens' nearest centroids ("centroids", two bytes a token, the default: docs/adr/0005), by fixed dimensional
+    encodings ("fde", MUVERA, arXiv 2405.19504) of repetitions x 2**simhash_projections x projection_dimension numbers,
+    or by regression on random features ("lemur"); numbers of the last two take `proxy_bits` bits each, 1 and 4 unless
+    given. fill_empty: whether an empty bucket of an encoding takes the nearest token; "auto" measures on a sample of
+    the points.
     """
 
     dim: int
-    store: Literal["int8", "float32"] = "int8"
+    store: Literal["int8", "float16", "float32", "bit"] = "int8"
+    scale: float | None = None
+    pooling: int = 1
+    originals: bool = False
     proxy: Literal["centroids", "fde", "lemur"] = "centroids"
     proxy_bits: Literal[1, 4, 8, 32] | None = None
     repetitions: int = 20
     simhash_projections: int = 5
     projection_dimension: int | None = 16
-    fill_empty: bool = True
+    fill_empty: bool | Literal["auto"] = "auto"
     seed: int = 42
 
     def __post_init__(self) -> None:
@@ -179,14 +187,14 @@ class Multi:
         _whole(self.simhash_projections, "simhash_projections", 0, 16)
         if self.projection_dimension is not None:
             _whole(self.projection_dimension, "projection_dimension", 1, limits.DIM_MAX)
-        if self.store not in ("int8", "float32"):
-            raise InvalidArgument(
-                "store must be int8 or float32", field="store", value=self.store, limit=["int8", "float32"]
-            )
-        if self.proxy not in _PROXIES:
-            raise InvalidArgument(
-                "proxy must be centroids, fde or lemur", field="proxy", value=self.proxy, limit=list(_PROXIES)
-            )
+        _one_of(self.store, "store", _STORES)
+        _one_of(self.proxy, "proxy", _PROXIES)
+        _whole(self.pooling, "pooling", 1, limits.POOLING_MAX)
+        for name, known in (("originals", (True, False)), ("fill_empty", (True, False, "auto"))):
+            if not isinstance(getattr(self, name), bool | str):
+                raise InvalidArgument(f"{name} must be one of {list(known)}", field=name, value=getattr(self, name))
+            _one_of(getattr(self, name), name, known)
+        self._check_scale()
         if self.proxy_bits not in (None, 1, 4, 8, 32) or isinstance(self.proxy_bits, bool):
             raise InvalidArgument(
                 "proxy_bits must be 1, 4, 8 or 32", field="proxy_bits", value=self.proxy_bits, limit=[1, 4, 8, 32]
@@ -199,6 +207,40 @@ class Multi:
                 limit=limits.PROXY_DIM_MAX,
             )
 
+    def _check_scale(self) -> None:
+        if self.scale is None:
+            return
+        if self.store != "int8":
+            raise InvalidArgument("scale goes with int8 tokens: leave it out", field="scale", value=self.scale)
+        number = isinstance(self.scale, float | int) and not isinstance(self.scale, bool)
+        if not number or not 1e-30 <= self.scale <= 1e30:
+            raise InvalidArgument(
+                "scale must be a number above 0: a token's numbers are at most 127 of it; 1 / 127 suits unit tokens",
+                field="scale",
+                value=self.scale,
+                limit=[1e-30, 1e30],
+            )
+
+    @property
+    def compared(self) -> int:
+        """Dimensions in which tokens are compared: those of bits are padded for their rotation."""
+        return -(-self.dim // 128) * 128 if self.store == "bit" else self.dim
+
+    @property
+    def stored(self) -> np.dtype[Any]:
+        """The numpy dtype of a stored row."""
+        return _STORED[self.store]
+
+    @property
+    def columns(self) -> int:
+        """Numbers in a stored row."""
+        return self.compared // 8 + 1 if self.store == "bit" else self.dim
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a stored token."""
+        return self.columns * self.stored.itemsize
+
     @property
     def code_bits(self) -> int:
         """Bits of each number of an encoding."""
@@ -207,7 +249,7 @@ class Multi:
     @property
     def proxy_dim(self) -> int:
         """Numbers in one fixed dimensional encoding."""
-        return self.repetitions * (1 << self.simhash_projections) * (self.projection_dimension or self.dim)
+        return self.repetitions * (1 << self.simhash_projections) * (self.projection_dimension or self.compared)
 
 
 Field = Dense | Multi

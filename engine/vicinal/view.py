@@ -70,12 +70,19 @@ class DenseView:
 
 @dataclass(frozen=True, slots=True)
 class MultiView:
-    """A multi-vector field: its tokens, and the proxies of slots below `indexed`."""
+    """A multi-vector field: its tokens, and the proxies of slots below `indexed`.
+
+    `signs`: of the rotation that stored bits and queries take. `originals`: tokens as they were sent, where they are
+    kept; `sent` is how many were, before pooling.
+    """
 
     tokens: TokenRows
     proxies: ProxyPicture | None
     indexed: int
     present: Bits | None
+    signs: NDArray[np.float32] | None
+    originals: TokenRows | None
+    sent: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,10 @@ from vicinal.kernels import warmup as kernels
 from vicinal.kernels.bitset import slots_to_bits
 from vicinal.kernels.warmup import KernelMismatch
 from vicinal.multivector.fde import FixedDimensionalEncoder
+from vicinal.multivector.pooling import pool_tokens
 from vicinal.multivector.proxy_kinds import make_proxies
 from vicinal.multivector.search import exact_maxsim, rerank, token_scores
+from vicinal.multivector.stores import encode_tokens, plain_tokens, rotated, rotation
 from vicinal.multivector.tokens import quantise_tokens
 from vicinal.schema import Multi
 from vicinal.types import Bits, HnswParams, Metric, Rows, TokenRows
@@ -158,6 +160,7 @@ def _tokens() -> None:
     token_scores(query, coded, 0)
     if any(found[0][0] != best for found in answers):
         raise _wrong("MaxSim")
+    _stores(values, ends, query, int(best))
     for spec in (Multi(32), *(Multi(32, proxy="fde", proxy_bits=bits) for bits in _PROXY_BITS)):
         proxies = make_proxies(spec)
         proxies.extend(coded, 40)
@@ -168,6 +171,22 @@ def _tokens() -> None:
         documents, asked = encoder.encode_documents(values, ends), encoder.encode_query(query)
         if not (np.isfinite(documents).all() and documents.any() and asked.any()):
             raise KernelMismatch("fixed-dimensional encodings are not finite")
+
+
+def _stores(values: NDArray[np.float32], ends: NDArray[np.int64], query: NDArray[np.float32], best: int) -> None:
+    """Compare tokens stored otherwise, and pool some."""
+    signs = rotation(32, 1)
+    for store, asked, tokens in (
+        ("float16", query, values),
+        ("bit", rotated(signs, query), rotated(signs, values)),
+    ):
+        stored, scales = encode_tokens(store, tokens, ends)
+        rows = TokenRows(stored, ends, scales)
+        plain_tokens(rows.tokens[:3])
+        if best not in exact_maxsim(asked, rows, 8, range(40)).slots:
+            raise _wrong(f"MaxSim of {store} tokens")
+    if len(pool_tokens(values, ends, 2)[0]) != 40 * (1 + 3):
+        raise _wrong("pooling of tokens")
 
 
 def _other_dtypes() -> None:

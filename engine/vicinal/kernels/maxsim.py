@@ -3,6 +3,10 @@
 Query tokens are lanes, sixteen to a vector; a tile of a point's tokens is broadcast against one or two vectors and the
 maxima stay in a small array (`maxsim_tile`). Rows beyond a point's last token read that token again: a maximum does not
 mind. Scores of int8 codes are integers until the scales come in, so they are equal on every processor.
+
+Stored tokens come as raw bytes, (t, bytes of a token) uint8, and `kind` says what they are: CODES, a byte per
+dimension; BITS, one bit per dimension (a multiple of 128 of them) and then a byte `a`, for the codes +a and -a; HALVES
+and FLOATS. Codes stand for scale * code, each point with its scale.
 """
 
 from __future__ import annotations
@@ -11,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.kernels import njit
+from vicinal.kernels.maxsim_rows import BITS, CODES, FLOATS, to_floats, unpack_bits
 from vicinal.kernels.maxsim_tile import BODY, CODE_ROWS, FLOAT_ROWS, LANES, make_code_tile, make_float_tile
 from vicinal.kernels.simd import prefetch
 
-__all__ = ["LANES", "code_maxima", "code_scores", "float_scores", "pack_codes", "pack_floats", "quantise_rows"]
+__all__ = ["LANES", "code_maxima", "code_scores", "float_scores", "longest", "pack_codes", "pack_floats"]
 
 _LOWEST = np.int32(-(1 << 31))
 _AHEAD = 2048  # bytes of the next point fetched early; the processor's own prefetcher goes on from there
@@ -53,25 +58,6 @@ def pack_floats(tokens: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(lanes.reshape(vectors, LANES, dim).transpose(0, 2, 1))
 
 
-@njit
-def quantise_rows(tokens, ends, codes, scales):
-    """int8 codes of float32 tokens, one scale per point: max|value| / 127, and 1 where all values are 0."""
-    start = 0
-    for point in range(ends.shape[0]):
-        most = np.float32(0)
-        for t in range(start, ends[point]):
-            for j in range(tokens.shape[1]):
-                most = max(most, abs(tokens[t, j]))
-        scale = most / np.float32(127)
-        if scale == 0:
-            scale = np.float32(1)
-        scales[point] = scale
-        for t in range(start, ends[point]):
-            for j in range(tokens.shape[1]):
-                codes[t, j] = np.int8(min(127.0, max(-127.0, np.rint(tokens[t, j] / scale))))
-        start = ends[point]
-
-
 # --- many points -----------------------------------------------------------------------------------------------------
 
 
@@ -81,41 +67,60 @@ def _fetch_ahead(tokens, ends, slots, i):
     if i < slots.shape[0]:
         slot = np.int64(slots[i])
         row = ends[slot - 1] if slot else 0
-        width = tokens.shape[1] * tokens.itemsize
+        width = tokens.shape[1]
         begin = tokens.ctypes.data + row * width
         for at in range(0, min(_AHEAD, (ends[slot] - row) * width), 64):
             prefetch(begin + at)
 
 
 @njit
-def _code_best(tokens, start, stop, query, bias, best):
-    """Best products of each query lane with tokens start..stop, into best (vectors, 16) int32."""
-    dim = tokens.shape[1]
-    base = tokens.ctypes.data
-    last = base + (stop - 1) * dim
+def _code_tiles(base, rows, dim, query, bias, best):
+    """Fold the products of each query lane with `rows` int8 rows at an address into best (vectors, 16) int32."""
+    last = base + (rows - 1) * dim
     vectors = query.shape[0]
-    best[:] = _LOWEST
     for v in range(0, vectors, 2):
         lanes = query.ctypes.data + v * query.shape[1] * 64
         start_at = bias.ctypes.data + v * 64
         most = best.ctypes.data + v * 64
         if v + 1 < vectors:
-            for t in range(start, stop, CODE_ROWS):
+            for t in range(0, rows, CODE_ROWS):
                 _code_tile2(lanes, start_at, base + t * dim, last, dim, most)
         else:
-            for t in range(start, stop, CODE_ROWS):
+            for t in range(0, rows, CODE_ROWS):
                 _code_tile1(lanes, start_at, base + t * dim, last, dim, most)
 
 
 @njit
-def code_scores(tokens, ends, scales, slots, query, bias, query_scales, out):
+def _code_best(tokens, kind, start, stop, query, bias, buffer, best):
+    """Best products of each query lane with tokens start..stop, into best (vectors, 16) int32."""
+    best[:] = _LOWEST
+    base, width = tokens.ctypes.data, tokens.shape[1]
+    if kind == CODES:
+        _code_tiles(base + start * width, stop - start, width, query, bias, best)
+        return
+    dim = buffer.shape[1]
+    for low in range(start, stop, _BUFFER):
+        rows = min(_BUFFER, stop - low)
+        for t in range(rows):
+            unpack_bits(base + (low + t) * width, dim // 64, buffer.ctypes.data + t * dim)
+        _code_tiles(buffer.ctypes.data, rows, dim, query, bias, best)
+
+
+@njit
+def _room(kind, dim):
+    """Memory for unpacked codes; none where tokens are compared where they lie."""
+    return np.empty((_BUFFER if kind == BITS else 0, dim), np.int8)
+
+
+@njit
+def code_scores(tokens, kind, dim, ends, scales, slots, query, bias, query_scales, out):
     """Approximate MaxSim of the points `slots` (uint32) by codes, into out (len(slots),) float32; -inf without tokens.
 
-    `tokens` (t, dim >= 4) int8, `ends` and `scales` as `TokenRows`; `query` and `bias` from `pack_codes`,
+    `tokens` are CODES of dim >= 4, or BITS; `ends` and `scales` as `TokenRows`; `query` and `bias` from `pack_codes`,
     `query_scales` (m,) float32.
     """
     best = np.empty(bias.shape, np.int32)
-    lanes = best.reshape(-1)
+    lanes, buffer = best.reshape(-1), _room(kind, dim)
     for i in range(slots.shape[0]):
         _fetch_ahead(tokens, ends, slots, i + 1)
         slot = np.int64(slots[i])
@@ -123,7 +128,7 @@ def code_scores(tokens, ends, scales, slots, query, bias, query_scales, out):
         if ends[slot] <= start:
             out[i] = -np.inf
             continue
-        _code_best(tokens, start, ends[slot], query, bias, best)
+        _code_best(tokens, kind, start, ends[slot], query, bias, buffer, best)
         total = 0.0
         for j in range(query_scales.shape[0]):
             total += np.float64(lanes[j]) * np.float64(query_scales[j])
@@ -131,34 +136,49 @@ def code_scores(tokens, ends, scales, slots, query, bias, query_scales, out):
 
 
 @njit
-def code_maxima(tokens, ends, scales, slots, query, bias, query_scales, out):
+def code_maxima(tokens, kind, dim, ends, scales, slots, query, bias, query_scales, out):
     """As `code_scores`, but every query token's own best product, into out (len(slots), m) float32."""
     best = np.empty(bias.shape, np.int32)
-    lanes = best.reshape(-1)
+    lanes, buffer = best.reshape(-1), _room(kind, dim)
     for i in range(slots.shape[0]):
         slot = np.int64(slots[i])
         start = ends[slot - 1] if slot else 0
         if ends[slot] <= start:
             out[i] = -np.inf
             continue
-        _code_best(tokens, start, ends[slot], query, bias, best)
+        _code_best(tokens, kind, start, ends[slot], query, bias, buffer, best)
         for j in range(query_scales.shape[0]):
             out[i, j] = np.float32(lanes[j]) * (query_scales[j] * scales[slot])
 
 
 @njit
-def float_scores(tokens, ends, scales, slots, query, count, out):
+def longest(tokens, kind, dim, ends, scales, slots, out):
+    """Length of the longest token, CODES or BITS, of each of the points `slots`, into out (len(slots),) float64."""
+    for i in range(slots.shape[0]):
+        slot = np.int64(slots[i])
+        most = np.int64(0)
+        for t in range(ends[slot - 1] if slot else 0, ends[slot]):
+            square = np.int64(0)
+            if kind == BITS:
+                square = dim * np.int64(tokens[t, dim // 8]) * np.int64(tokens[t, dim // 8])
+            else:
+                for j in range(dim):
+                    code = np.int64(np.int8(tokens[t, j]))
+                    square += code * code
+            most = max(most, square)
+        out[i] = np.sqrt(np.float64(most)) * np.float64(scales[slot])
+
+
+@njit
+def float_scores(tokens, kind, dim, ends, scales, slots, query, count, out):
     """Exact MaxSim of the points `slots` (uint32) in float32, into out (len(slots),) float32; -inf without tokens.
 
-    `tokens` (t, dim) int8 or float32; `query` from `pack_floats`, `count` its tokens. Products are float32, their
-    sum is float64.
+    `tokens` of any kind; `query` from `pack_floats`, `count` its tokens. Products are float32, their sum is float64.
     """
-    dim = tokens.shape[1]
-    vectors = query.shape[0]
+    vectors, width = query.shape[0], tokens.shape[1]
     best = np.empty((vectors, LANES), np.float32)
     lanes = best.reshape(-1)
-    buffer = np.empty((_BUFFER, dim), np.float32)
-    base = buffer.ctypes.data
+    buffer, codes = np.empty((0 if kind == FLOATS else _BUFFER, dim), np.float32), _room(kind, dim)
     for i in range(slots.shape[0]):
         _fetch_ahead(tokens, ends, slots, i + 1)
         slot = np.int64(slots[i])
@@ -169,9 +189,10 @@ def float_scores(tokens, ends, scales, slots, query, count, out):
         best[:] = -np.inf
         for low in range(start, ends[slot], _BUFFER):
             rows = min(_BUFFER, ends[slot] - low)
-            for t in range(rows):
-                for j in range(dim):
-                    buffer[t, j] = np.float32(tokens[low + t, j])
+            base = tokens.ctypes.data + low * width
+            if kind != FLOATS:
+                to_floats(base, width, rows, kind, codes, buffer)
+                base = buffer.ctypes.data
             last = base + (rows - 1) * dim * 4
             for v in range(0, vectors, 2):
                 packed = query.ctypes.data + v * dim * 64

@@ -11,6 +11,7 @@ The same points give the same numbers on any machine: products are integers, sum
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from vicinal.errors import CorruptData
 from vicinal.multivector.proxies import Near, ProxyIndex, with_room
+from vicinal.multivector.stores import WIDTH_MIN, plain_tokens, widened
 from vicinal.multivector.tokens import no_tokens, quantise_tokens
 from vicinal.packing import pack, unpack
 from vicinal.types import TokenRows
@@ -37,7 +39,6 @@ CENTROIDS_MAX: Final = 8192  # a query's table of 32 tokens then takes 256 KiB a
 _SPREAD = 32  # centroids by the square root of the tokens: twice PLAID's, for a third fewer candidates
 _PER_CENTROID = 20  # sampled tokens
 _ROUNDS = 4
-_WIDTH_MIN = 4  # narrower tokens are padded with zeros, as kernels take four bytes at a time
 _MAGIC: Final = b"VICCENTR"
 _FORMAT: Final = 1
 _WHAT: Final = "snapshot of centroid numbers"
@@ -65,8 +66,14 @@ class CentroidPicture(NamedTuple):
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of numbers and centroids."""
-        return int(sum(a.nbytes for a in (*self.centroids, self.codes, self.ends)))
+        """Bytes of numbers and centroids; room behind the last is not touched yet."""
+        used = int(self.ends[self.n - 1]) if self.n else 0
+        return int(sum(a.nbytes for a in (*self.centroids, self.codes[:used], self.ends[: self.n])))
+
+    @property
+    def chosen(self) -> Mapping[str, Any]:
+        """Nothing is chosen by measuring."""
+        return {}
 
     def nearest(self, query: NDArray[np.float32], count: int, slots: NDArray[np.uint32] | range) -> Near:
         """The `count` best of `slots` by approximate MaxSim; points without tokens are left out."""
@@ -74,7 +81,7 @@ class CentroidPicture(NamedTuple):
 
         listed = np.require(slots, np.uint32, ["C", "W"])
         assert not len(listed) or int(listed.max()) < self.n, "a slot that has no numbers yet"
-        table, step, offset = _query_table(self.centroids, _wide(query))
+        table, step, offset = _query_table(self.centroids, widened(query))
         sums = np.empty(len(listed), np.int32)
         scan(self.codes, self.ends, listed, table, sums)
         positions = np.empty(min(count, len(listed)), np.int64)
@@ -95,7 +102,7 @@ class CentroidIndex(ProxyIndex[CentroidPicture]):
         if stop and rows.ends[stop - 1]:
             centroids = fit_centroids(rows, stop, self._seed)
         else:
-            centroids = make_centroids(np.zeros((CENTROIDS_MIN, max(self._dim, _WIDTH_MIN)), np.float32))
+            centroids = make_centroids(np.zeros((CENTROIDS_MIN, max(self._dim, WIDTH_MIN)), np.float32))
         return CentroidPicture(centroids, np.empty(0, np.uint16), np.empty(0, np.int64), 0)
 
     def _add(self, picture: CentroidPicture, rows: TokenRows, stop: int) -> CentroidPicture:
@@ -126,7 +133,7 @@ class CentroidIndex(ProxyIndex[CentroidPicture]):
         try:
             vectors, ends, codes = arrays
             fitted = int(about["fitted_tokens"])
-            _check_numbers(vectors, ends, codes, max(self._dim, _WIDTH_MIN), rows.ends[:slots])
+            _check_numbers(vectors, ends, codes, max(self._dim, WIDTH_MIN), rows.ends[:slots])
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptData(f"{_WHAT}: {error}; it will be made again", field=_WHAT) from error
         self._fitted_tokens = fitted
@@ -202,23 +209,18 @@ def _query_table(centroids: Centroids, query: NDArray[np.float32]) -> tuple[NDAr
 
 def _directions(tokens: NDArray[Any]) -> NDArray[np.int8]:
     """int8 codes of tokens (t, dim), each with a scale of its own where they are float32; writable."""
-    tokens = _wide(tokens)
+    tokens = widened(plain_tokens(tokens))
     if tokens.dtype == np.int8:
         return np.array(tokens, np.int8)
     return quantise_tokens(tokens, np.arange(1, len(tokens) + 1, dtype=np.int64))[0]
 
 
-def _wide(tokens: NDArray[Any]) -> NDArray[Any]:
-    """The tokens, or with zeros behind where they are narrower than kernels take."""
-    missing = _WIDTH_MIN - tokens.shape[1]
-    return np.pad(tokens, ((0, 0), (0, missing))) if missing > 0 else tokens
-
-
 def _lengths(rows: TokenRows, stop: int, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
     """Lengths (len(chosen),) of stored tokens of slots 0 .. stop - 1; what `ends` holds beyond them is not sorted."""
-    some = rows.tokens[chosen].astype(np.float64)
+    plain = plain_tokens(rows.tokens[chosen])
+    some = plain.astype(np.float64)
     lengths: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", some, some))
-    if rows.tokens.dtype == np.int8:
+    if plain.dtype == np.int8:
         lengths *= rows.scales[np.searchsorted(rows.ends[:stop], chosen, side="right")]
     return lengths
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vicinal.multivector.proxies import Near, with_room
 
-__all__ = ["BITS", "Bits", "CodedVectors", "append", "empty", "line_bytes", "nearest", "restored"]
+__all__ = ["BITS", "Bits", "CodedVectors", "append", "check_count", "empty", "line_bytes", "nearest", "restored"]
 
 Bits = Literal[1, 4, 8, 32]
 BITS: Final[tuple[int, ...]] = get_args(Bits)
@@ -37,8 +37,8 @@ class CodedVectors(NamedTuple):
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of codes and factors."""
-        return self.lines.nbytes + self.factors.nbytes + self.signs.nbytes
+        """Bytes of codes and factors; room behind the last is not touched yet."""
+        return self.lines[: self.n].nbytes + self.factors[: self.n].nbytes + self.signs.nbytes
 
 
 def line_bytes(dim: int, bits: int) -> int:
@@ -64,6 +64,12 @@ def restored(dim: int, bits: int, seed: int, lines: NDArray[Any], factors: NDArr
     if not fits or lines.shape != (len(factors), fresh.lines.shape[1]) or not np.isfinite(factors).all():
         raise ValueError(f"codes of {lines.shape} {lines.dtype}")
     return fresh._replace(lines=lines.copy(), factors=factors.copy(), n=len(factors))
+
+
+def check_count(codes: CodedVectors, most: int) -> None:
+    """ValueError unless there are at most so many vectors."""
+    if codes.n > most:
+        raise ValueError(f"{codes.n} slots of {most}")
 
 
 def append(codes: CodedVectors, vectors: NDArray[np.float32]) -> CodedVectors:

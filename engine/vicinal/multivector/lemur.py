@@ -10,6 +10,7 @@ tokens of queries seen since the last fit where there are enough of them, as tho
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -19,7 +20,8 @@ from vicinal.errors import CorruptData
 from vicinal.multivector import coded_vectors
 from vicinal.multivector.coded_vectors import CodedVectors
 from vicinal.multivector.proxies import Near, ProxyIndex
-from vicinal.multivector.tokens import dequantise_tokens, frozen, no_tokens, quantise_tokens
+from vicinal.multivector.stores import plain_tokens, raw_tokens, widened
+from vicinal.multivector.tokens import dequantise_tokens, no_tokens, quantise_tokens
 from vicinal.packing import pack, unpack
 from vicinal.types import TokenRows
 
@@ -51,29 +53,32 @@ class Features(NamedTuple):
 class QueryTokens:
     """A seeded reservoir of the tokens of queries: any thread may offer, the writer takes."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, dim: int, seed: int) -> None:
         self._lock = threading.Lock()
         self._rng = np.random.default_rng(seed)
-        self._kept: list[NDArray[np.float32]] = []
+        self._kept = np.zeros((_SAMPLE, dim), np.float32)
         self._seen = 0
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return min(self._seen, _SAMPLE)
 
     def offer(self, query: NDArray[np.float32]) -> None:
         """Keep some of a query's tokens (m, dim)."""
-        with self._lock:
-            for token in query:
-                self._seen += 1
-                if len(self._kept) < _SAMPLE:
-                    self._kept.append(token.copy())
-                elif (at := int(self._rng.integers(self._seen))) < _SAMPLE:
-                    self._kept[at] = token.copy()
+        if not self._lock.acquire(blocking=False):
+            return  # no query waits for the sample: tokens of the other one are as good
+        try:
+            seen = np.arange(self._seen, self._seen + len(query))
+            places = np.where(seen < _SAMPLE, seen, self._rng.integers(seen + 1))
+            kept = places < _SAMPLE
+            self._kept[places[kept]] = query[kept]
+            self._seen += len(query)
+        finally:
+            self._lock.release()
 
-    def tokens(self) -> list[NDArray[np.float32]]:
-        """What is kept."""
+    def tokens(self) -> NDArray[np.float32]:
+        """What is kept, (s, dim)."""
         with self._lock:
-            return list(self._kept)
+            return self._kept[: len(self)].copy()
 
 
 class LemurPicture(NamedTuple):
@@ -93,6 +98,11 @@ class LemurPicture(NamedTuple):
         """Bytes of codes and features."""
         return self.codes.memory_bytes + sum(part.nbytes for part in self.features[:3])
 
+    @property
+    def chosen(self) -> Mapping[str, Any]:
+        """Nothing is chosen by measuring."""
+        return {}
+
     def nearest(self, query: NDArray[np.float32], count: int, slots: NDArray[np.uint32] | range) -> Near:
         """The `count` best of `slots` by the regression's MaxSim."""
         self.asked.offer(query)
@@ -106,7 +116,7 @@ class LemurIndex(ProxyIndex[LemurPicture]):
     def __init__(self, dim: int, bits: int, seed: int) -> None:
         super().__init__()
         self._dim, self._bits, self._seed = dim, bits, seed
-        self._asked = QueryTokens(seed)
+        self._asked = QueryTokens(dim, seed)
         self._fitted_to_queries = False
 
     def _stale(self, tokens: int) -> bool:
@@ -117,7 +127,7 @@ class LemurIndex(ProxyIndex[LemurPicture]):
         asked = self._asked.tokens()
         self._fitted_to_queries = len(asked) >= _QUERY_TOKENS
         stored = _some_tokens(rows, stop, _SAMPLE - len(asked) if self._fitted_to_queries else _SAMPLE, self._seed)
-        sample = np.vstack([stored, *asked]) if self._fitted_to_queries else stored
+        sample = np.vstack([stored, asked]) if self._fitted_to_queries else stored
         features = fit_features(sample, self._dim, self._seed)
         return LemurPicture(features, coded_vectors.empty(FEATURES, self._bits, self._seed), self._asked)
 
@@ -188,7 +198,7 @@ def _some_tokens(rows: TokenRows, stop: int, count: int, seed: int) -> NDArray[n
     tokens = int(rows.ends[stop - 1]) if stop else 0
     chosen = np.sort(np.random.default_rng(seed).choice(tokens, min(tokens, count), replace=False))
     owners = np.searchsorted(rows.ends[:stop], chosen, side="right")
-    return dequantise_tokens(rows.tokens[chosen], np.arange(1, len(chosen) + 1), rows.scales[owners])
+    return dequantise_tokens(plain_tokens(rows.tokens[chosen]), np.arange(1, len(chosen) + 1), rows.scales[owners])
 
 
 def _best_products(rows: TokenRows, first: int, stop: int, sample: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -196,12 +206,12 @@ def _best_products(rows: TokenRows, first: int, stop: int, sample: NDArray[np.fl
     from vicinal.kernels.maxsim import code_maxima, pack_codes
 
     out = np.empty((stop - first, len(sample)), np.float32)
-    codes, scales = quantise_tokens(sample, np.arange(1, len(sample) + 1, dtype=np.int64))
+    codes, scales = quantise_tokens(widened(sample), np.arange(1, len(sample) + 1, dtype=np.int64))
     start = int(rows.ends[first - 1]) if first else 0
-    tokens, ends = rows.tokens[start : int(rows.ends[stop - 1])], rows.ends[first:stop] - start
+    tokens, ends = plain_tokens(rows.tokens[start : int(rows.ends[stop - 1])]), rows.ends[first:stop] - start
     units = rows.scales[first:stop]
     if tokens.dtype != np.int8:
         tokens, units = quantise_tokens(tokens, ends)
-    stored = [frozen(part) for part in (tokens, ends, units)]
-    code_maxima(*stored, np.arange(stop - first, dtype=np.uint32), *pack_codes(codes), scales, out)
+    raw = raw_tokens(TokenRows(widened(tokens), ends, units))
+    code_maxima(*raw, np.arange(stop - first, dtype=np.uint32), *pack_codes(codes), scales, out)
     return out

@@ -8,7 +8,7 @@ Proxies are derived: they can be built again from the stored tokens, and a lost 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -33,6 +33,10 @@ class ProxyPicture(Protocol):
     @property
     def memory_bytes(self) -> int:
         """Bytes of proxies and of what was fitted."""
+
+    @property
+    def chosen(self) -> Mapping[str, Any]:
+        """What was measured and chosen, for `info`."""
 
     def nearest(self, query: NDArray[np.float32], count: int, slots: NDArray[np.uint32] | range) -> Near:
         """The `count` best of `slots`, each below n, by the proxies' estimate of MaxSim: slots and scores, best first.

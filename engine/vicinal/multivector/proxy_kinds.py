@@ -11,19 +11,20 @@ from vicinal.multivector.lemur import LemurIndex
 from vicinal.multivector.proxies import ProxyIndex
 from vicinal.schema import Multi
 
-__all__ = ["encoder_options", "make_proxies"]
+__all__ = ["encoders_of", "make_proxies"]
 
 
 def make_proxies(spec: Multi) -> ProxyIndex[Any]:
-    """An empty proxy index of the kind that a field declares."""
+    """An empty proxy index of the kind that a field declares, over tokens as they are compared."""
     if spec.proxy == "centroids":
-        return CentroidIndex(spec.dim, spec.seed)
+        return CentroidIndex(spec.compared, spec.seed)
     if spec.proxy == "lemur":
-        return LemurIndex(spec.dim, spec.code_bits, spec.seed)
-    return EncodedIndex(FixedDimensionalEncoder(**encoder_options(spec)), spec.code_bits, spec.seed)
+        return LemurIndex(spec.compared, spec.code_bits, spec.seed)
+    return EncodedIndex(encoders_of(spec), spec.code_bits, spec.seed)
 
 
-def encoder_options(spec: Multi) -> dict[str, Any]:
-    """Arguments of FixedDimensionalEncoder for a field."""
-    names = ("dim", "repetitions", "simhash_projections", "projection_dimension", "fill_empty", "seed")
-    return {name: getattr(spec, name) for name in names}
+def encoders_of(spec: Multi) -> list[FixedDimensionalEncoder]:
+    """The encoders that a field may take: one, or with and without filling where that is measured."""
+    fills = (True, False) if spec.fill_empty == "auto" else (spec.fill_empty,)
+    shape = spec.repetitions, spec.simhash_projections, spec.projection_dimension
+    return [FixedDimensionalEncoder(spec.compared, *shape, fill_empty=fill, seed=spec.seed) for fill in fills]

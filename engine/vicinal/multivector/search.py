@@ -2,31 +2,63 @@
 
 Score: the sum, over query tokens, of the largest inner product with one of the point's tokens (Chamfer similarity).
 Scores reported are those of the *stored* tokens in float32: an int8 token stands for scale * code.
+
+Where tokens are codes, products of integers order the points first. They differ from float32 only by what rounding the
+query to codes took away, so |difference| <= (sum of the lengths of what was taken) * (longest token of the point), and
+points are compared in float32 from the best on until the next cannot reach the k-th: the answer is that of comparing
+all of them.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.multivector.tokens import dequantise_tokens, frozen, quantise_tokens
+from vicinal.multivector.stores import RawTokens, plain_tokens, raw_tokens
+from vicinal.multivector.tokens import dequantise_tokens, quantise_tokens
 from vicinal.types import Rerank, TokenRows
 
-__all__ = ["SPARE", "carve_query", "exact_maxsim", "rerank", "token_scores"]
+__all__ = ["SPARE", "Ranked", "Sent", "carve_query", "exact_maxsim", "rerank", "token_scores"]
 
-Ranked = tuple[NDArray[np.uint32], NDArray[np.float32]]
-SPARE: Final = 8  # points beyond k that are settled in float32: int8 scores may swap neighbours
+SPARE: Final = 8  # points beyond k that are settled in float32 at once
+_PART: Final = 64  # points settled in further rounds
+_ROUNDING: Final = 2.0**-22  # of float32 products and sums, for each dimension
 
 
-def exact_maxsim(query: NDArray[np.float32], rows: TokenRows, k: int, slots: NDArray[np.uint32] | range) -> Ranked:
-    """The k best of the points `slots` by exact float32 MaxSim: slots and scores, best first, ties by slot.
+class Ranked(NamedTuple):
+    """Slots (m,) uint32 with scores (m,) float32, best first, ties by slot; `settled` were compared in float32."""
+
+    slots: NDArray[np.uint32]
+    scores: NDArray[np.float32]
+    settled: int
+
+
+class Sent(NamedTuple):
+    """A query (m, dim) as it was sent and the tokens of points as they were sent, which settle what codes ordered."""
+
+    query: NDArray[np.float32]
+    rows: TokenRows
+
+
+def exact_maxsim(
+    query: NDArray[np.float32],
+    rows: TokenRows,
+    k: int,
+    slots: NDArray[np.uint32] | range,
+    sent: Sent | None = None,
+) -> Ranked:
+    """The k best of the points `slots` by exact float32 MaxSim of the stored tokens, or of those `sent`.
 
     `query` (m, dim) float32, checked. Points without tokens are left out.
     """
-    listed = _listed(slots, rows)
-    return _best(listed, _float_scores(query, rows, listed), k)
+    listed, raw = _listed(slots, rows), raw_tokens(rows)
+    if sent is not None:
+        query, raw = sent.query, raw_tokens(sent.rows)
+    elif raw.coded:
+        return _settled(query, raw, listed, _code_scores(query, raw, listed), k)
+    return _best(listed, _float_scores(query, raw, listed), k)
 
 
 def rerank(
@@ -36,23 +68,28 @@ def rerank(
     k: int,
     rerank: Rerank = "int8",
     carve: float | None = None,
+    sent: Sent | None = None,
 ) -> Ranked:
-    """The k best of the candidates `slots` by MaxSim: slots and scores, best first, ties by slot.
+    """The k best of the candidates `slots` by MaxSim.
 
-    "int8" orders all of them by codes and settles the last k + 8 in float32, "float32" compares all in float32, "none"
-    leaves out the settling: scores are those of codes. Tokens stored as float32 have no codes and are compared as they
-    are. `carve` shortens the query for the first step (`carve_query`). Points without tokens are left out.
+    "int8" orders all of them by codes and settles the best in float32, until no other can be among the k; "float32"
+    compares all in float32, "none" leaves out the settling: scores are those of codes. Tokens stored as floats have no
+    codes and are compared as they are. `carve` shortens the query for the first step (`carve_query`); then, and where
+    tokens as `sent` settle, k + 8 points are (4 k + 8 of bits). Points without tokens are left out.
     """
-    listed = _listed(slots, rows)
-    coded = rows.tokens.dtype == np.int8 and rows.tokens.shape[1] >= 4
-    if rerank == "float32" or not coded:
-        return _best(listed, _float_scores(query, rows, listed), k)
+    listed, raw = _listed(slots, rows), raw_tokens(rows)
+    final_query, final = (query, raw) if sent is None else (sent.query, raw_tokens(sent.rows))
+    if ((rerank == "none" or not raw.coded) and sent is None) or rerank == "float32":
+        way = _code_scores if rerank == "none" and raw.coded else _float_scores
+        return _best(listed, way(final_query, final, listed), k)
     short = query if carve is None else carve_query(query, carve)
-    first = _code_scores(short, rows, listed)
+    first = (_code_scores if raw.coded else _float_scores)(short, raw, listed)
     if rerank == "none":
-        return _best(listed, first, k)
-    near, _ = _best(listed, first, k + SPARE)
-    return _best(near, _float_scores(query, rows, near), k)
+        return _best(listed, first, k)._replace(settled=0)
+    if carve is None and sent is None:
+        return _settled(query, raw, listed, first, k)
+    near = _best(listed, first, (4 * k if rows.tokens.dtype == np.uint8 else k) + SPARE).slots
+    return _best(near, _float_scores(final_query, final, near), k)
 
 
 def carve_query(query: NDArray[np.float32], least: float = 0.7) -> NDArray[np.float32]:
@@ -75,7 +112,7 @@ def carve_query(query: NDArray[np.float32], least: float = 0.7) -> NDArray[np.fl
 def token_scores(query: NDArray[np.float32], rows: TokenRows, slot: int) -> NDArray[np.float32]:
     """Inner products (m, t) float32 of every query token with every token of one point, for highlighting."""
     start = int(rows.ends[slot - 1]) if slot else 0
-    some = rows.tokens[start : int(rows.ends[slot])]
+    some = plain_tokens(rows.tokens[start : int(rows.ends[slot])])
     ends = np.array([len(some)], np.int64)
     products: NDArray[np.float32] = query @ dequantise_tokens(some, ends, rows.scales[slot : slot + 1]).T
     return products
@@ -88,30 +125,71 @@ def _listed(slots: NDArray[np.uint32] | range, rows: TokenRows) -> NDArray[np.ui
     return listed
 
 
-def _code_scores(query: NDArray[np.float32], rows: TokenRows, slots: NDArray[np.uint32]) -> NDArray[np.float32]:
+def _settled(
+    query: NDArray[np.float32], raw: RawTokens, slots: NDArray[np.uint32], first: NDArray[np.float32], k: int
+) -> Ranked:
+    """The k best by float32, of points that have the scores `first` by codes of this query."""
+    keep = np.flatnonzero(first > -np.inf)
+    order = keep[np.lexsort((slots[keep], -first[keep]))]
+    apart = _apart(query, raw.dim)
+    farthest = apart * 127 * np.sqrt(raw.dim) * float(raw.scales[slots[order]].max(initial=0))
+    near, scores = [slots[:0]], [first[:0]]
+    least, at, part = -np.inf, 0, k + SPARE
+    while at < len(order) and first[order[at]] + farthest >= least:
+        some = order[at : at + part]
+        if at:
+            some = some[first[some] + apart * _longest(raw, slots[some]) >= least]
+        near.append(slots[some])
+        scores.append(_float_scores(query, raw, slots[some]))
+        best = np.concatenate(scores)
+        if len(best) >= k:
+            least = float(np.partition(best, len(best) - k)[len(best) - k])
+        at, part = at + part, _PART
+    return _best(np.concatenate(near), np.concatenate(scores), k)
+
+
+def _apart(query: NDArray[np.float32], dim: int) -> float:
+    """How far scores by codes may lie from float32, for each unit of length of a point's tokens."""
+    codes, scales = quantise_tokens(query, np.arange(1, len(query) + 1, dtype=np.int64))
+    wide = query.astype(np.float64)
+    lost = np.sqrt(((wide - codes * scales[:, None].astype(np.float64)) ** 2).sum(axis=1)).sum()
+    rounded = (dim + 8) * _ROUNDING * np.sqrt((wide**2).sum(axis=1)).sum()
+    return float(lost + rounded)
+
+
+def _longest(raw: RawTokens, slots: NDArray[np.uint32]) -> NDArray[np.float64]:
+    """The length of the longest token of each point."""
+    from vicinal.kernels.maxsim import longest
+
+    out = np.empty(len(slots), np.float64)
+    longest(*raw, slots, out)
+    return out
+
+
+def _code_scores(query: NDArray[np.float32], raw: RawTokens, slots: NDArray[np.uint32]) -> NDArray[np.float32]:
     """MaxSim by codes of both sides, each query token with its own scale; -inf for a point without tokens."""
     from vicinal.kernels.maxsim import code_scores, pack_codes
 
     codes, scales = quantise_tokens(query, np.arange(1, len(query) + 1, dtype=np.int64))
     out = np.empty(len(slots), np.float32)
-    code_scores(*map(frozen, rows), slots, *pack_codes(codes), scales, out)
+    code_scores(*raw, slots, *pack_codes(codes), scales, out)
     return out
 
 
-def _float_scores(query: NDArray[np.float32], rows: TokenRows, slots: NDArray[np.uint32]) -> NDArray[np.float32]:
+def _float_scores(query: NDArray[np.float32], raw: RawTokens, slots: NDArray[np.uint32]) -> NDArray[np.float32]:
     """MaxSim in float32; -inf for a point without tokens."""
     from vicinal.kernels.maxsim import float_scores, pack_floats
 
     out = np.empty(len(slots), np.float32)
-    float_scores(*map(frozen, rows), slots, pack_floats(query), len(query), out)
+    float_scores(*raw, np.require(slots, np.uint32, ["C", "W"]), pack_floats(query), len(query), out)
     return out
 
 
 def _best(slots: NDArray[np.uint32], scores: NDArray[np.float32], k: int) -> Ranked:
-    """The k largest scores above -inf, ties by slot."""
+    """The k largest scores above -inf, ties by slot, of points all of which were compared so."""
     keep = np.flatnonzero(scores > -np.inf)
     if len(keep) > k:
         least = np.partition(scores[keep], len(keep) - k)[len(keep) - k]
         keep = keep[scores[keep] >= least]
     order = keep[np.lexsort((slots[keep], -scores[keep]))][:k]
-    return slots[order], scores[order]
+    return Ranked(slots[order], scores[order], len(slots))

@@ -1,7 +1,8 @@
-"""Token matrices: checks, and int8 storage with one scale per point.
+"""Token matrices: checks, and int8 codes with one scale per point.
 
-A point's tokens are stored as int8 codes c and one float32 scale s, value = s * c, s = max|value| / 127: symmetric, so
-that dot products of codes are dot products of values up to the scales. Codes are the nearest, halves to even.
+A point's tokens are int8 codes c and one float32 scale s, value = s * c, s = max|value| / 127 unless given: symmetric,
+so that dot products of codes are dot products of values up to the scales. Codes are the nearest, halves to even. Other
+ways to store tokens are in `stores`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vicinal.errors import InvalidVector, LimitExceeded
-from vicinal.limits import TOKENS_MAX
+from vicinal.errors import InvalidVector
 from vicinal.types import TokenRows
 
 __all__ = ["as_token_block", "as_token_matrix", "dequantise_tokens", "frozen", "no_tokens", "quantise_tokens"]
@@ -21,19 +21,11 @@ __all__ = ["as_token_block", "as_token_matrix", "dequantise_tokens", "frozen", "
 def as_token_matrix(tokens: ArrayLike, dim: int, name: str = "tokens") -> NDArray[np.float32]:
     """One checked token matrix (t, dim) float32, C-contiguous and writable, t >= 1.
 
-    Raises InvalidVector for a wrong shape, no token, a dtype that is not real, NaN or infinity; LimitExceeded above
-    `TOKENS_MAX` tokens.
+    Raises InvalidVector for a wrong shape, no token, a dtype that is not real, NaN or infinity.
     """
     matrix = _as_rows(tokens, dim, name)
     if not len(matrix):
         raise InvalidVector(f"{name} hold no token: send at least one", field=name, value=matrix.shape)
-    if len(matrix) > TOKENS_MAX:
-        raise LimitExceeded(
-            f"{name} hold {len(matrix)} tokens, more than {TOKENS_MAX}: split the document",
-            field=name,
-            value=len(matrix),
-            limit=TOKENS_MAX,
-        )
     return matrix
 
 
@@ -61,26 +53,22 @@ def as_token_block(
     if len(counts) and counts.min() < 1:
         point = int(np.argmin(counts))
         raise InvalidVector(f"matrix {point} of {name} holds no token: send at least one", field=name, value=point)
-    if len(counts) and counts.max() > TOKENS_MAX:
-        point = int(np.argmax(counts))
-        raise LimitExceeded(
-            f"matrix {point} of {name} holds more than {TOKENS_MAX} tokens: split the document",
-            field=name,
-            value=int(counts[point]),
-            limit=TOKENS_MAX,
-        )
     return matrix, stops
 
 
 def quantise_tokens(
-    tokens: NDArray[np.float32], ends: NDArray[np.int64]
+    tokens: NDArray[np.float32], ends: NDArray[np.int64], scale: float | None = None
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Codes (t, dim) int8 and scales (n,) float32 of checked float32 tokens; the scale of zeros or of no token is 1."""
-    from vicinal.kernels.maxsim import quantise_rows
+    """Codes (t, dim) int8 and scales (n,) float32 of checked float32 tokens; the scale of zeros or of no token is 1.
+
+    With a `scale` all points have that one, and what is beyond 127 of it is cut.
+    """
+    from vicinal.kernels.maxsim_rows import quantise_rows
 
     codes = np.empty(tokens.shape, np.int8)
     scales = np.ones(len(ends), np.float32)
-    quantise_rows(np.require(tokens, np.float32, ["C", "W"]), np.require(ends, np.int64, ["C", "W"]), codes, scales)
+    given = np.require(tokens, np.float32, ["C", "W"]), np.require(ends, np.int64, ["C", "W"])
+    quantise_rows(*given, np.float32(scale or 0), codes, scales)
     return codes, scales
 
 

@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 from tests.support.maxsim_oracle import maxsim, unit_rows
 
 from vicinal.database import Database
-from vicinal.errors import InvalidArgument
+from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded
+from vicinal.limits import QUERY_TOKENS_MAX
 from vicinal.schema import Multi
 
 POINTS, DIM = 1_500, 32
 FIELDS = [
     Multi(DIM),
     Multi(DIM, store="float32"),
+    Multi(DIM, store="float16"),
+    Multi(DIM, store="bit", originals=True),
+    Multi(DIM, scale=1 / 127),
     Multi(DIM, proxy="lemur"),
     *(Multi(DIM, proxy="fde", proxy_bits=bits, repetitions=10, simhash_projections=4) for bits in (1, 4, 8, 32)),  # type: ignore[arg-type]
 ]
@@ -89,7 +93,7 @@ def test_points_after_the_last_pass_are_found_at_once() -> None:
         assert not {7, 9_000} & set(made.query_multi(MATRICES[7][:6], 10).ids)
 
 
-@pytest.mark.parametrize("spec", [FIELDS[0], FIELDS[2], FIELDS[3]], ids=lambda s: s.proxy)
+@pytest.mark.parametrize("spec", [FIELDS[0], FIELDS[3], FIELDS[5], FIELDS[6]], ids=lambda s: f"{s.store}-{s.proxy}")
 def test_a_restart_takes_the_snapshot(spec: Multi, tmp_path: Path) -> None:
     query = MATRICES[40][:6]
     with Database(tmp_path) as database:
@@ -117,9 +121,107 @@ def test_info_tells_bytes() -> None:
         assert made.flush(60)
         told = made.info().fields["t"]
         tokens = sum(map(len, MATRICES))
-        assert told["tokens"] == tokens
+        assert told["tokens"] == told["tokens_sent"] == tokens
         assert told["memory_bytes"] >= tokens * DIM + told["proxy_bytes"]
         assert told["bytes_per_token"] == pytest.approx(told["memory_bytes"] / tokens, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [
+        ({}, 150),
+        ({"store": "bit"}, 40),
+        ({"pooling": 4}, 60),
+        ({"pooling": 8}, 40),
+        ({"pooling": 2, "store": "bit"}, 40),
+    ],
+)
+def test_bytes_of_64_tokens_of_128_dimensions(options: Any, most: int) -> None:
+    """The memory of stored tokens and of encodings of one bit, by token as sent."""
+    rng = np.random.default_rng(3)
+    block, ends = unit_rows(rng, 1_500 * 64, 128), np.arange(1, 1_501) * 64
+    with Database(":memory:") as database:
+        made = database.create_collection("c", vectors={"t": Multi(128, proxy="fde", **options)})
+        made.upsert(range(1_500), (block, ends))
+        assert made.flush(60)
+        told = made.info().fields["t"]
+        assert told["tokens_sent"] == 1_500 * 64
+        kept = 1 + 63 // options.get("pooling", 1)
+        assert told["tokens"] == 1_500 * kept
+        assert told["proxy_bytes"] >= 1_500 * 1_280
+        row = 17 if options.get("store") == "bit" else 128
+        assert kept * row / 64 + 20 <= told["bytes_per_token"] <= most
+        assert told["fill_empty_chosen"] in (True, False)
+        hits = made.query_multi(block[64 * 7 : 64 * 7 + 20], 5)
+        assert hits.ids[0] == 7
+
+
+@pytest.mark.parametrize("store", ["int8", "bit", "float16"])
+@pytest.mark.parametrize("pooling", [1, 3])
+def test_tokens_as_sent_come_back_and_settle(store: Any, pooling: int, tmp_path: Path) -> None:
+    spec = Multi(DIM, store=store, pooling=pooling, originals=True)
+    for opening in range(2):
+        with Database(tmp_path) as database:
+            if not opening:
+                made = _filled(database, spec)
+                made.upsert([10_000], [MATRICES[3] * 2])
+                made.delete([1])
+            made = database.collection("c")
+            assert made.flush(60)
+            told = made.info().fields["t"]
+            assert told["tokens_sent"] == sum(map(len, MATRICES)) + len(MATRICES[3])
+            assert (told["tokens"] < told["tokens_sent"]) == (pooling > 1)
+            for point in (0, 7, POINTS - 1):
+                assert np.array_equal(made.get([point], with_vectors=True)[0].vector["t"], MATRICES[point])
+            query = MATRICES[500][:6]
+            exact = made.query_multi(query, 10, exact=True)
+            assert exact.ids == [i for i in _truth(query, 12) if i != 1][:10]
+            hits = made.query_multi(query, 10)
+            assert hits.ids[0] == 500
+            sent = {**dict(enumerate(MATRICES)), 10_000: MATRICES[3] * 2}
+            assert np.allclose(hits.scores, [maxsim(query, sent[int(i)]) for i in hits.ids], atol=1e-5)
+            assert made.query_multi(MATRICES[3][:6], 1).ids == [10_000]
+
+
+def test_bits_come_back_in_their_own_space() -> None:
+    with Database(":memory:") as database:
+        made = _filled(database, Multi(DIM, store="bit"))
+        for point in (0, 900):
+            back = made.get([point], with_vectors=True)[0].vector["t"]
+            assert back.shape == MATRICES[point].shape
+            cosines = (back * MATRICES[point]).sum(axis=1) / np.linalg.norm(back, axis=1)
+            assert cosines.min() > 0.4  # 128 bits of what were 32 numbers
+            hits = made.query_multi(MATRICES[point][:6], 3, exact=True)
+            assert np.allclose(hits.scores[:1], [maxsim(MATRICES[point][:6], back)], atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"store": "bit"}, {"store": "float16"}, {"proxy": "fde"}], ids=str)
+def test_two_searches_give_identical_bytes(options: Any) -> None:
+    with Database(":memory:") as database:
+        made = _filled(database, Multi(DIM, **options))
+        assert made.flush(60)
+        for query in (MATRICES[4], MATRICES[900][:3]):
+            for words in ({}, {"exact": True}, {"filter": "part = 1"}, {"carve": 0.7}):
+                one, two = (made.query_multi(query, 20, **words) for _ in range(2))
+                assert (one.ids, one.scores.tobytes()) == (two.ids, two.scores.tobytes())
+
+
+def test_a_carved_query_finds_nearly_the_same() -> None:
+    query = np.repeat(MATRICES[40][:6], 3, axis=0)
+    with Database(":memory:") as database:
+        made = _filled(database, FIELDS[0])
+        assert made.flush(60)
+        whole, carved = made.query_multi(query, 10), made.query_multi(query, 10, carve=0.7, explain=True)
+        assert carved.ids[0] == whole.ids[0] == 40
+        assert carved.scores[0] == whole.scores[0]
+        assert carved.explain is not None
+        assert carved.explain["settled"] == 18
+        assert len(set(whole.ids) & set(carved.ids)) >= 8
+        for wrong in ("x", True, float("nan")):
+            with pytest.raises(InvalidArgument, match="carve"):
+                made.query_multi(query, 10, carve=wrong)
+        with pytest.raises(LimitExceeded, match="tokens"):
+            made.query_multi(np.ones((QUERY_TOKENS_MAX + 1, DIM), np.float32))
 
 
 def test_narrow_tokens() -> None:
@@ -134,8 +236,34 @@ def test_narrow_tokens() -> None:
 
 @pytest.mark.parametrize(
     ("options", "name"),
-    [({"proxy": "plaid"}, "proxy"), ({"proxy_bits": 2}, "proxy_bits"), ({"proxy_bits": True}, "proxy_bits")],
+    [
+        ({"proxy": "plaid"}, "proxy"),
+        ({"proxy_bits": 2}, "proxy_bits"),
+        ({"proxy_bits": True}, "proxy_bits"),
+        ({"store": "int4"}, "store"),
+        ({"pooling": 0}, "pooling"),
+        ({"pooling": True}, "pooling"),
+        ({"originals": 1}, "originals"),
+        ({"fill_empty": "maybe"}, "fill_empty"),
+        ({"fill_empty": 1}, "fill_empty"),
+        ({"scale": 0}, "scale"),
+        ({"scale": "x"}, "scale"),
+        ({"scale": True}, "scale"),
+        ({"scale": 1.0, "store": "bit"}, "scale"),
+    ],
 )
 def test_bad_declarations(options: Any, name: str) -> None:
     with pytest.raises(InvalidArgument, match=name):
         Multi(8, **options)
+
+
+@pytest.mark.parametrize(("options", "value"), [({"store": "float16"}, 7e4), ({"scale": 1 / 127}, 1.01)])
+def test_numbers_that_rows_cannot_hold_are_refused(options: Any, value: float) -> None:
+    with Database(":memory:") as database:
+        made = database.create_collection("c", vectors={"t": Multi(4, **options)})
+        matrices = [np.ones((3, 4), np.float32) for _ in range(5)]
+        made.upsert(range(5), matrices)
+        matrices[2][1, 3] = -value
+        with pytest.raises(InvalidVector, match="point 2 of t"):
+            made.upsert(range(5), matrices)
+        assert np.array_equal(made.get([2], with_vectors=True)[0].vector["t"], np.ones((3, 4)))

@@ -9,6 +9,7 @@ import pytest
 
 from vicinal.kernels import maxsim, njit
 from vicinal.kernels.cpu import HAS_AVX2, HAS_VNNI
+from vicinal.kernels.maxsim_rows import CODES
 from vicinal.kernels.maxsim_tile import make_code_tile
 
 BODIES = [
@@ -65,13 +66,14 @@ def test_scores_do_not_depend_on_how_many_query_vectors_a_tile_takes() -> None:
     rng = np.random.default_rng(2)
     tokens = rng.integers(-127, 128, (40, 32)).astype(np.int8)
     ends, scales = np.array([11, 11, 40]), np.array([0.01, 1.0, 0.02], np.float32)
+    raw = tokens.view(np.uint8), CODES, 32, ends, scales
     query = rng.integers(-127, 128, (37, 32)).astype(np.int8)
     weights = rng.random(37).astype(np.float32)
     slots = np.array([2, 1, 0], np.uint32)
     best = np.empty((3, 37), np.float32)
-    maxsim.code_maxima(tokens, ends, scales, slots, *maxsim.pack_codes(query), weights, best)
+    maxsim.code_maxima(*raw, slots, *maxsim.pack_codes(query), weights, best)
     whole = np.empty(3, np.float32)
-    maxsim.code_scores(tokens, ends, scales, slots, *maxsim.pack_codes(query), weights, whole)
+    maxsim.code_scores(*raw, slots, *maxsim.pack_codes(query), weights, whole)
     products = query.astype(np.int64) @ tokens.astype(np.int64).T
     expected = products[:, 11:].max(axis=1) * weights * scales[2]
     assert np.allclose(best[0], expected, rtol=1e-6)
@@ -79,5 +81,5 @@ def test_scores_do_not_depend_on_how_many_query_vectors_a_tile_takes() -> None:
     assert np.isneginf(whole[1])
     assert np.allclose(whole[[0, 2]], best[[0, 2]].sum(axis=1), rtol=1e-5)
     part = np.empty(3, np.float32)
-    maxsim.code_scores(tokens, ends, scales, slots, *maxsim.pack_codes(query[:5]), weights[:5], part)
+    maxsim.code_scores(*raw, slots, *maxsim.pack_codes(query[:5]), weights[:5], part)
     assert np.allclose(part[[0, 2]], best[[0, 2], :5].sum(axis=1), rtol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from tests.support.maxsim_oracle import make_points, unit_rows
 
 from vicinal.errors import CorruptData
 from vicinal.multivector import coded_vectors
+from vicinal.multivector.lemur import _SAMPLE, QueryTokens
 from vicinal.multivector.proxies import ProxyIndex
 from vicinal.multivector.proxy_kinds import make_proxies
 from vicinal.multivector.tokens import quantise_tokens
@@ -144,3 +146,73 @@ def test_a_pass_that_is_broken_off_keeps_what_is_done() -> None:
     asked = iter([False, True])
     index.extend(rows, 2_000, lambda: next(asked))
     assert 600 < index.n < 2_000
+
+
+def _fill_data(spread: float) -> TokenRows:
+    """Points whose tokens lie near few directions of their own, or anywhere."""
+    rng = np.random.default_rng(8)
+    centres = unit_rows(rng, 400, 24)
+    tokens = np.concatenate([c + spread * unit_rows(rng, 6, 24) for c in centres]).astype(np.float32)
+    tokens /= np.linalg.norm(tokens, axis=1, keepdims=True)
+    ends = np.arange(1, 401, dtype=np.int64) * 6
+    return TokenRows(tokens, ends, np.ones(400, np.float32))
+
+
+def test_filling_is_measured_and_the_better_way_taken() -> None:
+    for spread in (0.5, 2.0):
+        rows = _fill_data(spread)
+        spec = Multi(24, proxy="fde", proxy_bits=32, repetitions=5, simhash_projections=3, fill_empty="auto")
+        index = make_proxies(spec)
+        index.extend(rows, 400)
+        picture = index.picture()
+        assert picture is not None
+        told = picture.chosen
+        filled, not_filled = told["fill_empty_recalls"]
+        assert told["fill_empty_chosen"] == (filled >= not_filled)
+        assert 0 < min(filled, not_filled) < 1
+        fixed = make_proxies(replace(spec, fill_empty=told["fill_empty_chosen"]))
+        fixed.extend(rows, 400)
+        other = make_proxies(replace(spec, fill_empty=not told["fill_empty_chosen"]))
+        other.extend(rows, 400)
+        query = rows.tokens[40:44]
+        assert _nearest(index, query, 400) == _nearest(fixed, query, 400) != _nearest(other, query, 400)
+        again = make_proxies(spec)
+        again.decode(index.encode(), rows, 400)
+        assert again.picture().chosen == told  # type: ignore[union-attr]
+        with pytest.raises(CorruptData):
+            other.decode(index.encode(), rows, 400)
+
+
+def test_few_points_are_filled_until_there_are_enough_to_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = _fill_data(1.0)
+    index = make_proxies(Multi(24, proxy="fde", repetitions=3, simhash_projections=3))
+    index.extend(rows, 50)
+    assert index.picture().chosen == {"fill_empty_chosen": True, "fill_empty_recalls": None}  # type: ignore[union-attr]
+    lines = index.picture().codes.lines  # type: ignore[union-attr]
+    monkeypatch.setattr("vicinal.multivector.encoded.recalls_of", lambda *_: [0.5, 0.4])
+    index.extend(rows, 300)  # measured again, the same answer: nothing is encoded anew
+    assert index.picture().chosen["fill_empty_recalls"] == [0.5, 0.4]  # type: ignore[union-attr]
+    assert np.array_equal(index.picture().codes.lines[:50], lines[:50])  # type: ignore[union-attr]
+    before = index.picture()
+    monkeypatch.setattr("vicinal.multivector.encoded.recalls_of", lambda *_: [0.4, 0.5])
+    index.extend(rows, 400)
+    assert index.picture().encoder is before.encoder  # type: ignore[union-attr]
+    more = TokenRows(np.tile(rows.tokens, (4, 1)), np.arange(1, 1_601, dtype=np.int64) * 6, np.ones(1_600, np.float32))
+    index.extend(more, 1_600)
+    assert index.picture().chosen["fill_empty_chosen"] is False  # type: ignore[union-attr]
+    assert index.n == 1_600
+    assert not np.array_equal(index.picture().codes.lines[:50], lines[:50])  # type: ignore[union-attr]
+
+
+def test_a_sample_of_query_tokens_is_even_and_no_query_waits() -> None:
+    asked = QueryTokens(2, seed=1)
+    for low in range(0, 40_000, 7):
+        asked.offer(np.stack([np.arange(low, low + 7), np.ones(7)], axis=1).astype(np.float32))
+        assert len(asked) == min(low + 7, _SAMPLE)
+    kept = asked.tokens()
+    assert kept.shape == (_SAMPLE, 2)
+    assert len(set(kept[:, 0].tolist())) == _SAMPLE
+    shares = np.histogram(kept[:, 0], 8, (0, 40_005))[0] / _SAMPLE
+    assert np.all(np.abs(shares - 1 / 8) < 0.025)
+    with asked._lock:
+        asked.offer(np.ones((3, 2), np.float32))  # would wait for ever otherwise

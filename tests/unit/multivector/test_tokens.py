@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.maxsim_oracle import make_points, split
 
-from vicinal.errors import InvalidVector, LimitExceeded
-from vicinal.limits import TOKENS_MAX
-from vicinal.multivector.tokens import as_token_block, as_token_matrix, dequantise_tokens, quantise_tokens
+from vicinal.errors import InvalidVector
+from vicinal.multivector.tokens import as_token_block, dequantise_tokens, quantise_tokens
 
 
 @settings(max_examples=50, deadline=None)
@@ -73,12 +72,3 @@ def test_ragged_blocks_are_taken() -> None:
     tokens, ends = as_token_block(np.zeros((4, 2)), [1, 4], 2)
     assert tokens.dtype == np.float32
     assert ends.tolist() == [1, 4]
-
-
-def test_too_many_tokens_are_refused() -> None:
-    many = np.zeros((TOKENS_MAX + 1, 1), np.float32)
-    with pytest.raises(LimitExceeded):
-        as_token_matrix(many, 1)
-    with pytest.raises(LimitExceeded):
-        as_token_block(many, [len(many)], 1)
-    as_token_block(many, [1, len(many)], 1)

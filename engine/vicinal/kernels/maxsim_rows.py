@@ -1,0 +1,179 @@
+"""Rows of stored tokens: quantised to bytes or bits, and unpacked where they are compared (see `maxsim`).
+
+A token of BITS is the signs of a rotated token x (RaBitQ, Gao & Long, SIGMOD 2024) and a byte `a`: it stands for
+scale * a * signs, where scale * a is nearly |x|^2 / |x|_1, so that its product with x itself is |x|^2 and products with
+other vectors are estimated without bias. Departures: no centroid; the factor is a byte and one scale per point.
+"""
+
+# ruff: noqa: ARG001 - an intrinsic's arguments are its signature; its body reads `args`
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from vicinal.kernels import njit
+from vicinal.kernels.elements import ELEMENTS
+from vicinal.kernels.simd import Loop, f32, i1, i8, i64, load, splat, store, vec
+
+__all__ = [
+    "BITS",
+    "CODES",
+    "FLOATS",
+    "HALVES",
+    "quantise_bits",
+    "quantise_rows",
+    "to_floats",
+    "unpack_bits",
+    "unpack_rows",
+]
+
+CODES, BITS, HALVES, FLOATS = range(4)  # what stored tokens are
+_HALF = ELEMENTS[types.uint16]
+
+
+@intrinsic
+def unpack_bits(typingctx, source, groups, target):
+    """Write 64 * groups int8 codes, +a or -a, of one token of BITS; addresses."""
+
+    def gen(ctx, b, sig, args):
+        source, groups, target = args
+        size = groups.type
+        a = load(b, b.add(source, b.mul(groups, size(8))), i8)
+        above, below = splat(b, a, 64), splat(b, b.sub(i8(0), a), 64)
+        loop = Loop(b, groups, [])
+        mask = b.bitcast(load(b, source, i64, b.mul(loop.i, size(8))), vec(i1, 64))
+        store(b, b.select(mask, above, below), target, b.mul(loop.i, size(64)))
+        loop.close([])
+        return ctx.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), gen
+
+
+@intrinsic
+def _widen(typingctx, source, blocks, target):
+    """Write 16 * blocks float32 of as many halves; addresses."""
+
+    def gen(ctx, b, sig, args):
+        source, blocks, target = args
+        size = blocks.type
+        loop = Loop(b, blocks, [])
+        store(b, _HALF.read(b, source, b.mul(loop.i, size(32))), target, b.mul(loop.i, size(64)))
+        loop.close([])
+        return ctx.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), gen
+
+
+@intrinsic
+def _widen_one(typingctx, source):
+    """The float32 of one half at an address."""
+
+    def gen(ctx, b, sig, args):
+        return _HALF.read_one(b, args[0], 0)
+
+    return types.float32(types.intp), gen
+
+
+@njit
+def to_floats(source, width, rows, kind, codes, out):
+    """Turn rows of `width` bytes at an address into float32 (rows, dim): CODES, BITS or HALVES, without the scale.
+
+    `codes` is memory for unpacked BITS, (rows, dim) int8.
+    """
+    dim = out.shape[1]
+    for t in range(rows):
+        at = source + t * width
+        place = out.ctypes.data + t * dim * 4
+        if kind == HALVES:
+            _widen(at, dim // 16, place)
+            for j in range(dim - dim % 16, dim):
+                out[t, j] = _widen_one(at + 2 * j)
+        elif kind == BITS:
+            unpack_bits(at, dim // 64, codes.ctypes.data + t * dim)
+            _from_bytes(codes.ctypes.data + t * dim, dim, place)
+        else:
+            _from_bytes(at, dim, place)
+
+
+@intrinsic
+def _from_bytes(typingctx, source, count, target):
+    """Write `count` float32 of as many int8; addresses."""
+
+    def gen(ctx, b, sig, args):
+        source, count, target = args
+        size = count.type
+        wide, narrow = vec(f32, 16), vec(i8, 16)
+        blocks = b.sdiv(count, size(16))
+        loop = Loop(b, blocks, [])
+        bytes_ = load(b, source, narrow, b.mul(loop.i, size(16)))
+        store(b, b.sitofp(bytes_, wide), target, b.mul(loop.i, size(64)))
+        loop.close([])
+        rest = Loop(b, b.srem(count, size(16)), [])
+        at = b.add(b.mul(blocks, size(16)), rest.i)
+        store(b, b.sitofp(load(b, source, i8, at), f32), target, b.mul(at, size(4)))
+        rest.close([])
+        return ctx.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), gen
+
+
+@njit
+def unpack_rows(tokens, codes):
+    """Codes (t, dim) int8 of rows of BITS (t, dim / 8 + 1) uint8."""
+    dim = codes.shape[1]
+    for t in range(tokens.shape[0]):
+        unpack_bits(tokens.ctypes.data + t * tokens.shape[1], dim // 64, codes.ctypes.data + t * dim)
+
+
+@njit
+def quantise_rows(tokens, ends, scale, codes, scales):
+    """int8 codes of float32 tokens: value = scale * code, halves to even, at most 127.
+
+    One scale per point where `scale` is 0: max|value| / 127, and 1 where all values are 0.
+    """
+    start = 0
+    for point in range(ends.shape[0]):
+        most = np.float32(0)
+        for t in range(start, ends[point]):
+            for j in range(tokens.shape[1]):
+                most = max(most, abs(tokens[t, j]))
+        step = scale if scale > 0 else most / np.float32(127)
+        if step == 0:
+            step = np.float32(1)
+        scales[point] = step
+        for t in range(start, ends[point]):
+            for j in range(tokens.shape[1]):
+                codes[t, j] = np.int8(min(127.0, max(-127.0, np.rint(tokens[t, j] / step))))
+        start = ends[point]
+
+
+@njit
+def quantise_bits(tokens, ends, out, scales):
+    """Rows of BITS, out (t, dim / 8 + 1) uint8, of rotated float32 tokens (t, dim), and one scale per point."""
+    dim = tokens.shape[1]
+    start = 0
+    for point in range(ends.shape[0]):
+        stop = ends[point]
+        factors = np.zeros(stop - start, np.float64)
+        for t in range(start, stop):
+            square, total = 0.0, 0.0
+            for j in range(dim):
+                value = np.float64(tokens[t, j])
+                square += value * value
+                total += abs(value)
+            if total > 0:
+                factors[t - start] = square / total
+            for j in range(dim // 8):
+                byte = 0
+                for k in range(8):
+                    byte |= (1 if tokens[t, 8 * j + k] > 0 else 0) << k
+                out[t, j] = byte
+        scale = factors.max() / 127 if stop > start else 0.0
+        if not scale > 0:
+            scale = 1.0
+        scales[point] = np.float32(scale)
+        for t in range(start, stop):
+            out[t, dim // 8] = np.uint8(min(127.0, np.rint(factors[t - start] / scale)))
+        start = stop

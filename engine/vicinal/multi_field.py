@@ -1,0 +1,147 @@
+"""One multi-vector field of a collection: token matrices, ragged by slot, and their proxies.
+
+Files: rows of tokens as `store` says, one record per slot that says where its tokens end, and, where the field keeps
+them, the tokens as they were sent. Slots only ever get behind each other, so no id shifts when points go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.batch import DensePart, MultiPart
+from vicinal.fields import Cancel, Presence, growable
+from vicinal.index.field_index import CHUNK_ROWS
+from vicinal.multivector.proxy_kinds import make_proxies
+from vicinal.multivector.stores import encode_tokens, rotated, rotation
+from vicinal.schema import Multi
+from vicinal.storage.vectors import RowFile
+from vicinal.types import TokenRows
+from vicinal.view import MultiView
+
+__all__ = ["MultiField", "token_files"]
+
+_RECORD = np.dtype([("end", "<i8"), ("scale", "<f4"), ("sent", "<u4")])  # sent: 0 where as many are stored
+_NO_SCALES = np.empty(0, np.float32)
+
+
+class MultiField:
+    """Token matrices, ragged by slot, and their proxies."""
+
+    def __init__(self, name: str, spec: Multi, row_files: Mapping[str, RowFile]) -> None:
+        self.name, self.spec = name, spec
+        names = list(token_files(name, spec))
+        self.files: Mapping[str, RowFile] = {file: row_files[file] for file in names}
+        self._tokens, self._ends_file = row_files[names[0]], row_files[names[1]]
+        self._originals = row_files[names[2]] if spec.originals else None
+        self._ends, self._sent_ends = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        self._scales, self._ones = np.zeros(0, np.float32), np.zeros(0, np.float32)
+        self._count = 0
+        self._presence = Presence()
+        self._proxies = make_proxies(spec)
+        self._signs = rotation(spec.dim, spec.seed) if spec.store == "bit" else None
+
+    @property
+    def indexed(self) -> int:
+        """Slots below this have proxies."""
+        return self._proxies.n
+
+    def snapshot(self) -> Sequence[bytes | memoryview]:
+        """The proxies as bytes."""
+        return [self._proxies.encode()]
+
+    def append(self, part: DensePart | MultiPart | None, first: int, count: int) -> None:
+        """Append the tokens, encoded as the field says, and where each point's end."""
+        assert self._count == first, "slots are appended in order"
+        records = np.zeros(count, _RECORD)
+        records["end"], records["scale"] = int(self._ends[first - 1]) if first else 0, 1.0
+        if isinstance(part, MultiPart):
+            records["end"] += part.ends
+            records["sent"] = part.sent
+            records["scale"] = self._append_tokens(part)
+        self._ends_file.append(records.view(np.uint8).reshape(count, _RECORD.itemsize))
+        self._take(records, first)
+        self._presence.extend(first, count, part is not None)
+
+    def _append_tokens(self, part: MultiPart) -> NDArray[np.float32]:
+        tokens = rotated(self._signs, part.tokens)
+        rows, scales = encode_tokens(self.spec.store, tokens, part.ends, self.spec.scale)
+        self._tokens.append(np.ascontiguousarray(rows).view(np.uint8))
+        if self._originals is not None:
+            assert part.originals is not None, "the batch was made for this field"
+            self._originals.append(np.ascontiguousarray(part.originals).view(np.uint8))
+        return scales
+
+    def _take(self, records: NDArray[Any], first: int) -> None:
+        stop = first + len(records)
+        self._ends, self._scales = growable(self._ends, stop), growable(self._scales, stop)
+        self._ends[first:stop], self._scales[first:stop] = records["end"], records["scale"]
+        stored = np.diff(records["end"], prepend=self._ends[first - 1] if first else 0)
+        counts = np.where(records["sent"] > 0, records["sent"].astype(np.int64), stored)
+        before = int(self._sent_ends[first - 1]) if first else 0
+        self._sent_ends = growable(self._sent_ends, stop)
+        self._sent_ends[first:stop] = before + np.cumsum(counts)
+        if self.spec.originals and len(self._ones) < len(self._ends):
+            self._ones = np.ones(len(self._ends), np.float32)
+        self._count = stop
+
+    def _token_rows(self) -> TokenRows:
+        return TokenRows(self._tokens.matrix(self.spec.stored, (self.spec.columns,)), self._ends, self._scales)
+
+    def _sent_rows(self) -> TokenRows | None:
+        if self._originals is None:
+            return None
+        tokens = self._originals.matrix(np.dtype(np.float32), (self.spec.dim,))
+        return TokenRows(tokens, self._sent_ends, self._ones)
+
+    def view(self, n: int) -> MultiView:
+        """Picture of the first n slots."""
+        proxies = self._proxies.picture()
+        indexed = proxies.n if proxies else 0
+        sent = int(self._sent_ends[n - 1]) if n else 0
+        return MultiView(
+            self._token_rows(), proxies, indexed, self._presence.bits(n), self._signs, self._sent_rows(), sent
+        )
+
+    def rewind(self, n: int) -> None:
+        """Forget slots from n on, and their tokens."""
+        self._tokens.rewind(int(self._ends[n - 1]) if n else 0)
+        if self._originals is not None:
+            self._originals.rewind(int(self._sent_ends[n - 1]) if n else 0)
+        self._ends_file.rewind(n)
+        self._count = n
+
+    def extend_index(self, n: int, cancel: Cancel, dead: NDArray[np.bool_] | None) -> None:  # noqa: ARG002 - all slots
+        """Give some or all of the slots up to n proxies."""
+        first = self.indexed  # twice as many at most: what was fitted to few points is fitted again
+        self._proxies.extend(self._token_rows(), min(n, first + max(first, CHUNK_ROWS)), cancel)
+
+    def retire(self, *_: Any) -> bool:
+        """Do nothing: proxies of dead slots are passed over."""
+        return False
+
+    def tail_bytes(self, n: int) -> int:
+        """Token bytes scanned per query."""
+        first = int(self._ends[self.indexed - 1]) if self.indexed else 0
+        last = int(self._ends[n - 1]) if n else 0
+        return (last - first) * self.spec.row_bytes
+
+    def load(self, n: int, present: NDArray[np.bool_]) -> None:
+        """Read where each point's tokens end."""
+        self._presence.load(present)
+        records = self._ends_file.matrix(np.dtype(np.uint8), (_RECORD.itemsize,))[:n]
+        self._take(np.ascontiguousarray(records).view(_RECORD).reshape(n), 0)
+
+    def restore(self, buffer: memoryview | bytes, n: int) -> None:
+        """Take a snapshot of proxies."""
+        self._proxies.decode(buffer, self._token_rows(), n)
+
+
+def token_files(name: str, spec: Multi) -> dict[str, int]:
+    """Row files of a multi field, generation 1, and the bytes of a row: tokens, ends, and tokens as sent if kept."""
+    stem = name or "tokens"
+    files = {f"{stem}-1.tok": spec.row_bytes, f"{stem}-1.off": _RECORD.itemsize}
+    return files | {f"{stem}-1.sent": 4 * spec.dim} if spec.originals else files
