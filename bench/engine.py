@@ -29,11 +29,15 @@ class Engine:
     """One worker process: a context manager, so that no process outlives its suite."""
 
     module: ClassVar[str] = "bench.worker"
+    environment: ClassVar[dict[str, str]] = {}
 
     def __init__(self, name: str, dataset: str, queries: int, k: int) -> None:
         self.name = name
         words = [interpreter(name), "-m", self.module, name, dataset, str(queries), str(k)]
-        self.worker = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        surroundings = {**os.environ, **self.environment}
+        self.worker = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=surroundings
+        )
 
     def ask(self, do: str, **words: Any) -> Any:
         """Send a command and wait for its answer."""

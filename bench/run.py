@@ -13,10 +13,14 @@ from bench.datasets import DATASETS, DatasetMissing
 from bench.engine import forget_ours
 from bench.fanns.engines import ENGINES
 from bench.kept import Unfinished
+from bench.multi import OURS as MULTI_OURS
+from bench.multi import RIVALS as MULTI_RIVALS
+from bench.multi.sets import MULTI_SETS
 from bench.rivals import FOREIGN, OURS
 
 SUITES = (
     "recall_qps",
+    "multivector",
     "filtered_scans",
     "filter_masks",
     "columns_cost",
@@ -38,8 +42,8 @@ UNFINISHED = 3  # exit status: run the same command again
 
 def _dataset(words: str) -> str:
     name, _, rows = words.partition("@")
-    if name not in DATASETS or not (rows.isdecimal() or words == name):
-        raise argparse.ArgumentTypeError(f"one of {', '.join(sorted(DATASETS))}, perhaps with @rows")
+    if name not in {*DATASETS, *MULTI_SETS} or not (rows.isdecimal() or words == name):
+        raise argparse.ArgumentTypeError(f"one of {', '.join(sorted({*DATASETS, *MULTI_SETS}))}, perhaps with @rows")
     return words
 
 
@@ -53,8 +57,8 @@ def options_of(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("suite", choices=SUITES)
     parser.add_argument("--dataset", default="fashion-mnist-784", type=_dataset, help="name, or name@rows")
-    parser.add_argument("--ours", nargs="*", default=["vicinal"], choices=OURS)
-    parser.add_argument("--rivals", nargs="*", default=["hnswlib"], choices=["all", "faiss", *FOREIGN])
+    parser.add_argument("--ours", nargs="*", default=["vicinal"], choices=[*OURS, *MULTI_OURS])
+    parser.add_argument("--rivals", nargs="*", default=["hnswlib"], choices=["all", "faiss", *FOREIGN, *MULTI_RIVALS])
     parser.add_argument("--engines", nargs="*", default=[], choices=ENGINES, help="fanns only, else all")
     parser.add_argument("--cells", nargs="*", default=[], help="fanns only: names or kinds of filters, else all")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds after one that warms up")
@@ -66,7 +70,8 @@ def options_of(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="stop after so long; the same command goes on")
     parser.add_argument("--fresh", action="store_true", help="begin anew instead of going on")
     options = parser.parse_args(words)
-    options.rivals = list(FOREIGN) if options.rivals == ["all"] else options.rivals
+    everyone = MULTI_RIVALS if options.suite == "multivector" else FOREIGN
+    options.rivals = list(everyone) if options.rivals == ["all"] else options.rivals
     return options
 
 

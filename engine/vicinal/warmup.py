@@ -158,6 +158,7 @@ def _tokens() -> None:
     answers = [exact_maxsim(query, rows, 3, slots) for rows in (stored, coded)]
     answers += [rerank(query, coded, slots, 3, "int8"), rerank(query, coded, slots, 3, "none")]
     token_scores(query, coded, 0)
+    exact_maxsim(np.zeros_like(query), coded, 3, slots)  # no point stands out: all are settled
     if any(found[0][0] != best for found in answers):
         raise _wrong("MaxSim")
     _stores(values, ends, query, int(best))

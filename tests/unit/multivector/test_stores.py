@@ -85,7 +85,7 @@ def test_one_scale_for_all_keeps_its_multiples() -> None:
     assert np.all(scales == np.float32(1 / 127))
     cut, _ = quantise_tokens(tokens * 5, np.array([40]), 1 / 127)
     assert np.abs(cut.astype(int)).max() == 127
-    scales = quantise_tokens(tokens[:3] / 2, np.array([3]))[1]
+    scales = quantise_tokens(tokens[:3] / np.float32(2), np.array([3]))[1]
     assert scales[0] < 1 / 127
 
 
