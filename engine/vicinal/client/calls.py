@@ -186,6 +186,7 @@ class CollectionCalls:
         using: str | None = None,
         candidates: int | None = None,
         rerank: Rerank = "int8",
+        carve: float | None = None,
         exact: bool = False,
         explain: bool = False,
         with_payload: bool = True,
@@ -194,7 +195,7 @@ class CollectionCalls:
         """Search with a matrix of token vectors by MaxSim; see `Collection.query_multi`."""
         body = {"tokens": pack_array(array_of(tokens, "tokens")), "k": k, "exact": exact, "explain": explain}
         wanted = {"with_payload": with_payload, "with_vectors": with_vectors}
-        chosen = _present(filter=filter, using=using, candidates=candidates, rerank=rerank)
+        chosen = _present(filter=filter, using=using, candidates=candidates, rerank=rerank, carve=carve)
         return self._post("query_multi", _hits, body | wanted | chosen)
 
     def _post(

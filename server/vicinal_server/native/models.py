@@ -151,6 +151,7 @@ class QueryMulti(_Request):
     using: str | None = None
     candidates: int | None = None
     rerank: Literal["int8", "float32", "none"] | None = None
+    carve: float | None = None
     exact: bool = False
     explain: bool = False
     with_payload: bool = True
