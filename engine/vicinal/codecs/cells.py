@@ -14,6 +14,7 @@ __all__ = ["Cells", "assign", "fit_cells"]
 FloatMatrix = NDArray[np.float32]
 
 _ROUNDS = 6
+_FEW = 4  # rows for which a matrix product is not worth its making
 _SAMPLE_PER_CELL = 64
 _FAR = np.float32(3e38)  # score of a place in the table that holds no cell
 
@@ -40,9 +41,20 @@ def _scores(rows: FloatMatrix, centres: FloatMatrix, squares: NDArray[np.float32
 
 def assign(rows: FloatMatrix, cells: Cells) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Give the nearest cell of each framed row by squared Euclid, and |c|^2 - 2 <x, c> of it."""
+    if len(rows) <= _FEW:
+        return _nearest_of_few(rows, cells)
     scores = _scores(rows, cells.centres, cells.squares)
     nearest = scores.argmin(1)
     return nearest, scores[np.arange(len(rows)), nearest]
+
+
+def _nearest_of_few(rows: FloatMatrix, cells: Cells) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The same without matrices, whose making takes longer."""
+    from vicinal.kernels.codes import nearest_centres
+
+    nearest, scores = np.empty(len(rows), np.int64), np.empty(len(rows), np.float32)
+    nearest_centres(rows, cells.centres, cells.squares, nearest, scores)
+    return nearest, scores
 
 
 def _kmeans(sample: FloatMatrix, count: int, seed: int) -> FloatMatrix:

@@ -1,4 +1,8 @@
-"""A graph that grows: batches of new rows search it, are pruned, and their back links are patched target by target."""
+"""A graph that grows: batches of new rows search it, are pruned, and their back links are patched target by target.
+
+A single row takes a way of its own, in few calls over memory that is kept: otherwise most of its time would go into
+making arrays.
+"""
 
 from __future__ import annotations
 
@@ -9,36 +13,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.errors import InvalidArgument
-from vicinal.index.bulk_cells import grown_codes, new_codes, panel_of
-from vicinal.index.bulk_codes import Encoding, fit_encoding, write_codes
+from vicinal.index.bulk_cells import panel_of
 from vicinal.index.bulk_graph import slack_of
+from vicinal.index.bulk_growing import GROWTH, GrowingCodes
 from vicinal.index.bulk_known import KnownRows
 from vicinal.index.bulk_pieces import Cancelled, Pieces
-from vicinal.kernels import cluster, patch, prune
+from vicinal.index.bulk_room import CANDIDATES, DEGREE, FORWARD, OneRow, by_target, candidates
+from vicinal.kernels import back_links, cluster, patch, prune
 from vicinal.kernels import relink as removal
 from vicinal.kernels.build import Candidates
 from vicinal.kernels.grow import insert_row, measure_found
 from vicinal.kernels.repair import reach, repair
-from vicinal.kernels.rows8 import SPARE, Codes
 from vicinal.kernels.simd import SENTINEL
 from vicinal.types import Metric, Rows
 
 __all__ = ["GrowingLinks", "Patch", "Search", "prefers_rebuild"]
 
-Search = Callable[[int, int], NDArray[np.uint32]]  # (slot, k): at most k of the nearest linked slots, nearest first
+# (slot, out): writes as many of the nearest linked slots as `out` (k,) uint32 has room for, nearest first; how many
+Search = Callable[[int, NDArray[np.uint32]], int]
 
-_DEGREE = 32
-_FORWARD = 16
 _ALPHA = 1.05
-_CANDIDATES = 64
 _EF = 96
 _BATCH = 1024  # rows that search the same frozen graph, and are compared with each other
 _ENTRIES = 512  # rows from the nearest of which a search starts
-_REFIT = 2  # codes are fitted again when there are so many times the rows they were fitted to
-_CLIPPED_FEW, _CLIPPED_SHARE = 16, 0.05  # new rows out of the codes' range that call for another fit
-_LARGEST = 127
 _MEND_AFTER, _MEND_SHARE = 1000, 64  # rows inserted, and share of all, after which reachability is checked
-_GROWTH = 1.25
 _REBUILD_BELOW = 1000
 _REBUILD_SHARE = 8
 
@@ -74,12 +72,12 @@ class GrowingLinks:
         removed: NDArray[np.bool_] | None = None,
         threads: int = 1,
     ) -> None:
-        if n < 1 or links.shape != (n, _DEGREE) or n > len(rows.vectors):
+        if n < 1 or links.shape != (n, DEGREE) or n > len(rows.vectors):
             raise InvalidArgument(
-                f"links of {n} rows are ({n}, {_DEGREE}), of at least one row",
+                f"links of {n} rows are ({n}, {DEGREE}), of at least one row",
                 field="links",
                 value=links.shape,
-                limit=(n, _DEGREE),
+                limit=(n, DEGREE),
             )
         if (links[links != SENTINEL] >= n).any():
             raise InvalidArgument(f"links lead to slots below {n}", field="links", limit=n)
@@ -90,18 +88,17 @@ class GrowingLinks:
         self._unseen = 0
         self._metric = metric
         self._threads = threads
-        self._links = np.full((n, _DEGREE), -1, np.int32)
+        self._links = np.full((n, DEGREE), -1, np.int32)
         self._links[:] = links.view(np.int32) if links.flags.c_contiguous else links.astype(np.int32)
         self._degree = (self._links >= 0).sum(1, dtype=np.int32)
         self._dead = np.zeros(n, np.uint8) if removed is None else removed.astype(np.uint8)
         self._incoming = np.zeros(n, np.int32)
         removal.count_links(self._links, self._dead, self._incoming)
         self._marks: list[tuple[NDArray[np.int32], int]] = []
-        self._codes = new_codes(0, 64)
-        self._encoding: Encoding | None = None
-        self._known = KnownRows()
+        self._one = OneRow.fresh()
         with Pieces(threads) as pieces:
-            self._fit(rows, n, pieces)
+            self._coding = GrowingCodes(rows, n, metric, pieces)
+        self._fitted()
 
     @property
     def links(self) -> NDArray[np.uint32]:
@@ -123,6 +120,10 @@ class GrowingLinks:
             )
         start = self.n
         stop = stop if search is None else min(stop, start + _BATCH)
+        if search is not None and stop == start + 1 and not (cancel is not None and cancel()):
+            code = None if self._wants_mending or stop > len(self._links) else self._coding.encode_one(rows, start)
+            if code is not None:
+                return self._insert_one(start, code, search)
         touched: list[NDArray[np.int32]] = []
         with Pieces(self._threads, cancel) as pieces:
             try:
@@ -134,11 +135,30 @@ class GrowingLinks:
             except Cancelled:
                 pass
         self._unseen += self.n - start
-        if self._unseen > _MEND_AFTER + self.n // _MEND_SHARE:
+        if self._wants_mending:
             touched.append(self._mend())
         old = np.unique(np.concatenate(touched))
         slots = np.concatenate([np.arange(start, self.n), old[old < start]])
         return Patch(slots.astype(np.uint32), self._links[slots].view(np.uint32))
+
+    def _insert_one(self, slot: int, code: int, search: Search) -> Patch:
+        """Insert the next slot, which is encoded; `code`: the hash of its codes."""
+        one = self._one
+        one.rows[0] = slot
+        owner = self._known.owner_of(self._codes, slot, code)
+        if owner < 0:
+            found = search(slot, one.ids[0])
+            one.ids[0, found:] = SENTINEL
+            measure_found(self._codes, one.rows, one.ids, one.found, 0, 1)
+            changed = self._insert_row(one.rows, one.found)
+        else:
+            state, changed = (self._codes, self._links, self._degree), one.touched[:1]
+            patch.attach_copies(*state, one.rows, np.full(1, owner, np.int32), self._incoming, changed)
+        self.n = slot + 1
+        self._unseen += 1
+        slots = np.empty(len(changed) + 1, np.uint32)
+        slots[0], slots[1:] = slot, changed
+        return Patch(slots, self._links[slots].view(np.uint32))
 
     def remove_links(self, slots: NDArray[np.integer]) -> Patch:
         """Take slots below n out and give every row of links that changed; costs a pass over all links.
@@ -151,7 +171,7 @@ class GrowingLinks:
             raise InvalidArgument(f"slots to remove lie below {self.n}", field="slots", limit=self.n)
         gone = np.unique(slots[self._dead[slots] == 0]).astype(np.int32)
         if len(gone) == 0:
-            return Patch(np.zeros(0, np.uint32), np.zeros((0, _DEGREE), np.uint32))
+            return Patch(np.zeros(0, np.uint32), np.zeros((0, DEGREE), np.uint32))
         if len(gone) == len(self._living()):
             raise InvalidArgument("one slot at least must stay", field="slots", value=len(gone), limit=len(gone) - 1)
         before = self._links[: self.n].copy()
@@ -186,6 +206,11 @@ class GrowingLinks:
         lonely = np.flatnonzero((incoming == 0) & (dead == 0)).astype(np.int32)
         patch.link_lonely(links, degree, lonely, incoming, np.empty(len(lonely), np.int32))
 
+    @property
+    def _wants_mending(self) -> bool:
+        """Whether so many rows came that it should be seen whether all are reached."""
+        return self._unseen > _MEND_AFTER + self.n // _MEND_SHARE
+
     def _mend(self) -> NDArray[np.int32]:
         """See that patched rows have cut nobody off; give the rows that changed."""
         self._unseen = 0
@@ -196,7 +221,7 @@ class GrowingLinks:
         if reach(links, queue, seen, 0, 1) >= n - np.count_nonzero(dead):
             return np.zeros(0, np.int32)
         before = links.copy()
-        places = np.where(dead, 0, _DEGREE).astype(np.int32)
+        places = np.where(dead, 0, DEGREE).astype(np.int32)
         repair(self._codes, links, degree, places, before, self.entry, dead)
         removal.count_links(links, dead, self._incoming[:n])
         changed: NDArray[np.int32] = np.flatnonzero((links != before).any(1)).astype(np.int32)
@@ -213,14 +238,9 @@ class GrowingLinks:
             marks, stamp = np.zeros(len(self._links), np.int32), 1
         return marks, stamp
 
-    def _fit(self, rows: Rows, stop: int, pieces: Pieces) -> None:
-        """Fit the codes to rows 0 .. stop and encode those below n; choose entry rows, know all rows by their codes."""
-        everyone = np.arange(stop, dtype=np.int64)
-        encoding = self._encoding = fit_encoding(rows.vectors, everyone, self._metric)
-        self._fitted = stop
-        self._clipped, self._clipped_most = 0, _CLIPPED_FEW
-        self._codes = new_codes(max(stop, int(self.n * _GROWTH)), encoding.width)
-        write_codes(encoding, rows.vectors, everyone[: self.n], self._codes, pieces)
+    def _fitted(self) -> None:
+        """Know all rows by codes that were just fitted, and choose entry rows."""
+        self._codes = self._coding.codes
         self._known = KnownRows()
         self._known.add_many(self._codes, self._living())
         self._choose_entries()
@@ -240,29 +260,16 @@ class GrowingLinks:
         self._groups, self._names = np.arange(len(members), dtype=np.int32), members.reshape(-1)
 
     def _reserve(self, rows: Rows, stop: int, pieces: Pieces) -> None:
-        """Make room for slots below `stop` and encode the new ones; fit the codes again when they no longer fit."""
-        if stop > _REFIT * self._fitted:
-            self._fit(rows, stop, pieces)
-        if stop > len(self._codes.half) - SPARE:
-            self._codes = grown_codes(self._codes, self.n, int(stop * _GROWTH))
+        """Make room for slots below `stop` and encode the new ones."""
         if stop > len(self._links):
-            more = int(stop * _GROWTH) - len(self._links)
-            self._links = np.concatenate([self._links, np.full((more, _DEGREE), -1, np.int32)])
+            more = int(stop * GROWTH) - len(self._links)
+            self._links = np.concatenate([self._links, np.full((more, DEGREE), -1, np.int32)])
             self._degree = np.concatenate([self._degree, np.zeros(more, np.int32)])
             self._incoming = np.concatenate([self._incoming, np.zeros(more, np.int32)])
             self._dead = np.concatenate([self._dead, np.zeros(more, np.uint8)])
-        fresh = np.arange(self.n, stop, dtype=np.int64)
-        rest = slice(self.n, None)
-        view = Codes(self._codes.rows[rest], self._codes.half[rest], self._codes.offset[rest])
-        assert self._encoding is not None
-        write_codes(self._encoding, rows.vectors, fresh, view, pieces)
-        clipped = np.abs(view.rows[: len(fresh)]).max(1, initial=0) == _LARGEST
-        self._clipped += int(np.count_nonzero(clipped))
-        if self._clipped > self._clipped_most + _CLIPPED_SHARE * (stop - self._fitted):
-            most = self._clipped_most
-            self._fit(rows, stop, pieces)
-            self._clipped_most = 4 * most  # rows far out of everything stay clipped: no refit for each of them
-            write_codes(self._encoding, rows.vectors, np.arange(stop, dtype=np.int64), self._codes, pieces)
+        if self._coding.reserve(rows, self.n, stop, pieces):
+            self._fitted()
+        self._codes = self._coding.codes
 
     def _insert_batch(self, start: int, stop: int, pieces: Pieces, search: Search | None) -> NDArray[np.int32]:
         """Insert slots start .. stop of encoded rows; give the rows that changed."""
@@ -289,22 +296,19 @@ class GrowingLinks:
     def _insert_row(self, rows: NDArray[np.int32], found: Candidates) -> NDArray[np.int32]:
         """Insert one row; give the others that changed."""
         num, den = slack_of(self._alpha)
-        chosen = Candidates(np.empty((1, _FORWARD), np.int32), np.empty((1, _FORWARD), np.int32))
-        touched = np.empty(_FORWARD * (_DEGREE + 1) + 2, np.int32)
-        count = insert_row(
-            self._codes, self._links, self._degree, self._incoming, rows, found, chosen, num, den, touched
-        )
+        chosen, touched = self._one.chosen, self._one.touched
+        state = self._codes, self._links, self._degree, self._incoming
+        count = insert_row(*state, rows, found, chosen, FORWARD, num, den, touched)
         return touched[:count]
 
     def _ask(self, search: Search, rows: NDArray[np.int32], pieces: Pieces) -> Candidates:
         """Let `search` find the nearest of the graph for new rows."""
-        ids = np.full((len(rows), _CANDIDATES), SENTINEL, np.uint32)
-        found = _candidates(len(rows))
+        ids = np.empty((len(rows), CANDIDATES), np.uint32)
+        found = candidates(len(rows))
 
         def ask(a: int, b: int) -> None:
             for at in range(a, b):
-                near = search(int(rows[at]), _CANDIDATES)
-                ids[at, : len(near)] = near
+                ids[at, search(int(rows[at]), ids[at]) :] = SENTINEL
             measure_found(self._codes, rows, ids, found, a, b)
 
         pieces.run(len(rows), 64, ask)
@@ -313,7 +317,7 @@ class GrowingLinks:
     def _search(self, rows: NDArray[np.int32], pieces: Pieces) -> Candidates:
         """Find the nearest of the graph as it is for new rows."""
         count = len(rows)
-        found = _candidates(count)
+        found = candidates(count)
         best = np.empty(count, np.int32)
         lanes, bias, _, _ = self._entries
         cluster.assign(self._codes, rows, lanes, bias, self._groups, self._names, best, 0, count)
@@ -334,7 +338,7 @@ class GrowingLinks:
         lanes_of.reshape(-1)[:count] = rows
         panel = panel_of(self._codes, lanes_of)
         groups = np.arange(len(lanes_of), dtype=np.int32)
-        both = _candidates(count)
+        both = candidates(count)
         pieces.run(count, 96, lambda a, b: patch.meet(self._codes, rows, found, panel, groups, both, a, b))
         return both
 
@@ -342,23 +346,22 @@ class GrowingLinks:
         """Prune the new rows' candidates, patch the back links; give the rows that changed."""
         count = len(rows)
         num, den = slack_of(self._alpha)
-        chosen, dist = np.empty((count, _FORWARD), np.int32), np.empty((count, _FORWARD), np.int32)
+        chosen, dist = np.empty((count, FORWARD), np.int32), np.empty((count, FORWARD), np.int32)
         degree = np.empty(count, np.int32)
         pieces.run(
             count,
             256,
-            lambda a, b: prune.select(self._codes, found, _FORWARD, num, den, chosen, dist, degree, a, b),
+            lambda a, b: prune.select(self._codes, found, FORWARD, num, den, chosen, dist, degree, a, b),
         )
-        self._links[rows, :_FORWARD] = chosen
-        self._degree[rows] = degree
-        targets, starts, sources, dists = _by_target(rows, chosen, dist)
+        self._fill_up(rows, chosen, degree, found, pieces)
+        targets, starts, sources, dists = by_target(rows, chosen, dist)
         before = self._links[targets].reshape(-1)
         patch.count_incoming(self._links, rows, self._incoming, 1)
         patch.count_incoming(self._links, targets, self._incoming, -1)
         pieces.run(
             len(targets),
             512,
-            lambda a, b: patch.patch_targets(
+            lambda a, b: back_links.patch_targets(
                 self._codes, self._links, self._degree, targets, starts, sources, dists, num, den, a, b
             ),
         )
@@ -372,20 +375,16 @@ class GrowingLinks:
         gave = patch.link_lonely(self._links, self._degree, lonely, self._incoming, givers)
         return np.concatenate([targets, givers[:gave]])
 
-
-def _candidates(count: int) -> Candidates:
-    """Allocate candidates of `count` rows."""
-    return Candidates(np.empty((count, _CANDIDATES), np.int32), np.empty((count, _CANDIDATES), np.int32))
-
-
-def _by_target(
-    rows: NDArray[np.int32], chosen: NDArray[np.int32], dist: NDArray[np.int32]
-) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
-    """Group links by target, then by source: targets, first place of each, sources and distances."""
-    real = chosen.reshape(-1) >= 0
-    target = chosen.reshape(-1)[real]
-    order = np.argsort(target, kind="stable")
-    target = target[order]
-    firsts = np.flatnonzero(np.diff(target, prepend=-1))
-    sources = np.repeat(rows, chosen.shape[1])[real][order]
-    return target[firsts], np.append(firsts, len(order)), sources, dist.reshape(-1)[real][order]
+    def _fill_up(
+        self,
+        rows: NDArray[np.int32],
+        chosen: NDArray[np.int32],
+        degree: NDArray[np.int32],
+        found: Candidates,
+        pieces: Pieces,
+    ) -> None:
+        """Let new rows link to those chosen and, up to the last place, to the nearest of their other candidates."""
+        links, places = np.full((len(rows), DEGREE), -1, np.int32), np.full(len(rows), DEGREE, np.int32)
+        links[:, :FORWARD] = chosen
+        pieces.run(len(rows), 256, lambda a, b: prune.top_up(links, degree, places, found.ids, a, b))
+        self._links[rows], self._degree[rows] = links, degree

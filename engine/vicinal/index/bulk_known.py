@@ -66,6 +66,19 @@ class KnownRows:
             self._sort_in()
         return np.array(fresh, np.int32), np.array(copies, np.int32), np.array(owners, np.int32)
 
+    def owner_of(self, codes: Codes, row: int, code: int) -> int:
+        """The first row with the codes of a new one, whose hash is `code`; -1: none, and it is known from now on."""
+        first = -1
+        if len(self._hashes):
+            place = int(self._hashes.searchsorted(np.uint64(code)))
+            if place < len(self._hashes) and int(self._hashes[place]) == code:
+                first = int(self._rows[place])
+        if first < 0:
+            first = self._recent.setdefault(code, row)
+        if len(self._recent) > max(_RECENT, len(self._hashes) // 8):
+            self._sort_in()
+        return first if first != row and patch.equal_rows(codes, first, row) else -1
+
     def _sort_in(self) -> None:
         """Move the dictionary's rows to the sorted array."""
         hashes = np.concatenate([self._hashes, np.array(list(self._recent), np.uint64)])

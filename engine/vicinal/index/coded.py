@@ -205,18 +205,15 @@ class CodedIndex:
 
         A reader sees each single link old or new; new nodes are encoded before anything leads to them.
         """
-        from vicinal.kernels.walk_links import publish
+        from vicinal.kernels.walk_links import write_links
 
-        links = np.ascontiguousarray(links, np.uint32)
+        slots, links = np.ascontiguousarray(slots, _UINT32), np.ascontiguousarray(links, _UINT32)
         if links.shape != (len(slots), DEGREE):
             raise InvalidArgument(
                 f"links are ({len(slots)}, {DEGREE})", field="links", value=links.shape, limit=(len(slots), DEGREE)
             )
-        real = links != SENTINEL
-        if (links[real] >= self.n).any() or (len(slots) and int(np.max(slots)) >= self.n):
+        if not write_links(slots, links, self.n, self._arrays.links):
             raise InvalidArgument(f"links lead to slots below {self.n}", field="links", limit=self.n)
-        publish()
-        self._arrays.links[slots] = links
 
     def search(
         self,

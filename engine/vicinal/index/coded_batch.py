@@ -1,21 +1,23 @@
-"""Many queries over one coded index in one kernel call, which is a thread's share of a batch."""
+"""Many queries over one coded index in one kernel call, which is a thread's share of a batch; rows to be inserted."""
 # ruff: noqa: SLF001 - the part of CodedIndex that answers batches, in a file of its own
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.errors import InvalidArgument, InvalidVector
-from vicinal.index.coded import CodedIndex
+from vicinal.index.coded import CodedIndex, results_room
+from vicinal.index.coded_effort import insertion_effort
 from vicinal.index.coded_scratch import bits_at
 from vicinal.kernels import entry, walk_batch
 from vicinal.types import Bits, Rows
 
-__all__ = ["search_share"]
+__all__ = ["search_candidates", "search_share"]
 
 _KERNELS = {
     "signs": walk_batch.batch_signs,
@@ -82,3 +84,15 @@ def _check_queries(index: CodedIndex, queries: NDArray[np.float32], n: int) -> N
 def _check_share(start: int, stop: int, n: int, *, lengths: bool) -> None:
     if not lengths or not 0 <= start <= stop <= n:
         raise InvalidArgument("a share lies inside arrays of one length", field="stop", value=stop, limit=n)
+
+
+def search_candidates(index: CodedIndex, query: NDArray[Any], rows: Rows, out: NDArray[np.uint32]) -> int:
+    """Write slots near a query, nearest first, to `out` (k,); give how many: what insertion chooses links from."""
+    k = len(out)
+    if (k, 0) not in index._packed:  # no ef: the least effort that makes good graphs
+        effort = insertion_effort(k, exact_walk=index._arrays.exact_walk)
+        index._packed[k, 0] = index._packed_effort(effort), effort.pool, results_room(effort, k)
+    scratch = index._ready(k, 0, rows, len(rows.vectors), None)
+    found: int = index._walk(index._cast(query), scratch.call_at, scratch.packed, out, scratch.one_distances[:k])
+    index._free.append(scratch)
+    return found

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["GOOD_ENOUGH", "Effort", "EffortTable", "K", "Measured", "Reference", "trial_efforts"]
+__all__ = ["GOOD_ENOUGH", "Effort", "EffortTable", "K", "Measured", "Reference", "insertion_effort", "trial_efforts"]
 
 K = 10  # neighbours whose recall is measured
 RESCORE_COST = 0.2  # of a row scored at the end, in rows expanded
@@ -85,6 +85,12 @@ def trial_efforts(stop: int, *, exact_walk: bool, settle: int = 0) -> tuple[Effo
     rescores = (few, middle, many) if stop < _FEWER_FROM else (few, many)
     efforts = (_by_stop(stop, rescore, exact_walk=exact_walk, settle=settle) for rescore in rescores)
     return tuple(dict.fromkeys(efforts))
+
+
+def insertion_effort(k: int, *, exact_walk: bool) -> Effort:
+    """Give the effort that finds k candidates for links: thrice as many nodes expanded made no better graphs."""
+    stop = 2 * k // 3 if exact_walk else k
+    return _by_stop(stop, stop, exact_walk=exact_walk, settle=k)
 
 
 def _frontier(measured: Iterable[Measured]) -> tuple[Measured, ...]:

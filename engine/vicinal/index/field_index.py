@@ -21,6 +21,7 @@ from vicinal.index.cell_lists import Partition
 from vicinal.index.cells import CellsIndex
 from vicinal.index.coded import CodedIndex
 from vicinal.index.coded_arrays import DEGREE, SENTINEL
+from vicinal.index.coded_batch import search_candidates
 from vicinal.index.filtered import FilteredIndex
 from vicinal.index.hnsw import HnswIndex
 from vicinal.index.layout import CELLS_FROM_ROWS, Layout, choose_layout, memory_budget
@@ -280,8 +281,8 @@ class FieldIndex:
         growing = self._grown(large, rows)
         before = large.n
 
-        def near(slot: int, k: int) -> NDArray[np.uint32]:
-            return large.search(rows.vectors[slot], k, k, rows=rows, limit=before)[0]
+        def near(slot: int, out: NDArray[np.uint32]) -> int:
+            return search_candidates(large, rows.vectors[slot], rows, out)
 
         patch = growing.insert_links(rows, stop, cancel=cancel, search=near)
         large.append(rows, before, growing.n)

@@ -19,6 +19,7 @@ __all__ = [
     "encode_rows",
     "encode_signs",
     "encode_whole_rows",
+    "nearest_centres",
 ]
 
 _CELL, _ADD, _MUL = CELL_AT // 4, ADD_AT // 4, MUL_AT // 4
@@ -45,6 +46,27 @@ def _to_bytes(row, out):
         total += byte
         square += (byte - 128) * (byte - 128)
     return step, total, square
+
+
+@njit(fastmath=_SUMS)
+def _product(row, other):
+    """Sum the products of two rows."""
+    total = np.float32(0)
+    for j in range(row.shape[0]):
+        total += row[j] * other[j]
+    return total
+
+
+@njit
+def nearest_centres(rows, centres, squares, cells, scores):
+    """Write each row's nearest centre to `cells`, and |c|^2 - 2 <x, c> of it to `scores`."""
+    for i in range(rows.shape[0]):
+        best, which = np.float32(np.inf), np.int64(0)
+        for c in range(centres.shape[0]):
+            score = squares[c] - np.float32(2) * _product(rows[i], centres[c])
+            if score < best:
+                best, which = score, np.int64(c)
+        cells[i], scores[i] = which, best
 
 
 @njit

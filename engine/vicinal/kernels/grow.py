@@ -8,11 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from vicinal.kernels import njit
+from vicinal.kernels.back_links import patch_targets
 from vicinal.kernels.build import FAR
 from vicinal.kernels.gemm import dot8
 from vicinal.kernels.operands import fetch, lesser
-from vicinal.kernels.patch import anchor, count_incoming, link_lonely, patch_targets
-from vicinal.kernels.prune import select
+from vicinal.kernels.patch import anchor, count_incoming, link_lonely
+from vicinal.kernels.prune import select, top_up
 from vicinal.kernels.simd import SENTINEL
 
 __all__ = ["insert_row", "measure_found"]
@@ -54,27 +55,49 @@ def measure_found(codes, rows, ids, out, start, stop):
 
 
 @njit
-def insert_row(codes, links, degree, incoming, rows, found, chosen, num, den, touched):
+def _listed(list_, count, row):
+    """Whether a row is among the first `count` of a list."""
+    for i in range(count):  # noqa: SIM110 - numba has no any()
+        if list_[i] == row:
+            return True
+    return False
+
+
+@njit
+def _note(touched, count, first):
+    """Keep entries first .. count - 1 that are not listed before; give how many entries there are then."""
+    n = first
+    for i in range(first, count):
+        if not _listed(touched, n, touched[i]):
+            touched[n] = touched[i]
+            n += 1
+    return n
+
+
+@njit
+def insert_row(codes, links, degree, incoming, rows, found, chosen, most, num, den, touched):
     """Link row rows[0] and patch the links back, as `select` to `anchor` do for many.
 
-    found (1, any): its candidates; chosen (1, any): room for the links' ids and distances. Rows that changed, without
-    the new one, go to `touched`; gives how many.
+    found (1, any): its candidates; chosen (1, width): room for the links' ids and distances; most: links to choose,
+    the nearest candidates fill the row up. Rows that changed, without the new one, go to `touched`; gives how many.
     """
-    counts = np.empty(1, np.int32)
-    select(codes, found, chosen.ids.shape[1], num, den, chosen.ids, chosen.dist, counts, 0, 1)
+    width = np.int64(links.shape[1])
+    counts, places = np.empty(1, np.int32), np.full(1, width, np.int32)
+    select(codes, found, most, num, den, chosen.ids, chosen.dist, counts, 0, 1)
     p, k = np.int64(rows[0]), np.int64(counts[0])
-    for j in range(k):
+    targets = chosen.ids[0, :k].copy()
+    top_up(chosen.ids, counts, places, found.ids, 0, 1)
+    for j in range(width):
         links[p, j] = chosen.ids[0, j]
-        touched[j] = chosen.ids[0, j]
-    degree[p] = k
-    targets = chosen.ids[0, :k]
-    before = np.empty(k * links.shape[1], np.int32)
+    degree[p] = counts[0]
+    before = np.empty(k * width, np.int32)
     starts, sources = np.empty(k + 1, np.int64), np.empty(k, np.int32)
     starts[k] = k
     for i in range(k):
+        touched[i] = targets[i]
         starts[i], sources[i] = i, p
-        for e in range(links.shape[1]):
-            before[i * links.shape[1] + e] = links[targets[i], e]
+        for e in range(width):
+            before[i * width + e] = links[targets[i], e]
     count_incoming(links, rows, incoming, 1)
     count_incoming(links, targets, incoming, -1)
     patch_targets(codes, links, degree, targets, starts, sources, chosen.dist[0], num, den, 0, k)
@@ -85,4 +108,5 @@ def insert_row(codes, links, degree, incoming, rows, found, chosen, num, den, to
         if before[i] >= 0 and incoming[before[i]] == 0:
             lost[0] = before[i]
             n += link_lonely(links, degree, lost, incoming, touched[n:])
-    return n + anchor(links, degree, incoming, rows, found.ids, targets, p, p + 1, touched[n:])
+    n += anchor(links, degree, incoming, rows, found.ids, targets, p, p + 1, touched[n:])
+    return _note(touched, n, k)

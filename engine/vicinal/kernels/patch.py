@@ -1,7 +1,7 @@
-"""Insertion into a finished graph: search it as it is, compare the new rows among themselves, patch links by target.
+"""Insertion into a finished graph: search it as it is, compare the new rows among themselves, lead to all of them.
 
 Rows of a batch search the graph of the rows before it, so nothing is written while anything reads; links are then
-grouped by target and every target is rewritten once. Links are (n, 32) int32, -1 in unused places.
+grouped by target and every target is rewritten once (`back_links`). Links are (n, 32) int32, -1 in unused places.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from vicinal.kernels import njit
 from vicinal.kernels.build import BLOCK_ROWS, BUFFER, FAR, scan_groups, set_down
 from vicinal.kernels.gemm import LOW, dot8
 from vicinal.kernels.operands import fetch, greater, lesser
-from vicinal.kernels.prune import PRUNED_MAX, prune, prune_room
-from vicinal.kernels.threshold import rank_sort, shrink
+from vicinal.kernels.threshold import shrink
 
 __all__ = [
     "COPIES_BELOW",
@@ -23,7 +22,6 @@ __all__ = [
     "equal_rows",
     "link_lonely",
     "meet",
-    "patch_targets",
     "place_for_copy",
     "search_frozen",
 ]
@@ -157,67 +155,6 @@ def equal_rows(codes, i, j):
         if codes.rows[i, e] != codes.rows[j, e]:
             return False
     return True
-
-
-@njit
-def patch_targets(codes, links, degree, targets, starts, sources, dists, num, den, start, stop):
-    """Add links from targets[i] to sources[starts[i] : starts[i + 1]]; prune where a row is full.
-
-    Copies that hang below a row stay: nothing else leads to them.
-    """
-    room = prune_room(codes.rows.shape[1])
-    size = np.int64(BUFFER)
-    scores = np.empty(size, np.int32)
-    ids = np.empty(size, np.int32)
-    sorted_scores = np.empty(size, np.int32)
-    sorted_ids = np.empty(size, np.int32)
-    copies = np.empty(np.int64(links.shape[1]), np.int32)
-    added = np.empty(size, np.int64)
-    width = np.int64(links.shape[1])
-    for i in range(start, stop):
-        p = np.int64(targets[i])
-        own = np.int64(degree[p])
-        more = np.int64(0)
-        for e in range(starts[i], starts[i + 1]):
-            new = more < PRUNED_MAX - own
-            for j in range(own):
-                new &= links[p, j] != sources[e]  # rows of one batch may have chosen each other
-            if new:
-                added[more] = e
-                more += 1
-        if own + more <= width:
-            for e in range(more):
-                links[p, own + e] = sources[added[e]]
-            degree[p] = own + more
-            continue
-        offset = codes.offset[p]
-        n = np.int64(0)
-        hung = np.int64(0)
-        for j in range(own):
-            t = np.int64(links[p, j])
-            if t > p and equal_rows(codes, t, p):
-                copies[hung] = t
-                hung += 1
-                continue
-            ids[n] = t
-            scores[n] = dot8(codes.rows, t, p) - codes.half[t] - offset
-            n += 1
-        for e in range(more):
-            ids[n] = sources[added[e]]
-            scores[n] = -dists[added[e]]
-            n += 1
-        rank_sort(scores, ids, n, sorted_scores, sorted_ids)
-        for j in range(n):
-            room.ids[j] = sorted_ids[j]
-            room.dist[j] = -sorted_scores[j]
-        k = prune(codes, room, n, width - hung, num, den)
-        for j in range(k):
-            links[p, j] = room.ids[room.kept[j]]
-        for j in range(hung):
-            links[p, k + j] = copies[j]
-        for j in range(k + hung, width):
-            links[p, j] = -1
-        degree[p] = k + hung
 
 
 @njit

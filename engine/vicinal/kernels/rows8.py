@@ -22,6 +22,7 @@ __all__ = [
     "UNIT",
     "Codes",
     "encode",
+    "encode_one",
     "fill_groups",
     "gather",
     "hash_rows",
@@ -33,6 +34,7 @@ __all__ = [
 _LANES = np.int64(16)
 SPARE = np.int64(64)  # rows of zeros behind the last one; row SPARE - 1 after n serves as the zero vector
 AS_IS, UNIT = 0, 1  # what `encode` does to a row first
+_LARGEST = 127
 _ROUND = np.float32(12582912)  # adding 1.5 * 2^23 rounds to the nearest integer and vectorises; np.rint does not
 
 
@@ -75,22 +77,44 @@ def _square(vectors, row, sums):
 
 
 @njit
+def _encode(vectors, slot, mean, scale, mode, out, sums):
+    """Write the codes of vectors[slot] to `out`, which may be wider."""
+    d = vectors.shape[1]
+    factor = np.float32(1)
+    if mode == UNIT:
+        square = _square(vectors, slot, sums)
+        factor = np.float32(1 / np.sqrt(square)) if square > 0 else np.float32(0)
+    for j in range(d):
+        v = (vectors[slot, j] * factor - mean[j]) * scale
+        v = v if v < np.float32(127) else np.float32(127)  # noqa: FURB136 - min() would not vectorise
+        v = v if v > np.float32(-127) else np.float32(-127)  # noqa: FURB136
+        out[j] = np.int8(np.int32((v + _ROUND) - _ROUND))
+
+
+@njit
 def encode(vectors, slots, mean, scale, mode, codes, start, stop):
     """Encode vectors[slots[i]], i in start .. stop, as they are or (UNIT) at unit length; a zero vector stays zero."""
-    d = vectors.shape[1]
     sums = np.zeros(_LANES, np.float64)
     for i in range(start, stop):
-        slot = slots[i]
-        factor = np.float32(1)
-        if mode == UNIT:
-            square = _square(vectors, slot, sums)
-            factor = np.float32(1 / np.sqrt(square)) if square > 0 else np.float32(0)
-        for j in range(d):
-            v = (vectors[slot, j] * factor - mean[j]) * scale
-            v = v if v < np.float32(127) else np.float32(127)  # noqa: FURB136 - min() would not vectorise
-            v = v if v > np.float32(-127) else np.float32(-127)  # noqa: FURB136
-            codes.rows[i, j] = np.int8(np.int32((v + _ROUND) - _ROUND))
+        _encode(vectors, slots[i], mean, scale, mode, codes.rows[i], sums)
     measure(codes, start, stop)
+
+
+@njit
+def encode_one(vectors, slot, mean, scale, mode, inner, codes):
+    """Encode vectors[slot] to row `slot`, as a product alone if `inner`; give its hash and whether it was clipped."""
+    row = codes.rows[slot]
+    _encode(vectors, slot, mean, scale, mode, row, np.zeros(_LANES, np.float64))
+    for j in range(vectors.shape[1], row.shape[0]):
+        row[j] = 0
+    measure(codes, slot, slot + 1)
+    if inner:
+        codes.offset[slot] -= codes.half[slot]
+        codes.half[slot] = 0
+    clipped = False
+    for j in range(row.shape[0]):
+        clipped |= abs(row[j]) == _LARGEST
+    return _hash(row.view(np.uint64)), clipped
 
 
 @njit
@@ -128,14 +152,20 @@ def fill_groups(codes, members, lanes, bias, start, stop):
 
 
 @njit
+def _hash(words):
+    """Hash a row of unsigned integers."""
+    x = np.uint64(0x9E3779B97F4A7C15)
+    for j in range(words.shape[0]):
+        x = (x ^ np.uint64(words[j])) * np.uint64(0xBF58476D1CE4E5B9)
+        x ^= x >> np.uint64(29)
+    return x
+
+
+@njit
 def hash_rows(words, rows, out, start, stop):
     """Hash words[rows[i]] to out[i], i in start .. stop; words (any, width) of any unsigned integers."""
     for i in range(start, stop):
-        x = np.uint64(0x9E3779B97F4A7C15)
-        for j in range(words.shape[1]):
-            x = (x ^ np.uint64(words[rows[i], j])) * np.uint64(0xBF58476D1CE4E5B9)
-            x ^= x >> np.uint64(29)
-        out[i] = x
+        out[i] = _hash(words[rows[i]])
 
 
 @njit

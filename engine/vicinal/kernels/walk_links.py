@@ -30,7 +30,7 @@ from vicinal.kernels.simd import (
 )
 from vicinal.kernels.walk_ir import LINE, V16I, gathered
 
-__all__ = ["DEGREE", "LINK_BYTES", "clear_seen", "mark_seen", "publish", "unseen_links"]
+__all__ = ["DEGREE", "LINK_BYTES", "clear_seen", "mark_seen", "unseen_links", "write_links"]
 
 DEGREE = 32  # links of a node; fewer end with SENTINEL
 LINK_BYTES = 4 * DEGREE
@@ -83,9 +83,22 @@ unseen_links = _unseen_vector if HAS_AVX512 else _unseen_scalar
 
 
 @njit
-def publish():
-    """Make rows written before visible to other threads before the links written after."""
+def write_links(slots, links, n, out):
+    """Write links (m, DEGREE) to rows slots of `out`, uint32, when everything written before is visible to readers.
+
+    Gives False, having written nothing, where a slot is not below n or a link neither below n nor SENTINEL.
+    """
+    for i in range(slots.shape[0]):
+        if slots[i] >= n:
+            return False
+        for j in range(DEGREE):
+            if links[i, j] >= n and links[i, j] != SENTINEL:
+                return False
     publish_fence()
+    for i in range(slots.shape[0]):
+        for j in range(DEGREE):
+            out[slots[i], j] = links[i, j]
+    return True
 
 
 @njit

@@ -174,14 +174,19 @@ def test_one_row_is_linked_as_a_batch_of_one(metric, monkeypatch):
 def test_another_search_may_find_the_candidates(batch):
     vectors = clouds(3300, 20, 200, 12)
     vectors[3100:3110] = vectors[5]  # copies need no search
-    rows, first = Rows(vectors, NONE), build(vectors[:3000])
-    growing = GrowingLinks(rows, 3000, Metric.L2, first.links, entry=first.entry)
+    rows, built = Rows(vectors, NONE), build(vectors[:3000])
+    growing = GrowingLinks(rows, 3000, Metric.L2, built.links, entry=built.entry)
     asked = []
 
-    def search(slot, k):
+    def search(slot, out):
         asked.append(slot)
         away = ((vectors[: growing.n] - vectors[slot]) ** 2).sum(1)
-        return np.argsort(away)[: k - 7].astype(np.uint32)
+        out[: len(out) - 7] = np.argsort(away)[: len(out) - 7]
+        return len(out) - 7
+
+    def first(slot, out):
+        out[:] = np.arange(len(out))
+        return len(out)
 
     while growing.n < 3300:
         growing.insert_links(rows, min(growing.n + batch, 3300), search=search)
@@ -189,5 +194,5 @@ def test_another_search_may_find_the_candidates(batch):
     check(growing.links, growing.entry)
     assert recall(growing.links, growing.entry, vectors, vectors[3000:3300:3], 5, 48) > 0.97
     long = GrowingLinks(rows, 1000, Metric.L2, build(vectors[:1000]).links)
-    long.insert_links(rows, 3300, search=lambda slot, k: np.arange(k, dtype=np.uint32))
+    long.insert_links(rows, 3300, search=first)
     assert long.n == 1000 + 1024  # later rows could not find those of the first batch

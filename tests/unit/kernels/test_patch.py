@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from tests.support.build_oracle import half_distances, heuristic, make_codes, nearest, random_codes
+from tests.support.build_oracle import half_distances, make_codes, nearest, random_codes
 
 from vicinal.index.bulk_cells import pack
 from vicinal.index.bulk_pieces import Pieces
@@ -67,35 +67,6 @@ def test_rows_of_a_batch_meet():
     every[np.arange(150), rows] = 1 << 40
     assert (out.dist == np.sort(every, 1)[:, :20]).all()
     assert (out.ids != rows[:, None]).all() and ids.shape == dist.shape
-
-
-def test_patching_appends_then_prunes_and_never_drops_copies():
-    values = np.random.default_rng(4).integers(-60, 60, (80, 10)).astype(np.int8)
-    values[70] = values[5]  # a copy below row 5
-    codes = make_codes(values)
-    ids, _ = nearest(codes, 80, 40)
-    links, degree = np.full((80, 8), -1, np.int32), np.zeros(80, np.int32)
-    for p, own in ((2, [3, 4]), (5, [70, 9, 11, 12, 13, 14, 15, 16]), (6, [20, 21, 22])):
-        links[p, : len(own)] = own
-        degree[p] = len(own)
-    targets = np.array([2, 5, 6], np.int32)
-    starts = np.array([0, 2, 6, 12])
-    sources = np.array([30, 3, 31, 32, 33, 34, 40, 41, 42, 43, 44, 45], np.int32)
-    owner = np.repeat(targets, np.diff(starts))
-    dists = half_distances(codes, owner, sources).diagonal().astype(np.int32)
-    patch.patch_targets(codes, links, degree, targets, starts, sources, dists, 1000, 1102, 0, 3)
-    assert links[2].tolist() == [3, 4, 30, -1, -1, -1, -1, -1]  # row 3 was there
-    for p, others, hung in (
-        (5, [9, 11, 12, 13, 14, 15, 16, 31, 32, 33, 34], [70]),
-        (6, [20, 21, 22, *range(40, 46)], []),
-    ):
-        away = half_distances(codes, np.array([p]), np.array(others))[0]
-        order = np.argsort(away, kind="stable")
-        ranked = np.array(others)[order].tolist()
-        kept = heuristic(codes, ranked, away[order].tolist(), 8 - len(hung), 1000, 1102)
-        assert links[p, : degree[p]].tolist() == [ranked[j] for j in kept] + hung
-        assert (links[p, degree[p] :] == -1).all()
-    assert ids.shape == (80, 40)
 
 
 def test_rows_that_nothing_leads_to_get_the_place_of_a_link_that_is_not_the_last():
