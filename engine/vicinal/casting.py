@@ -89,6 +89,10 @@ def check_vectors(matrix: NDArray[np.float32], metric: Metric | None, name: str,
     """
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         squares: NDArray[np.float32] = np.einsum("ij,ij->i", matrix, matrix)
+    if metric is not None and len(squares):
+        least, most = sure_squares(metric)
+        if least < squares.min() and squares.max() < most:  # NaN is neither
+            return squares
     if not np.isfinite(squares).all():  # a long finite row may overflow its square: look again, exactly
         _refuse_row(~np.isfinite(matrix).all(axis=1), first, name, "holds NaN or infinity (as float32)", "finite")
     if metric in _BUILT_IN and not (squares <= LONGEST**2).all():

@@ -86,7 +86,7 @@ def _grow(index: FieldIndex, what: str, metric: Metric, rows: Rows) -> None:
     """Take rows in, search, take in the later ones, search again, and take some out."""
     n = len(rows.vectors)
     half = slots_to_bits(np.arange(0, n, 2), n)
-    for stop in (n - _LATER, n):
+    for stop in (n - _LATER, n - 1, n):  # many, few and one
         while index.n < stop:
             index.extend(rows, stop, lambda: False)
         graph = index.searcher()

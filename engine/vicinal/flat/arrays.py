@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vicinal.bits import word_count
 from vicinal.types import Bits
 
-__all__ = ["all_bits", "clear_bits", "last_of_each", "longer"]
+__all__ = ["all_bits", "bits_without", "last_of_each", "longer"]
 
 _ALL: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -43,6 +43,14 @@ def last_of_each(
     return vectors[kept], inv_norms[kept] if len(inv_norms) else inv_norms, labels[kept]
 
 
-def clear_bits(bits: Bits, slots: NDArray[np.int64]) -> None:
-    """Take slots out of a set."""
-    np.bitwise_and.at(bits, slots >> 6, ~(np.uint64(1) << (slots & 63).astype(np.uint64)))
+def bits_without(bits: Bits | None, ended: NDArray[np.int64], slots: int, room: int) -> Bits | None:
+    """A set without some slots, None for all: a copy where it loses any or is too short for `slots`, with `room`."""
+    if bits is None and not len(ended):
+        return None
+    if bits is None or len(bits) < word_count(slots) or len(ended):
+        wider = all_bits(room)
+        if bits is not None:
+            wider[: len(bits)] = bits
+        bits = wider
+    np.bitwise_and.at(bits, ended >> 6, ~(np.uint64(1) << (ended & 63).astype(np.uint64)))
+    return bits

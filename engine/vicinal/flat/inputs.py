@@ -15,7 +15,17 @@ from vicinal.casting import as_matrix, as_metric, check_vectors, inverse_norms
 from vicinal.errors import InvalidArgument, InvalidVector, NotFound, UnknownMetric
 from vicinal.types import Metric
 
-__all__ = ["SPACES", "LabelNotFound", "Refused", "RefusedVector", "as_labels", "as_rows", "as_vectors", "metric_of"]
+__all__ = [
+    "SPACES",
+    "LabelNotFound",
+    "Refused",
+    "RefusedVector",
+    "as_labels",
+    "as_rows",
+    "as_vectors",
+    "metric_of",
+    "unknown_label",
+]
 
 SPACES = {"l2": Metric.L2, "ip": Metric.DOT, "cosine": Metric.COSINE}
 _LABEL_END = float(1 << 64)
@@ -31,6 +41,11 @@ class RefusedVector(InvalidVector, RuntimeError):
 
 class LabelNotFound(NotFound, RuntimeError):
     """No point has this label, or it is marked as deleted; hnswlib raises RuntimeError there."""
+
+
+def unknown_label(label: int) -> LabelNotFound:
+    """The error that no point has this label."""
+    return LabelNotFound(f"Label not found: {label}", field="label", value=label)
 
 
 def metric_of(space: str) -> Metric:

@@ -69,6 +69,16 @@ class LabelMap:
             return
         self._change(labels, slots.astype(np.int64))
 
+    def put_new(self, label: int, slot: int) -> None:
+        """Let one label that is not in it lead to a slot."""
+        self._count += 1
+        if not self._recent and not len(self._keys) and label == slot == self._plain:
+            self._plain += 1
+        elif len(self._recent) < max(_RECENT_MIN, self._count // _RECENT_SHARE):
+            self._recent[label] = slot
+        else:
+            self._change(np.array([label], np.uint64), np.array([slot], np.int64))
+
     def drop(self, labels: NDArray[np.uint64]) -> None:
         """Take labels out that are in it."""
         self._count -= len(labels)

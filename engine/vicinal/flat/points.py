@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.bits import word_count
-from vicinal.flat.arrays import all_bits, clear_bits, last_of_each, longer
-from vicinal.flat.inputs import LabelNotFound, Refused
+from vicinal.flat.arrays import all_bits, bits_without, last_of_each, longer
+from vicinal.flat.inputs import Refused, unknown_label
 from vicinal.flat.labels import MISSING, LabelMap
 from vicinal.flat.picture import Picture, walks
 from vicinal.flat.row_room import RowRoom
@@ -33,10 +33,6 @@ _COMPACT_SLOTS: Final = 4096  # gone slots that are never worth a rebuild
 _FIRST_ROWS: Final = 64
 _MANY_ROWS: Final = 4096  # added at once
 _LABELS_END: Final = 1 << 64
-
-
-def _unknown(label: int) -> LabelNotFound:
-    return LabelNotFound(f"Label not found: {label}", field="label", value=label)
 
 
 def _never() -> bool:
@@ -152,14 +148,19 @@ class Points:
 
     def _retire(self) -> None:
         """Take gone slots out of the graph when they are enough; those marked deleted may come back, and stay."""
-        graph, gone = self._graph, self._states[: self._taken] == GONE
-        while graph is not None and graph.retire(self._rows, gone, _never):
+        graph = self._graph
+        if graph is None or not graph.may_retire(self._gone):
+            return
+        gone = self._states[: self._taken] == GONE
+        while graph.retire(self._rows, gone, _never):
             with self._publishing:
                 self._show(self.picture.alive, plain=self.picture.plain)
 
     def _publish(self, start: int, labels: NDArray[np.uint64], *, replace: bool) -> None:
         """Let readers see slots [start, taken) under these labels."""
         with self._publishing:
+            if len(labels) == 1 and not replace and self._publish_new(start, int(labels[0])):
+                return
             before = self._names.find(labels)
             old = before[before != MISSING]
             forgotten = self._vacant(len(labels) - len(old), old) if replace else np.empty(0, np.int64)
@@ -175,6 +176,20 @@ class Points:
             plain = was.plain and bool((labels == np.arange(start, self._taken)).all())
             self._show(self._alive_bits(was, ended), plain=plain)
 
+    def _publish_new(self, slot: int, label: int) -> bool:
+        """Let readers see one slot more, the one after the last they see, under a label of its own; else False."""
+        was = self.picture
+        bits = was.alive
+        seen = slot == was.n and (bits is None or len(bits) >= word_count(slot + 1))  # bits beyond the last are set
+        if not seen or self._names.get(label) != MISSING:
+            return False
+        self._states[slot] = ALIVE
+        self._alive += 1
+        self._gone -= 1
+        self._names.put_new(label, slot)
+        self._show(bits, plain=was.plain and label == slot)
+        return True
+
     def _vacant(self, count: int, kept: NDArray[np.int64]) -> NDArray[np.int64]:
         """The first slots marked deleted, at most `count`, leaving out `kept`."""
         if count <= 0 or len(self._names) == self._alive:
@@ -185,18 +200,8 @@ class Points:
     def _alive_bits(self, was: Picture, ended: NDArray[np.int64]) -> Bits | None:
         """The alive bits of all slots taken: a copy where bits are lost, so that older pictures stay whole."""
         skipped = was.n + np.flatnonzero(self._states[was.n : self._taken] != ALIVE)
-        if was.alive is None and not len(ended) and not len(skipped):
-            return None
-        words = word_count(self._taken)
-        bits = was.alive
-        if bits is None or len(bits) < words or len(ended) or len(skipped):
-            longer = all_bits(max(self._taken, len(self._labels)))
-            if bits is not None:
-                longer[: len(bits)] = bits
-            bits = longer
-        clear_bits(bits, ended)
-        clear_bits(bits, skipped)
-        return bits
+        room = max(self._taken, len(self._labels))
+        return bits_without(was.alive, np.concatenate((ended, skipped)), self._taken, room)
 
     def expect_filters(self) -> None:
         """Begin to make, in the background, what answers filtered queries over codes, unless it is there.
@@ -238,7 +243,7 @@ class Points:
         with self._publishing:
             slot = self._names.get(label)
             if slot == MISSING:
-                raise _unknown(label)
+                raise unknown_label(label)
             if self._states[slot] != before:
                 raise Refused(otherwise, field="label", value=label)
             self._states[slot] = after
@@ -289,7 +294,7 @@ class Points:
             bad[~bad] = self._states[slots[~bad]] != ALIVE
             vectors = self._rows.vectors
         if bad.any():
-            raise _unknown(int(labels[int(np.argmax(bad))]))
+            raise unknown_label(int(labels[int(np.argmax(bad))]))
         found: NDArray[np.float32] = vectors[slots]
         return found
 
@@ -387,9 +392,6 @@ class Points:
         self._states = states.copy()
         self._alive, self._gone = int((states == ALIVE).sum()), int((states == GONE).sum())
         dead = np.flatnonzero(states != ALIVE)
-        bits = None
-        if len(dead):
-            bits = all_bits(len(states))
-            clear_bits(bits, dead)
+        bits = bits_without(None, dead, len(states), len(states))
         plain = bool((self._labels[: self._taken] == np.arange(self._taken)).all())
         self._show(bits, plain=plain)

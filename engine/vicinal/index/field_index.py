@@ -40,6 +40,7 @@ REBUILD_SHARE: Final = 8  # taking out more than this part of the graph costs as
 # Insertion and removal make no links between regions of the data, and those that the build made wear away: after as
 # many changes as rows, a few in ten thousand rows were no longer found. A build costs a tenth of so many changes.
 WORN_CHANGES: Final = 1.0  # slots inserted and taken out, per living one, after which a graph is built anew
+_MARKED_GROWTH: Final = 1.25
 
 Cancel = Callable[[], bool]
 
@@ -83,6 +84,7 @@ class FieldIndex:
         self._growing: GrowingLinks | None = None  # made on the first insertion after a build
         self._entry = 0  # a slot from which insertion sees that all others are reached
         self._removed: NDArray[np.bool_] = np.zeros(0, np.bool_)  # of the large graph: slots that no link leads to
+        self._marked = self._removed  # the same with room for more, after an insertion
         self._changes = 0  # slots inserted into the large graph and taken out since it was built
         self._out = 0  # slots of `_removed`
 
@@ -157,6 +159,10 @@ class FieldIndex:
             self._large.patch_links(patch.slots, patch.links)
             self._entry = growing.entry
         return True
+
+    def may_retire(self, dead: int) -> bool:
+        """Whether `retire` can have something to do when so many slots are dead, those taken out included."""
+        return self._cells is not None or dead * (REMOVE_SHARE + 1) >= max(self.n, 1)
 
     def _worth_retiring(self, dead: NDArray[np.bool_]) -> bool:
         """Whether many slots of the large graph are dead that links lead to: asked after every insertion."""
@@ -290,8 +296,10 @@ class FieldIndex:
         if self._filtered is not None:
             self._filtered.append(rows, before, large.n)
         large.patch_links(patch.slots, patch.links)
-        more = np.zeros(large.n - len(self._removed), np.bool_)
-        self._removed = np.concatenate([self._removed, more])
+        if self._removed.base is not self._marked or large.n > len(self._marked):
+            self._marked = np.zeros(int(_MARKED_GROWTH * large.n), np.bool_)
+            self._marked[: len(self._removed)] = self._removed
+        self._removed = self._marked[: large.n]
         if large.drifted:
             self._refit(large, rows, cancel)
 
