@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.crash.writer_process import vector_of
+from tests.crash.writer_process import MADE
+from tests.support.model import maxsim
 
 from vicinal.database import Database
 from vicinal.index.check import check_graph
@@ -49,8 +50,8 @@ class Expected:
                 self.versions[point] = entry["begin"]
 
 
-def _kill_once(directory: Path, seed: int, seconds: float) -> list[str]:
-    words = [sys.executable, str(WRITER), str(directory), str(seed)]
+def _kill_once(directory: Path, seed: int, seconds: float, kind: str) -> list[str]:
+    words = [sys.executable, str(WRITER), str(directory), str(seed), kind]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
@@ -61,7 +62,7 @@ def _kill_once(directory: Path, seed: int, seconds: float) -> list[str]:
     return [line for line in (first + rest).splitlines(keepends=True) if line.endswith("\n")]
 
 
-def _stored(directory: Path) -> dict[int, int]:
+def _stored(directory: Path, kind: str) -> dict[int, int]:
     with Database(directory) as database:
         collection = database.collection("c")
         points, rest = collection.scroll(limit=10_000, with_vectors=True)
@@ -70,32 +71,46 @@ def _stored(directory: Path) -> dict[int, int]:
         for p in points:
             assert p.payload is not None
             found[int(p.id)] = p.payload["version"]
-            np.testing.assert_array_equal(p.vector, vector_of(int(p.id), p.payload["version"] % 1_000_000))
+            np.testing.assert_array_equal(p.vector["v"], MADE[kind](int(p.id), p.payload["version"] % 1_000_000))
         assert collection.count() == len(found)
         if points:  # the newest answer is right at once, whatever the graph has
-            hit = collection.query(points[0].vector, 1)[0]
-            assert hit.id == points[0].id
+            _check_answer(collection, points, kind)
         assert collection.flush(60)
-        check_graph_of(collection)
+        if kind == "dense":
+            check_graph_of(collection)
+        elif points:
+            _check_answer(collection, points, kind)
     return found
+
+
+def _check_answer(collection: Any, points: list[Any], kind: str) -> None:
+    query = points[0].vector["v"]
+    if kind == "dense":
+        assert collection.query(query, 1)[0].id == points[0].id
+        return
+    scores = {p.id: maxsim(query, p.vector["v"]) for p in points}
+    best = sorted(scores.values(), reverse=True)[:10]
+    hits = collection.query_multi(query, 10)
+    np.testing.assert_allclose(hits.scores, [scores[i] for i in hits.ids], rtol=1e-6)
+    np.testing.assert_allclose(hits.scores, best, rtol=1e-6)
 
 
 def check_graph_of(collection: Any) -> None:
     """Graph invariants after recovery and rebuilding."""
-    graph = collection._view.fields[""].graph
+    graph = collection._view.fields["v"].graph
     if graph is not None:
         assert not check_graph(graph.picture).problems
 
 
-def _cycles(tmp_path: Path, cycles: int) -> None:
+def _cycles(tmp_path: Path, cycles: int, kind: str) -> None:
     expected = Expected()
     acknowledged = 0
     directory = tmp_path / "db"
     rng = np.random.default_rng(1)
     for cycle in range(cycles):
-        lines = _kill_once(directory, cycle + 1, float(rng.uniform(0.0, 0.25)))
+        lines = _kill_once(directory, cycle + 1, float(rng.uniform(0.0, 0.25)), kind)
         acknowledged += expected.read(lines)
-        stored = _stored(directory)
+        stored = _stored(directory, kind)
         if stored != expected.versions and expected.begun is not None:
             expected.apply(expected.begun)  # it was committed, its acknowledgement was cut off: all of it, or none
         assert stored == expected.versions, f"after kill {cycle + 1}"
@@ -104,10 +119,16 @@ def _cycles(tmp_path: Path, cycles: int) -> None:
 
 @pytest.mark.timeout(300)
 def test_twenty_kills(tmp_path: Path) -> None:
-    _cycles(tmp_path, 20)
+    _cycles(tmp_path, 20, "dense")
+
+
+@pytest.mark.timeout(300)
+def test_six_kills_of_token_matrices(tmp_path: Path) -> None:
+    _cycles(tmp_path, 6, "multi")
 
 
 @pytest.mark.full
 @pytest.mark.timeout(1500)
-def test_a_thousand_kills(tmp_path: Path) -> None:
-    _cycles(tmp_path, 1000)
+@pytest.mark.parametrize("kind", list(MADE))
+def test_a_thousand_kills(kind: str, tmp_path: Path) -> None:
+    _cycles(tmp_path, 1000, kind)

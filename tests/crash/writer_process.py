@@ -21,13 +21,28 @@ def vector_of(point: int, version: int) -> list[float]:
     return [float(point), float(version), *([1.0] * (DIM - 2))]
 
 
+def tokens_of(point: int, version: int) -> list[list[float]]:
+    """One to four tokens from which both numbers can be read back."""
+    return [[float(point), float(version), float(row), *([1.0] * (DIM - 3))] for row in range(version % 4 + 1)]
+
+
+FIELDS = {
+    "dense": {"kind": "dense", "dim": DIM, "metric": "l2", "M": 8, "ef_construction": 32},
+    "multi": {"kind": "multi", "dim": DIM, "pooling": 2, "originals": True},
+}
+MADE = {"dense": vector_of, "multi": tokens_of}
+
+
 def main() -> None:
     """Write batches for ever: new points, new versions of old ones, and deletes."""
-    directory, seed = sys.argv[1], int(sys.argv[2])
+    directory, seed, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     rng = np.random.default_rng(seed)
+    if kind == "multi":  # what it compiles or loads would take the time before the kill
+        with Database(":memory:") as other:
+            other.create_collection("c", vectors={"v": FIELDS[kind]}).upsert([0], {"v": [tokens_of(0, 3)]})
     with Database(directory) as database:
         if "c" not in database.list_collections():
-            database.create_collection("c", dim=DIM, metric="l2", M=8, ef_construction=32)
+            database.create_collection("c", vectors={"v": FIELDS[kind]})
         collection = database.collection("c")
         version = int(seed) * 1_000_000
         print(json.dumps({"open": collection.info().seq}), flush=True)
@@ -39,8 +54,8 @@ def main() -> None:
             if deletes:
                 collection.delete(points)
             else:
-                vectors = [vector_of(p, version % 1_000_000) for p in points]
-                collection.upsert(points, vectors, [{"version": version}] * len(points))
+                vectors = [MADE[kind](p, version % 1_000_000) for p in points]
+                collection.upsert(points, {"v": vectors}, [{"version": version}] * len(points))
             print(json.dumps({"done": version}), flush=True)
 
 

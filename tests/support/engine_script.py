@@ -113,7 +113,7 @@ def create(root: Path) -> Database:
     """Make the database and its collection."""
     made = Database(root)
     fields = {"v": {"kind": "dense", "dim": DIM, "metric": "l2", "M": 4}}
-    fields["t"] = {"kind": "multi", "dim": DIM, "store": "float32"}
+    fields["t"] = {"kind": "multi", "dim": DIM, "pooling": 2, "originals": True}  # all the files there are
     made.create_collection(NAME, vectors=fields)
     return made
 
