@@ -34,7 +34,7 @@ from vicinal.view import NO_CHANGES, Changes, View
 __all__ = ["Matcher"]
 
 Cancel = Callable[[], bool]
-SaveColumns = Callable[[Iterable[bytes | NDArray[Any]], int], bool]  # False: it could not be saved
+SaveColumns = Callable[[Iterable[bytes | memoryview], int], bool]  # False: it could not be saved
 
 
 def never() -> bool:

@@ -1,16 +1,18 @@
-"""Arrays and a few words about them as bytes, little-endian: the form of snapshots of proxies.
+"""Arrays and a few words about them as bytes, little-endian: the frame of every snapshot of something derived.
 
     header  magic 8 bytes | format u32 | byte order mark u32 | text bytes u64 | total length u64 | CRC32C u32 of the
             text | CRC32C u32 of the bytes before
-    text    JSON: {"about": ..., "arrays": [[type, shape, CRC32C], ...]}, padded with blanks to 8 bytes
-    arrays  one after another, each padded to 8 bytes
+    text    JSON: {"about": ..., "arrays": [[type, shape, CRC32C], ...]}, padded with blanks to the alignment
+    arrays  one after another, each padded to the alignment
 
-Every size is compared with the bytes there are before anything is allocated.
+Every size is compared with the bytes there are before anything is allocated; what the arrays are of is the reader's to
+check. Magic, format and alignment belong to the thing that is kept.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Sequence
 from typing import Any, Final
@@ -21,33 +23,45 @@ from numpy.typing import NDArray
 
 from vicinal.errors import CorruptData, FormatTooNew
 
-__all__ = ["pack", "unpack"]
+__all__ = ["pack", "pack_parts", "unpack"]
 
 _ORDER: Final = 0x01020304
 _HEADER: Final = struct.Struct("<8sIIQQII")
-_DTYPES: Final = ("<f4", "<i8", "<u2", "|u1")
+_TYPES: Final = re.compile(r"\|[iu]1|<[fiuc](2|4|8|16)")
 _ALIGN: Final = 8
 
 
-def _padded(size: int) -> int:
-    return -(-size // _ALIGN) * _ALIGN
-
-
-def pack(magic: bytes, version: int, about: Any, arrays: Sequence[NDArray[Any]]) -> bytes:
+def pack(magic: bytes, version: int, about: Any, arrays: Sequence[NDArray[Any]], align: int = _ALIGN) -> bytes:
     """The arrays and `about` (JSON values) as bytes; the same values give the same bytes."""
-    contents = [np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for array in arrays]
-    places = [[array.dtype.str, list(array.shape), crc32c(array.tobytes())] for array in contents]
+    return b"".join(pack_parts(magic, version, about, arrays, align))
+
+
+def pack_parts(
+    magic: bytes, version: int, about: Any, arrays: Sequence[NDArray[Any]], align: int = _ALIGN
+) -> list[bytes | memoryview]:
+    """The same in parts, to be written one after another; the arrays must not change until they are."""
+    ordered = [np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for array in arrays]
+    contents = [array.reshape(-1).view(np.uint8).data for array in ordered]
+    places = [
+        [array.dtype.str, list(array.shape), crc32c(content)] for array, content in zip(ordered, contents, strict=True)
+    ]
     text = json.dumps({"about": about, "arrays": places}).encode()
-    text += b" " * (-(_HEADER.size + len(text)) % _ALIGN)
-    total = _HEADER.size + len(text) + sum(_padded(array.nbytes) for array in contents)
+    text += b" " * (-(_HEADER.size + len(text)) % align)
+    total = _HEADER.size + len(text) + sum(_padded(len(content), align) for content in contents)
     head = _HEADER.pack(magic, version, _ORDER, len(text), total, crc32c(text), 0)[:-4]
-    pieces = [head, struct.pack("<I", crc32c(head)), text]
-    for array in contents:
-        pieces += [array.tobytes(), b"\0" * (-array.nbytes % _ALIGN)]
-    return b"".join(pieces)
+    parts: list[bytes | memoryview] = [head + struct.pack("<I", crc32c(head)) + text]
+    for content in contents:
+        parts += [content, bytes(-len(content) % align)]
+    return parts
 
 
-def unpack(buffer: memoryview | bytes, magic: bytes, version: int, what: str) -> tuple[Any, list[NDArray[Any]]]:
+def _padded(size: int, align: int) -> int:
+    return -(-size // align) * align
+
+
+def unpack(
+    buffer: memoryview | bytes, magic: bytes, version: int, what: str, align: int = _ALIGN
+) -> tuple[Any, list[NDArray[Any]]]:
     """What `pack` was given, the arrays as read-only views of the buffer.
 
     `what` names the thing in errors. Raises CorruptData, or FormatTooNew for a later version.
@@ -67,23 +81,23 @@ def unpack(buffer: memoryview | bytes, magic: bytes, version: int, what: str) ->
         raise _corrupt(what, "the checksum of its text is wrong")
     try:
         told = json.loads(bytes(text))
-        return told["about"], _arrays(view[_HEADER.size + length :], told["arrays"])
-    except (KeyError, TypeError, ValueError) as error:
+        return told["about"], _arrays(view[_HEADER.size + length :].toreadonly(), told["arrays"], align)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise _corrupt(what, str(error)) from error
 
 
-def _arrays(body: memoryview, places: list[Any]) -> list[NDArray[Any]]:
+def _arrays(body: memoryview, places: list[Any], align: int) -> list[NDArray[Any]]:
     """The arrays, whose sizes and checksums must hold."""
     arrays, at = [], 0
     for number, (kind, shape, crc) in enumerate(places):
-        if kind not in _DTYPES or min(shape, default=0) < 0:
+        if not _TYPES.fullmatch(kind) or min(shape, default=0) < 0:
             raise ValueError(f"array {number} cannot be so")
         size = int(np.dtype(kind).itemsize * np.prod(shape, dtype=object))
         content = body[at : at + size]
         if len(content) != size or crc32c(content) != crc:
             raise ValueError(f"the checksum of array {number} is wrong")
         arrays.append(np.frombuffer(content, kind).reshape(shape))
-        at += _padded(size)
+        at += _padded(size, align)
     if at != len(body):
         raise ValueError("its arrays do not fill it")
     return arrays

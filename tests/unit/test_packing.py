@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vicinal.errors import CorruptData, FormatTooNew
-from vicinal.packing import pack, unpack
+from vicinal.packing import pack, pack_parts, unpack
 
 MAGIC = b"VICTESTS"
 ARRAYS: list[NDArray[Any]] = [
@@ -55,6 +55,22 @@ def test_every_damage_is_refused(data: st.DataObject) -> None:
             unpack(bytes(whole) + b"\0" * (cut + 1), MAGIC, 1, "a test")
 
 
+def test_parts_lie_aligned_and_are_not_copied() -> None:
+    large = np.arange(1000, dtype=np.float64)
+    parts = pack_parts(MAGIC, 1, {"a": 1}, [large, ARRAYS[0]], 64)
+    assert np.shares_memory(np.frombuffer(parts[1]), large)
+    whole = b"".join(parts)
+    assert whole == pack(MAGIC, 1, {"a": 1}, [large, ARRAYS[0]], 64)
+    room = np.zeros(len(whole) + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    room[start : start + len(whole)] = np.frombuffer(whole, np.uint8)
+    _, arrays = unpack(room[start : start + len(whole)].data, MAGIC, 1, "a test", 64)
+    assert [array.ctypes.data % 64 for array in arrays] == [0, 0]
+    assert not arrays[0].flags.writeable
+    with pytest.raises(CorruptData):
+        unpack(whole, MAGIC, 1, "a test")
+
+
 def test_another_thing_or_a_later_format_is_refused() -> None:
     whole = pack(MAGIC, 2, {}, ARRAYS)
     with pytest.raises(CorruptData, match="a test"):
@@ -66,7 +82,18 @@ def test_another_thing_or_a_later_format_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "shape"), [("<f8", [2]), ("|O", [2]), ("<f4", [-1]), ("<f4", [1 << 62, 1 << 62]), ("<f4", "x"), (3, [2])]
+    ("kind", "shape"),
+    [
+        ("<f8", [2]),
+        (">f4", [2]),
+        ("<f3", [2]),
+        ("|V4", [2]),
+        ("|O", [2]),
+        ("<f4", [-1]),
+        ("<f4", [1 << 62, 1 << 62]),
+        ("<f4", "x"),
+        (3, [2]),
+    ],
 )
 def test_arrays_that_cannot_be_are_refused_before_memory_is_taken(kind: object, shape: object) -> None:
     whole = pack(MAGIC, 1, {}, [np.arange(2, dtype=np.float32)])

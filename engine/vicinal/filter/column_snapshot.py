@@ -1,33 +1,30 @@
-"""Columns as bytes, without what is sorted of them; the file around them has the checksum (`storage.snapshots`).
+"""Columns as bytes, without what is sorted of them, framed by `packing`.
 
-    magic "VICCOLUM" | format u32 | length u32 of what follows | a JSON object, padded with blanks to 8 bytes | arrays
-
-The object names the salt, the number of slots, the commit, and per path the dictionary and the arrays: dtype, dense
-values, presence bits, slots and values of the pairs; each array begins at a multiple of 8 bytes. Little-endian.
-Everything is compared with the bytes there are, and codes with their dictionary, before a column is answered from.
+The words name the salt, the number of slots, the commit, and per path the dictionary and what there is of each kind:
+its name, dense values, pairs. The arrays are the stale slots, then per kind dense values, presence bits, slots and
+values of the pairs. They are compared with the words, and codes with their dictionary, before anything is answered.
 """
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from vicinal.bits import clear_beyond, word_count
-from vicinal.errors import CorruptData, FormatTooNew
+from vicinal.errors import CorruptData
 from vicinal.filter.columns import LADDERS, SALT_SIZE, Column, Columns, Kind, Tag
 from vicinal.filter.values import Picture, Values
 from vicinal.limits import SLOTS_MAX
+from vicinal.packing import pack_parts, unpack
 
 __all__ = ["FORMAT", "Loaded", "decode", "encode"]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _MAGIC: Final = b"VICCOLUM"
-_HEAD: Final = struct.Struct("<8sII")
-_ALIGN: Final = 8
+_WHAT: Final = "snapshot of columns"
 
 
 class Loaded(NamedTuple):
@@ -38,7 +35,7 @@ class Loaded(NamedTuple):
     stale: NDArray[np.uint32]
 
 
-def encode(columns: Columns, seq: int, stale: NDArray[np.uint32]) -> list[bytes | NDArray[Any]]:
+def encode(columns: Columns, seq: int, stale: NDArray[np.uint32]) -> list[bytes | memoryview]:
     """The columns as pieces of bytes to be written one after another; readers and the writer go on meanwhile."""
     n, table = columns.pictures()
     arrays: list[NDArray[Any]] = [stale.astype("<u4")]
@@ -48,81 +45,53 @@ def encode(columns: Columns, seq: int, stale: NDArray[np.uint32]) -> list[bytes 
         for kind, p in kinds:
             present = clear_beyond(p.present[: word_count(p.stop)].copy(), p.stop)
             arrays += [p.dense[: p.stop], present, p.slots[: p.pairs], p.extra[: p.pairs]]
-            parts.append([kind.name, p.dense.dtype.str, p.stop, p.pairs])
+            parts.append([kind.name, p.stop, p.pairs])
         described.append([path, codes, parts])
-    meta = {"salt": columns.salt.hex(), "n": n, "seq": seq, "stale": stale.size, "columns": described}
-    text = orjson.dumps(meta)
-    text += b" " * (-(_HEAD.size + len(text)) % _ALIGN)
-    pieces: list[bytes | NDArray[Any]] = [_HEAD.pack(_MAGIC, FORMAT, len(text)) + text]
-    for array in arrays:
-        pieces += [array, b"\0" * (-array.nbytes % _ALIGN)]
-    return pieces
+    about = {"salt": columns.salt.hex(), "n": n, "seq": seq, "columns": described}
+    return pack_parts(_MAGIC, FORMAT, about, arrays)
 
 
 def decode(buffer: memoryview) -> Loaded:
     """The columns, over the buffer's own memory; CorruptData or FormatTooNew if it does not hold any."""
-    if len(buffer) < _HEAD.size:
-        raise _corrupt(f"{len(buffer)} bytes are too few")
-    magic, version, length = _HEAD.unpack_from(buffer)
-    if magic != _MAGIC:
-        raise _corrupt("the first bytes are not those of columns")
-    if version > FORMAT:
-        raise FormatTooNew(f"columns of format {version}; this version reads up to {FORMAT}", value=version)
+    about, arrays = unpack(buffer, _MAGIC, FORMAT, _WHAT)
     try:
-        meta = orjson.loads(buffer[_HEAD.size : _HEAD.size + length])
-        return _columns(meta, _arrays(buffer, _HEAD.size + length))
+        return _columns(about, iter(arrays))
     except (ValueError, TypeError, KeyError, StopIteration, OverflowError) as error:
-        raise _corrupt(str(error)) from error
+        message = f"{_WHAT}: {error}; they will be read from the payloads"
+        raise CorruptData(message, field="columns") from error
 
 
-def _corrupt(what: str) -> CorruptData:
-    return CorruptData(f"snapshot of columns: {what}; they will be read from the payloads", field="columns")
-
-
-class _arrays:  # noqa: N801 - used as a function
-    """Takes arrays off a buffer, one after another."""
-
-    def __init__(self, buffer: memoryview, at: int) -> None:
-        self._buffer, self._at = buffer, at
-
-    def __call__(self, dtype: str, count: int) -> NDArray[Any]:
-        found = np.frombuffer(self._buffer, dtype, count, self._at) if count else np.zeros(0, dtype)
-        self._at += found.nbytes + -found.nbytes % _ALIGN
-        return found
-
-    def end(self) -> None:
-        """Refuse what is left."""
-        if self._at != len(self._buffer):
-            raise ValueError(f"{len(self._buffer) - self._at} bytes are left")
-
-
-def _columns(meta: dict[str, Any], take: _arrays) -> Loaded:
-    n, seq, salt = meta["n"], meta["seq"], bytes.fromhex(meta["salt"])
+def _columns(about: dict[str, Any], arrays: Iterator[NDArray[Any]]) -> Loaded:
+    n, seq, salt = about["n"], about["seq"], bytes.fromhex(about["salt"])
     _check(type(n) is int and 0 <= n <= SLOTS_MAX and type(seq) is int and len(salt) == SALT_SIZE, "header")
-    stale = take("<u4", meta["stale"])
+    stale = _taken(arrays, "u4", None)
     _check(not stale.size or int(stale.max()) < n, "stale slots")
     table = {}
-    for path, codes, parts in meta["columns"]:
+    for path, codes, parts in about["columns"]:
         column = Column(salt)
         column.learn(codes)
         _check(len(column.codes) == len(codes), f"dictionary of {path}")
-        for kind_name, dtype, stop, pairs in parts:
+        for kind_name, stop, pairs in parts:
             kind = Kind[kind_name]
-            _check(dtype.lstrip("<|") in LADDERS[kind] and 0 <= stop <= n, f"{kind_name} of {path}")
-            picture = Picture(
-                take(dtype, stop),
-                take("<u8", word_count(stop)),
-                stop,
-                take("<u4", pairs),
-                take(dtype, pairs),
-                pairs,
-                None,
-            )
+            _check(type(stop) is int and 0 <= stop <= n, f"{kind_name} of {path}")
+            dense = _taken(arrays, LADDERS[kind], stop)
+            present = _taken(arrays, "u8", word_count(stop))
+            slots, extra = _taken(arrays, "u4", pairs), _taken(arrays, (dense.dtype.str[1:],), pairs)
+            picture = Picture(dense, present, stop, slots, extra, pairs, None)
             _check_picture(picture, n, _largest(kind, column), f"{kind_name} of {path}")
             column.kinds[kind] = Values.restored(picture, *LADDERS[kind])
         table[tuple(path)] = column
-    take.end()
+    _check(next(arrays, None) is None, "more arrays than columns")
     return Loaded(Columns.restored(salt, n, table), seq, stale)
+
+
+def _taken(arrays: Iterator[NDArray[Any]], types: str | tuple[str, ...], count: int | None) -> NDArray[Any]:
+    """The next array, which is of one of these types and has so many values."""
+    found = next(arrays)
+    allowed = (types,) if isinstance(types, str) else types
+    fits = found.ndim == 1 and found.dtype.str[1:] in allowed and count in (None, found.size)
+    _check(fits, f"an array of {found.dtype} {found.shape}")
+    return found
 
 
 def _largest(kind: Kind, column: Column) -> int | None:

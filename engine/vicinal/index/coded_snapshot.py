@@ -1,28 +1,20 @@
-"""A coded index as bytes: what was fitted to the rows, the effort table and the links; little-endian.
+"""A coded index as bytes: what was fitted to the rows, the effort table and the links, framed by `packing`.
 
-    header  magic "VICCODES" | format u32 | byte order mark u32 | n u64 | text bytes u64 | total length u64 |
-            CRC32C u32 of the text | zeros | CRC32C u32 of the bytes before
-    text    JSON: what was fitted as named fields, and for each array its type, shape, place and CRC32C
-    arrays  each on a cache line, the links last
-
-Rows and code lines are not kept: they are encoded again from the vectors, which costs less than reading and checking
-them. The second bytes of rows may be, in a file that will be mapped: there they take no memory until a search looks.
-Reading compares every size with the bytes there are, and every shape that a kernel relies on, before an index
-is made; the fields' names are those of the classes, so what another version fitted differently is refused, not
-misread.
+The words are a tree of named fields, whose arrays are numbered; each array lies on a cache line. Rows and code lines
+are not kept: they are encoded again from the vectors, which costs less than reading and checking them. The second bytes
+of rows may be, in a file that will be mapped: there they take no memory until a search looks. Reading checks every
+shape that a kernel relies on before an index is made; the fields' names are those of the classes, so what another
+version fitted differently is refused, not misread.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import struct
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from crc32c import crc32c
 from numpy.typing import NDArray
 
 from vicinal.codecs.cells import Cells
@@ -31,19 +23,19 @@ from vicinal.codecs.frame import Frame
 from vicinal.codecs.levels import ByteCodec, NibbleCodec
 from vicinal.codecs.lines import QueryArrays
 from vicinal.codecs.signs import SignCodec
-from vicinal.errors import CorruptData, FormatTooNew
+from vicinal.errors import CorruptData
 from vicinal.index.coded_arrays import DEGREE, SENTINEL
 from vicinal.index.coded_checks import require_fitting
 from vicinal.index.coded_effort import Effort, EffortTable, Measured, Reference
 from vicinal.index.filter_effort import SHARES, FilterEffort, FilterEfforts, Level
+from vicinal.packing import pack_parts, unpack
 from vicinal.types import Metric
 
 __all__ = ["MAGIC", "Fitted", "chunks", "decode", "encode"]
 
 MAGIC: Final = b"VICCODES"
-FORMAT: Final = 1
-_ORDER: Final = 0x01020304
-_HEADER: Final = struct.Struct("<8sIIQQQI16xI")
+FORMAT: Final = 2
+_WHAT: Final = "snapshot of a coded graph"
 _LINE: Final = 64
 _KINDS: Final[Mapping[str, Any]] = {
     kind.__name__: kind
@@ -53,7 +45,6 @@ _KINDS: Final[Mapping[str, Any]] = {
         *(FilterEfforts, Level, FilterEffort),
     )
 }
-_DTYPES: Final = ("<f4", "<f8", "<u4", "|u1")
 _EFFORTS_MAX: Final = 256
 
 
@@ -77,14 +68,6 @@ class Fitted(NamedTuple):
     changes: int = 0
 
 
-def _corrupt(what: str) -> CorruptData:
-    return CorruptData(f"snapshot of a coded graph: {what}; it will be rebuilt from the vectors", field="snapshot")
-
-
-def _padded(size: int) -> int:
-    return -(-size // _LINE) * _LINE
-
-
 def _plain(value: Any, arrays: list[NDArray[Any]]) -> Any:
     """A value as JSON holds it, its arrays put aside."""
     if isinstance(value, np.ndarray):
@@ -105,57 +88,12 @@ def chunks(fitted: Fitted) -> list[bytes | memoryview]:
     """The snapshot in parts, to be written one after the other; the same index gives the same bytes."""
     arrays: list[NDArray[Any]] = []
     tree = {name: _plain(part, arrays) for name, part in fitted._asdict().items()}
-    contents = [array.reshape(-1).view(np.uint8).data for array in arrays]
-    places, at = [], 0
-    for array, content in zip(arrays, contents, strict=True):
-        places.append([array.dtype.str, array.shape, at, crc32c(content)])
-        at += _padded(len(content))
-    text = json.dumps({"tree": tree, "arrays": places}).encode()
-    start = _HEADER.size + _padded(len(text))
-    n, total = len(fitted.links), start + at
-    head = _HEADER.pack(MAGIC, FORMAT, _ORDER, n, len(text), total, crc32c(text), 0)[:-4]
-    whole: list[bytes | memoryview] = [head, struct.pack("<I", crc32c(head)), text.ljust(_padded(len(text)), b" ")]
-    for content in contents:
-        whole += [content, bytes(_padded(len(content)) - len(content))]
-    return whole
+    return pack_parts(MAGIC, FORMAT, {"n": len(fitted.links), "tree": tree}, arrays, _LINE)
 
 
 def encode(fitted: Fitted) -> bytes:
     """The snapshot as one."""
     return b"".join(chunks(fitted))
-
-
-def _header(view: memoryview) -> tuple[int, int]:
-    """(n, text bytes) of a header that holds."""
-    if len(view) < _HEADER.size:
-        raise _corrupt(f"{len(view)} bytes are too few for the header")
-    magic, version, order, n, text_bytes, total, text_crc, crc = _HEADER.unpack_from(view)
-    if magic != MAGIC or order != _ORDER or crc != crc32c(view[: _HEADER.size - 4]):
-        raise _corrupt("the header is damaged")
-    if version > FORMAT:
-        raise FormatTooNew(f"coded graph of format {version}; this version reads up to {FORMAT}", value=version)
-    if version != FORMAT or total != len(view) or text_bytes > total - _HEADER.size:
-        raise _corrupt(f"{len(view)} bytes where the header says {total}")
-    if crc32c(view[_HEADER.size : _HEADER.size + text_bytes]) != text_crc:
-        raise _corrupt("the checksum of its text is wrong")
-    return n, text_bytes
-
-
-def _arrays(places: list[Any], body: memoryview) -> list[NDArray[Any]]:
-    """The arrays, whose sizes and checksums must hold, as views that cannot be written."""
-    found, end = [], 0
-    for number, (kind, shape, at, crc) in enumerate(places):
-        if kind not in _DTYPES or at != end or min(shape, default=0) < 0:
-            raise _corrupt(f"array {number} cannot be so")
-        size = int(np.dtype(kind).itemsize * np.prod(shape, dtype=object))
-        content = body[at : at + size]
-        if len(content) != size or crc32c(content) != crc:
-            raise _corrupt(f"the checksum of array {number} is wrong")
-        found.append(np.frombuffer(content.toreadonly(), kind).reshape(shape))
-        end = at + _padded(size)
-    if end != len(body):
-        raise _corrupt("its arrays do not fill it")
-    return found
 
 
 def _value(plain: Any, arrays: list[NDArray[Any]]) -> Any:
@@ -177,11 +115,9 @@ def decode(buffer: memoryview | bytes, metric: Metric, dim: int, slots: int) -> 
 
     CorruptData, or FormatTooNew, unless all of it fits together.
     """
-    view = memoryview(buffer).cast("B")
-    n, text_bytes = _header(view)
+    told, arrays = unpack(buffer, MAGIC, FORMAT, _WHAT, _LINE)
     try:
-        told = json.loads(bytes(view[_HEADER.size : _HEADER.size + text_bytes]))
-        arrays = _arrays(told["arrays"], view[_HEADER.size + _padded(text_bytes) :])
+        n = told["n"]
         plane = told["tree"].pop("plane", None)
         fitted = Fitted(**{name: _value(part, arrays) for name, part in told["tree"].items()})
         if plane is not None:
@@ -191,7 +127,8 @@ def decode(buffer: memoryview | bytes, metric: Metric, dim: int, slots: int) -> 
         _check_filters(fitted, n)
         _check_changes(fitted.changes)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise _corrupt(f"what was fitted does not fit: {error}") from error
+        message = f"{_WHAT}: what was fitted does not fit: {error}; it will be rebuilt from the vectors"
+        raise CorruptData(message, field="snapshot") from error
     return fitted
 
 
@@ -226,7 +163,14 @@ def _check_changes(changes: int) -> None:
 def _check(fitted: Fitted, n: int, slots: int) -> None:
     """ValueError unless links and efforts keep a walk inside its arrays."""
     links, measured = fitted.links, fitted.efforts.measured
-    if n < 1 or n > slots or links.shape != (n, DEGREE) or links.dtype != np.uint32 or not 0 <= fitted.entry < n:
+    if (
+        type(n) is not int
+        or n < 1
+        or n > slots
+        or links.shape != (n, DEGREE)
+        or links.dtype != np.uint32
+        or not 0 <= fitted.entry < n
+    ):
         raise ValueError(f"{n} slots of {slots}, links {links.shape}, entry {fitted.entry}")
     if ((links >= n) & (links != SENTINEL)).any():
         raise ValueError("a link leads to a slot that does not exist")

@@ -76,26 +76,23 @@ def test_it_grows_on_from_the_same_entry(saved):
 
 def _text(content: bytes) -> tuple[int, dict[str, Any]]:
     """Length and content of a snapshot's text."""
-    size = struct.unpack_from("<Q", content, 24)[0]
-    return size, json.loads(content[64 : 64 + size])
+    size = struct.unpack_from("<Q", content, 16)[0]
+    return size, json.loads(content[40 : 40 + size])
 
 
 def _forged(content: bytes, told: dict[str, Any]) -> bytes:
     """The snapshot with another text, its checksums right."""
-    size, _ = _text(content)
-    body = content[64 + -(-size // 64) * 64 :]
+    body = content[40 + _text(content)[0] :]
     text = json.dumps(told).encode()
-    padded = text.ljust(-(-len(text) // 64) * 64)
-    n = struct.unpack_from("<Q", content, 16)[0]
-    head = struct.pack(
-        "<8sIIQQQI16x", b"VICCODES", 1, 0x01020304, n, len(text), 64 + len(padded) + len(body), crc32c(text)
-    )
-    return head + struct.pack("<I", crc32c(head)) + padded + body
+    text += b" " * (-(40 + len(text)) % 64)
+    total = 40 + len(text) + len(body)
+    head = struct.pack("<8sIIQQI", b"VICCODES", 2, 0x01020304, len(text), total, crc32c(text))
+    return head + struct.pack("<I", crc32c(head)) + text + body
 
 
 def _set(*path: Any, value: Any) -> Any:
     def change(told: dict[str, Any]) -> None:
-        at: Any = told["tree"]
+        at: Any = told["about"]["tree"]
         for part in path[:-1]:
             at = at[part]
         at[path[-1]] = value
@@ -135,7 +132,7 @@ def test_forging_nothing_is_accepted(saved):
 def test_what_does_not_fit_is_refused_although_its_checksums_hold(saved, what):
     index, rows, content = saved
     told = _text(content)[1]
-    if what == "more bits" and told["tree"]["choice"]["fields"]["codec"]["kind"] == "ByteCodec":
+    if what == "more bits" and told["about"]["tree"]["choice"]["fields"]["codec"]["kind"] == "ByteCodec":
         pytest.skip("bytes have no bits")
     FORGED[what](told)
     with pytest.raises(CorruptData):
@@ -174,9 +171,9 @@ def test_another_metric_or_width_is_refused(saved):
 
 def test_a_newer_format_says_so(saved):
     index, rows, content = saved
-    head = content[:8] + struct.pack("<I", 2) + content[12:60]
+    head = content[:8] + struct.pack("<I", 3) + content[12:36]
     with pytest.raises(FormatTooNew):
-        _again(index, rows, head + struct.pack("<I", crc32c(head)) + content[64:])
+        _again(index, rows, head + struct.pack("<I", crc32c(head)) + content[40:])
 
 
 @pytest.fixture(scope="module")
