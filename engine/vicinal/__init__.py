@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from vicinal.index.functions import register_metric
     from vicinal.multivector.fde import FixedDimensionalEncoder
     from vicinal.schema import Dense, Multi
-    from vicinal.types import CollectionInfo, Hit, Hits, Metric, Point
+    from vicinal.types import BackupInfo, CollectionInfo, Hit, Hits, Metric, Point, VerifyReport
 
 __all__ = [
     "BFIndex",
+    "BackupInfo",
     "Bitmap",
     "Collection",
     "CollectionInfo",
@@ -39,6 +40,7 @@ __all__ = [
     "Metric",
     "Multi",
     "Point",
+    "VerifyReport",
     "__version__",
     "connect",
     "connect_async",
@@ -49,6 +51,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BFIndex": "vicinal.flat_api",
+    "BackupInfo": "vicinal.types",
     "Bitmap": "vicinal.flat_api",
     "Collection": "vicinal.collection",
     "CollectionInfo": "vicinal.types",
@@ -61,6 +64,7 @@ _HOMES = {
     "Metric": "vicinal.types",
     "Multi": "vicinal.schema",
     "Point": "vicinal.types",
+    "VerifyReport": "vicinal.types",
     "connect": "vicinal.connection",
     "connect_async": "vicinal.client",
     "register_metric": "vicinal.index.functions",

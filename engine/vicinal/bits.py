@@ -12,6 +12,7 @@ from vicinal.types import Bits
 
 __all__ = [
     "all_bits",
+    "bits_at",
     "bits_from_mask",
     "bits_from_slots",
     "clear_beyond",
@@ -45,6 +46,13 @@ def clear_beyond(bits: Bits, n: int) -> Bits:
     if n & 63 and bits.size:
         bits[-1] &= np.uint64((1 << (n & 63)) - 1)
     return bits
+
+
+def bits_at(bits: Bits, slots: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether each of these slots is in the set: (m,)."""
+    words: NDArray[np.uint64] = bits[slots >> 6]
+    found: NDArray[np.bool_] = (words >> (slots & 63).astype(np.uint64)) & np.uint64(1) == 1
+    return found
 
 
 def bits_from_mask(mask: NDArray[np.bool_]) -> Bits:

@@ -8,50 +8,42 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from vicinal import limits
-from vicinal.answers import batch_of, fields_of, vectors_of
+from vicinal.answers import batch_of, fields_of
 from vicinal.batch import as_ids, make_batch
-from vicinal.bits import all_bits, slots_from_bits
+from vicinal.bits import all_bits
 from vicinal.casting import as_rows, as_tokens, check_count, check_vectors, inverse_norms_of
 from vicinal.errors import InvalidArgument
 from vicinal.faceting import Facet, facet_path, facets
-from vicinal.indexer import Indexer
-from vicinal.maintenance import COLUMNS, Opened, load_columns, save_snapshot
-from vicinal.matching import Matcher
+from vicinal.generation import FilterLike, Generation, Home
+from vicinal.maintenance import Opened
 from vicinal.multi_search import MultiRequest, check_carve, default_candidates, search_multi
 from vicinal.payloads import Change, removing, setting
-from vicinal.ready import Preparer
 from vicinal.schema import Multi, Schema
 from vicinal.searching import answer_all
-from vicinal.types import CollectionInfo, Hits, Metric, Payload, Point, PointId, Rerank
+from vicinal.succession import Succession
+from vicinal.types import CollectionInfo, Hits, Metric, Point, PointId, Rerank, VerifyReport
+from vicinal.verification import verify
 from vicinal.view import MultiView, View
-from vicinal.writer import Delete, Rewrite, Upsert, Writer
+from vicinal.writer import Delete, Rewrite, Upsert
 
 __all__ = ["Collection"]
 
-FilterLike = Mapping[str, Any] | str | Any | None
 _Resolve = Callable[[View], Sequence[PointId]]
 
 
 class Collection:
     """Points (id, vectors, payload) under one name. Made by `Database`, not by hand."""
 
-    def __init__(self, name: str, opened: Opened, *, read_only: bool = False) -> None:
+    def __init__(self, name: str, opened: Opened, home: Home, *, read_only: bool = False) -> None:
         self.name = name
-        self._opened = opened
-        self._writer = Writer(opened.catalog, opened.fields, opened.view, opened.dead, read_only=read_only)
-        kept = not read_only and opened.directory is not None
-        self._matcher = Matcher(opened.catalog, load_columns(opened), self._save_columns if kept else None)
-        self._planned = Preparer(opened.schema, self._matcher.bits)
-        save = self._save if kept else None
-        self._indexer = Indexer(self._writer, opened.fields, save, self._matcher.keep_up)
+        self._generations = Succession(name, opened, home, read_only=read_only)
 
     def __repr__(self) -> str:
         view = self._view
@@ -63,17 +55,16 @@ class Collection:
     @property
     def schema(self) -> Schema:
         """The vector fields."""
-        return self._opened.schema
+        return self._generation.opened.schema
+
+    @property
+    def _generation(self) -> Generation:
+        """What a call works on; it takes it once, as compaction may exchange it."""
+        return self._generations.current
 
     @property
     def _view(self) -> View:
-        return self._writer.view
-
-    def _save(self, field: str, graph: Sequence[bytes | memoryview], covered: int) -> bool:
-        return save_snapshot(self._opened, field, graph, covered)
-
-    def _save_columns(self, chunks: Iterable[bytes | NDArray[Any]], covered: int) -> bool:
-        return save_snapshot(self._opened, COLUMNS, chunks, covered)
+        return self._generation.view
 
     # -- writing --------------------------------------------------------------------------------------------
 
@@ -83,16 +74,18 @@ class Collection:
         ids: n whole numbers below 2**64 or strings. vectors: (n, dim) array-like for the only dense field (of the
         field's dtype, or of numbers that fit it; bits packed as `numpy.packbits` does, or 0 and 1); for a
         multi-vector field a list of (t, dim) matrices or a pair (tokens, ends); for named fields a dict of those.
-        payloads: n JSON objects or None. All of the batch is written, or none of it.
+        payloads: n JSON objects or None. All of the batch is written, or none of it. StorageFull when disk or memory
+        would not do: reads go on, and so do writes once there is room.
         """
         batch = make_batch(self.schema, ids, vectors, payloads)
-        self._indexer.wait_room()
-        return self._writer.submit(Upsert(batch)).result()
+        self._generations.require_room(len(batch.ids), batch.nbytes)
+        self._generation.indexer.wait_room()
+        return self._generations.submit(Upsert(batch)).result()
 
     def delete(self, ids: Any = None, filter: FilterLike = None) -> int:
         """Delete points by id or by filter; returns how many there were, once durable."""
         known, resolve = self._chosen(ids, filter)
-        return self._writer.submit(Delete(known, resolve)).result()
+        return self._generations.submit(Delete(known, resolve)).result()
 
     def set_payload(self, payload: Mapping[str, Any], ids: Any = None, filter: FilterLike = None) -> int:
         """Set these keys in the payloads of points, keeping their other keys; returns how many points, once durable.
@@ -107,19 +100,33 @@ class Collection:
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until the graphs hold everything committed so far; False after `timeout` seconds."""
-        return self._indexer.wait_empty(timeout)
+        until = None if timeout is None else monotonic() + timeout
+        while True:
+            generation = self._generation
+            left = None if until is None else max(0.0, until - monotonic())
+            if generation.indexer.wait_empty(left):
+                return True
+            if generation is self._generation:  # else its indexer stopped when another took its place
+                return False
+
+    def compact(self) -> int:
+        """Rewrite the collection without its dead slots and give their space back; returns how many there were.
+
+        It runs by itself when more than a quarter of the slots are dead. Reads and writes go on meanwhile; a second
+        copy takes disk and memory until it is done. StorageFull, and everything is as before, when there is no room.
+        """
+        return self._generations.compact()
+
+    def verify(self) -> VerifyReport:
+        """Check everything in depth: the catalogue, all checksums, snapshots, what must hold of the indexes.
+
+        Reads go on; writes wait for a moment, the indexer until its indexes have been looked at.
+        """
+        return verify(self.name, self._generation)
 
     def close(self) -> None:
         """Finish queued writes, stop the indexer, save snapshots, close the files."""
-        self._writer.close()
-        self._indexer.close()
-        self._planned.checks.close()
-        if self._indexer.failure is None:
-            self._matcher.close(self._writer.view)
-        for field in self._opened.fields.values():
-            for file in field.files.values():
-                file.close()
-        self._opened.catalog.close()
+        self._generations.close()
 
     # -- reading --------------------------------------------------------------------------------------------
 
@@ -145,8 +152,9 @@ class Collection:
         `recall_estimate` that exact checks of such queries gave). exact: compare with every matching point. Scores:
         cosine and dot larger is nearer; l2 (the Euclidean distance) and every other metric smaller is nearer.
         """
-        view = self._writer.view
-        ready = self._planned.ready(view, k, filter, using, ef, recall_target, exact, explain)
+        generation = self._generations.current
+        view = generation.writer.view
+        ready = generation.planned.ready(view, k, filter, using, ef, recall_target, exact, explain)
         query = ready.checked(vector)
         started = perf_counter() if explain else 0.0
         if explain and ready.answer.told is not None:
@@ -159,7 +167,7 @@ class Collection:
         scores = ready.to_scores(distances)
         if not (with_payload or with_vectors):
             return Hits(view.ids.at(slots), scores, explain=told)
-        return self._hits(view, slots, scores, with_payload, with_vectors, told)
+        return generation.hits(view, slots, scores, with_payload, with_vectors, told)
 
     def query_batch(
         self,
@@ -185,9 +193,10 @@ class Collection:
             check_vectors(queries, spec.metric, "vectors")
         elif spec.metric is Metric.COSINE:
             inverse_norms_of(queries)
-        view = self._writer.view
+        generation = self._generation
+        view = generation.view
         filters = self._filters(filter, len(queries))
-        answers = self._planned.answers(view, k, filters, using, ef, recall_target, exact)
+        answers = generation.planned.answers(view, k, filters, using, ef, recall_target, exact)
         return batch_of(view, spec.metric, answer_all(queries, int(k), answers, os.cpu_count() or 1))
 
     def query_multi(
@@ -222,22 +231,24 @@ class Collection:
         wanted = default_candidates(k)
         if candidates is not None:
             wanted = check_count("candidates", candidates, limits.CANDIDATES_MAX)
-        view = self._view
+        generation = self._generation
+        view = generation.view
         field = view.fields[name]
         assert isinstance(field, MultiView), "the view follows the schema"
-        allowed = view.allowed(field.present, self._matcher.bits(filter, view))
+        allowed = view.allowed(field.present, generation.matcher.bits(filter, view))
         request = MultiRequest(query, k, max(wanted, k), rerank, exact, check_carve(carve))
         found, told = search_multi(field, view.n, allowed, request)
         shown = {**told, "seq": view.seq} if explain else None
-        return self._hits(view, found.slots, found.distances, with_payload, with_vectors, shown)
+        return generation.hits(view, found.slots, found.distances, with_payload, with_vectors, shown)
 
     def get(self, ids: Any, with_payload: bool = True, with_vectors: bool = False) -> list[Point]:
         """The points with these ids, in the order asked; missing ids are left out."""
-        view = self._view
+        generation = self._generation
+        view = generation.view
         known = as_ids(ids)
-        found = self._opened.catalog.slots_at(known, view.seq)
+        found = generation.opened.catalog.slots_at(known, view.seq)
         slots = np.array([s for s in found if s is not None], np.int64)
-        return self._points(view, slots, with_payload, with_vectors)
+        return generation.points(view, slots, with_payload, with_vectors)
 
     def scroll(
         self,
@@ -254,16 +265,18 @@ class Collection:
         limit = check_count("limit", limit, limits.SCROLL_MAX)
         if offset is not None:
             offset = as_ids([offset])[0]
-        view = self._view
-        slots, rest = self._page(view, filter, limit, offset)
-        return self._points(view, slots, with_payload, with_vectors), rest
+        generation = self._generation
+        view = generation.view
+        slots, rest = generation.page(view, filter, limit, offset)
+        return generation.points(view, slots, with_payload, with_vectors), rest
 
     def count(self, filter: FilterLike = None) -> int:
         """How many points match, exactly."""
-        view = self._view
+        generation = self._generation
+        view = generation.view
         if filter is None:
             return view.alive
-        return len(self._matching(view, filter))
+        return len(generation.matching(view, filter))
 
     def facet(self, key: str, filter: FilterLike = None, limit: int = 10) -> list[Facet]:
         """The commonest values of a key among matching points, each with the number of points that have it, exactly.
@@ -272,16 +285,17 @@ class Collection:
         true, integers, strings, each ascending.
         """
         path, limit = facet_path(key), check_count("limit", limit, limits.FACET_MAX)
-        view = self._view
-        allowed = view.allowed(None, self._matcher.bits(filter, view))
-        return facets(self._matcher, path, all_bits(view.n) if allowed is None else allowed, view, limit)
+        generation = self._generation
+        view, matcher = generation.view, generation.matcher
+        allowed = view.allowed(None, matcher.bits(filter, view))
+        return facets(matcher, path, all_bits(view.n) if allowed is None else allowed, view, limit)
 
     def info(self) -> CollectionInfo:
         """Sizes, fields and state, of one commit."""
-        view = self._view
+        generation = self._generation
+        view, matcher, opened = generation.view, generation.matcher, generation.opened
         indexed = min(f.indexed for f in view.fields.values())
-        catalog = self._opened.catalog
-        files = [file for field in self._opened.fields.values() for file in field.files.values()]
+        files = [file for field in opened.fields.values() for file in field.files.values()]
         fields, memory = fields_of(self.schema, view)
         return CollectionInfo(
             name=self.name,
@@ -290,18 +304,19 @@ class Collection:
             slots=view.n,
             indexed=indexed,
             tail=view.n - indexed,
-            disk_bytes=catalog.disk_bytes + sum(f.disk_bytes for f in files),
-            memory_bytes=memory + self._matcher.memory_bytes,
-            read_only=self._writer.read_only,
+            disk_bytes=opened.catalog.disk_bytes + sum(f.disk_bytes for f in files),
+            memory_bytes=memory + matcher.memory_bytes,
+            read_only=generation.writer.read_only,
             fields=fields,
-            columns=self._matcher.bytes_by_key,
+            columns=matcher.bytes_by_key,
         )
 
     # -- parts ----------------------------------------------------------------------------------------------
 
     def _rewrite(self, change: Change, ids: Any, filter: FilterLike) -> int:
         known, resolve = self._chosen(ids, filter)
-        return self._writer.submit(Rewrite(change, known, resolve)).result()
+        self._generations.require_room(max(len(known), 1), 0)
+        return self._generations.submit(Rewrite(change, known, resolve)).result()
 
     def _chosen(self, ids: Any, filter: FilterLike) -> tuple[Sequence[PointId], _Resolve | None]:
         """The points that a write names: their ids, or what picks them from the View it is applied to."""
@@ -309,8 +324,13 @@ class Collection:
             raise InvalidArgument("give either ids or a filter", field="ids")
         if ids is not None:
             return as_ids(ids), None
-        self._matcher.bits(filter, self._view)  # a bad filter fails here, before it is queued
-        return (), lambda view: self._matching_ids(view, filter)
+        generation = self._generation
+        generation.matcher.bits(filter, generation.view)  # a bad filter fails here, before it is queued
+
+        def resolve(view: View) -> list[PointId]:  # by whichever generation's writer comes to it
+            return view.ids.at(self._generation.matching(view, filter))
+
+        return (), resolve
 
     def _filters(self, filter: Any, n: int) -> list[Any]:
         """One filter for all rows, or one for each."""
@@ -319,48 +339,3 @@ class Collection:
         if len(filter) != n:
             raise InvalidArgument(f"{n} queries but {len(filter)} filters", field="filter", value=len(filter), limit=n)
         return list(filter)
-
-    def _matching(self, view: View, filter: FilterLike) -> NDArray[np.uint32]:
-        allowed = view.allowed(None, self._matcher.bits(filter, view))
-        return np.arange(view.n, dtype=np.uint32) if allowed is None else slots_from_bits(allowed, view.n)
-
-    def _matching_ids(self, view: View, filter: FilterLike) -> list[PointId]:
-        return view.ids.at(self._matching(view, filter))
-
-    def _page(
-        self, view: View, filter: FilterLike, limit: int, offset: PointId | None
-    ) -> tuple[NDArray[np.int64], PointId | None]:
-        slots = self._matching(view, filter).astype(np.int64)
-        order = [(isinstance(i, str), i, s) for i, s in zip(view.ids.at(slots), slots.tolist(), strict=True)]
-        if offset is not None:
-            order = [entry for entry in order if entry[:2] >= (isinstance(offset, str), offset)]
-        order.sort(key=lambda entry: entry[:2])
-        rest = order[limit][1] if len(order) > limit else None
-        return np.array([entry[2] for entry in order[:limit]], np.int64), rest
-
-    def _payloads(self, view: View, slots: NDArray[Any]) -> list[Payload | None]:
-        texts = self._opened.catalog.payloads(slots.tolist(), view.seq)
-        return [None if text is None else orjson.loads(text) for text in texts]
-
-    def _points(self, view: View, slots: NDArray[Any], with_payload: bool, with_vectors: bool) -> list[Point]:
-        ids = view.ids.at(slots)
-        payloads = self._payloads(view, slots) if with_payload else [None] * len(ids)
-        vectors = vectors_of(self.schema, view, slots) if with_vectors else [None] * len(ids)
-        return [Point(*row) for row in zip(ids, payloads, vectors, strict=True)]
-
-    def _hits(
-        self,
-        view: View,
-        slots: NDArray[np.uint32],
-        scores: NDArray[np.float32],
-        with_payload: bool,
-        with_vectors: bool,
-        explain: Mapping[str, Any] | None,
-    ) -> Hits:
-        return Hits(
-            view.ids.at(slots),
-            scores,
-            self._payloads(view, slots) if with_payload else None,
-            vectors_of(self.schema, view, slots) if with_vectors else None,
-            explain=explain,
-        )

@@ -12,16 +12,30 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from vicinal.backup import Listed, archived, listed, unpack
 from vicinal.collection import Collection
-from vicinal.errors import AlreadyExists, Closed, InvalidArgument, NotFound, ReadOnly
+from vicinal.errors import (
+    AlreadyExists,
+    Closed,
+    CorruptData,
+    FormatTooNew,
+    InvalidArgument,
+    NotFound,
+    ReadOnly,
+    VicinalError,
+)
 from vicinal.maintenance import check_functions, create, open_collection
 from vicinal.schema import Dense, Field, Multi, Schema, check_name, from_mapping
+from vicinal.storage.archive import Archive
 from vicinal.storage.database_catalog import DatabaseCatalog
 from vicinal.storage.files import Files
+from vicinal.types import BackupInfo, VerifyReport
 
 __all__ = ["Database"]
 
@@ -43,6 +57,7 @@ class Database:
             self._names = DatabaseCatalog.open(self._files, MEMORY)
         else:
             self._open_directory(self._directory)
+        self._home = _Home(self._names, self._directory)
 
     def _open_directory(self, directory: Path) -> None:
         names = directory / "database.db"
@@ -103,26 +118,23 @@ class Database:
             self._check_writable()
             if name in self._names.list():  # before a directory is made; `create` looks again
                 raise AlreadyExists(f"collection {name!r} already exists!", field="name", value=name)
-            uid = str(uuid.uuid4())
-            opened = create(self._files, self._place(uid), schema)
+            uid, place = self._home.new_place()
+            opened = create(self._files, place, schema)
             self._names.create(name, uid)
-            made = self._open[uid] = Collection(name, opened)
+            made = self._open[name] = Collection(name, opened, self._home)
             return made
-
-    def _place(self, uid: str) -> Path | None:
-        return None if self._directory is None else self._directory / "collections" / uid
 
     def collection(self, name: str) -> Collection:
         """The collection of that name or alias, recovered from its files on first use; NotFound otherwise."""
         with self._guard:
             self._check_open()
-            uid = self._names.resolve(name)
-            found = self._open.get(uid)
+            own, uid = self._names.resolve(name)
+            found = self._open.get(own)
             if found is None:
-                place = self._place(uid)
+                place = self._home.place(uid)
                 assert place is not None, "collections in memory stay open"
                 opened = open_collection(self._files, place, read_only=self._read_only)
-                found = self._open[uid] = Collection(name, opened, read_only=self._read_only)
+                found = self._open[own] = Collection(own, opened, self._home, read_only=self._read_only)
             return found
 
     def list_collections(self) -> list[str]:
@@ -135,11 +147,10 @@ class Database:
         """Remove a collection and its files; NotFound when there is none."""
         with self._guard:
             self._check_writable()
-            uid = self._names.drop(name)
-            opened = self._open.pop(uid, None)
+            opened = self._open.pop(name, None)
             if opened is not None:
-                opened.close()
-            place = self._place(uid)
+                opened.close()  # first, as a compaction may be about to give it another directory
+            place = self._home.place(self._names.drop(name))
             if place is not None:
                 self._files.remove_tree(place)
 
@@ -149,6 +160,82 @@ class Database:
         with self._guard:
             self._check_writable()
             self._names.set_alias(alias, name)
+
+    def verify(self, names: Sequence[str] | None = None) -> list[VerifyReport]:
+        """Check collections in depth, all by default: checksums, catalogue, indexes. Reads and writes go on.
+
+        What cannot even be opened has a report too, with what is wrong. CorruptData when the names are damaged.
+        """
+        self._check_open()
+        self._names.check()
+        return [self._verified(name) for name in (self.list_collections() if names is None else names)]
+
+    def _verified(self, name: str) -> VerifyReport:
+        try:
+            return self.collection(name).verify()
+        except (CorruptData, FormatTooNew) as error:
+            return VerifyReport(name, (error.message,))
+
+    def backup(self, path: str | Path, names: Sequence[str] | None = None) -> BackupInfo:
+        """Write collections, all by default, and the aliases that lead there into one new tar archive at `path`.
+
+        Each goes in as of one commit, while it is read and written. The archive is durable and whole when this
+        returns; otherwise there is none. AlreadyExists, NotFound; CorruptData when stored data are damaged.
+        """
+        target = Path(path)
+        if self._files.exists(target):
+            raise AlreadyExists(f"{target} exists: choose another name", field="path", value=str(target))
+        if not self._files.exists(target.parent):
+            raise NotFound(f"there is no folder {target.parent}", field="path", value=str(target))
+        found = [self.collection(name) for name in (self.list_collections() if names is None else names)]
+        held = {one.name: one._generation for one in found}  # noqa: SLF001 - keeps their files
+        aliases = {alias: name for alias, name in self._names.aliases().items() if name in held}
+        opened = {name: generation.opened for name, generation in held.items()}
+        scratch = target.with_name(target.name + ".catalog")
+        self._files.write_atomic(target, archived(self._files, opened, aliases, scratch))
+        return self._contents(target)
+
+    def _contents(self, path: Path) -> BackupInfo:
+        with closing(Archive.open(self._files, path)) as archive:
+            return BackupInfo(str(path), archive.nbytes, {one.name: one.points for one in listed(archive)[0]})
+
+    def restore(self, path: str | Path, names: Sequence[str] | Mapping[str, str] | None = None) -> list[str]:
+        """Add the collections of a backup, those named or all; returns the names they have now.
+
+        A mapping gives each another name. All of it is unpacked and verified before any name leads there, so it is
+        all there or nothing is; aliases come with a whole backup. AlreadyExists when a name is taken; CorruptData,
+        FormatTooNew when the archive cannot be trusted.
+        """
+        self._check_writable()
+        with closing(Archive.open(self._files, Path(path))) as archive:
+            wanted, aliases = _wanted(listed(archive), names)
+            for name in (*wanted, *aliases):
+                self._require_free(name)
+            return self._restored(archive, wanted, aliases)
+
+    def _require_free(self, name: str) -> None:
+        check_name(name, "collection name")
+        if name in self._names.list() or name in self._names.aliases():
+            raise AlreadyExists(f"{name!r} exists: drop it first or choose another name", field="name", value=name)
+
+    def _restored(self, archive: Archive, wanted: Mapping[str, Listed], aliases: Mapping[str, str]) -> list[str]:
+        if self._directory is None:
+            raise InvalidArgument("a database in memory has no place for a backup: open a folder", field="target")
+        made: dict[str, str] = {}
+        try:
+            for name, collection in wanted.items():
+                uid, place = self._home.new_place()
+                made[name] = uid
+                assert place is not None, "a folder has places"
+                unpack(self._files, archive, collection, place)
+            self._names.create_all(made, aliases)
+        except BaseException as error:
+            if not isinstance(error, ReadOnly):  # else the names may lead there; what they do not lead to goes later
+                for uid in made.values():
+                    with suppress(VicinalError):
+                        self._files.remove_tree(self._directory / "collections" / uid)
+            raise
+        return list(wanted)
 
     def close(self) -> None:
         """Finish queued writes, save snapshots, give the lock back. A second call does nothing."""
@@ -170,6 +257,45 @@ class Database:
         self._check_open()
         if self._read_only:
             raise ReadOnly("the database was opened read-only")
+
+
+def _wanted(
+    told: tuple[list[Listed], dict[str, str]], names: Sequence[str] | Mapping[str, str] | None
+) -> tuple[dict[str, Listed], dict[str, str]]:
+    """The collections of a backup to restore, by the name each is to have, and the aliases."""
+    known = {one.name: one for one in told[0]}
+    if names is None:
+        return known, {alias: name for alias, name in told[1].items() if name in known}
+    renamed = names if isinstance(names, Mapping) else {name: name for name in names}
+    for name in renamed:
+        if name not in known:
+            raise NotFound(
+                f"no collection {name!r} in the backup; there are {sorted(known)}", field="names", value=name
+            )
+    wanted = {new: known[name] for name, new in renamed.items()}
+    if len(wanted) != len(renamed):
+        raise InvalidArgument("two collections cannot have one name", field="names", value=sorted(renamed.values()))
+    return wanted, {}
+
+
+class _Home:
+    """Where the generations of collections lie: `collections/<uuid>`, and the names that lead there."""
+
+    def __init__(self, names: DatabaseCatalog, directory: Path | None) -> None:
+        self._names, self._directory = names, directory
+
+    def place(self, uid: str) -> Path | None:
+        """The directory of a generation; None in memory."""
+        return None if self._directory is None else self._directory / "collections" / uid
+
+    def new_place(self) -> tuple[str, Path | None]:
+        """A name that no generation has, and its directory."""
+        uid = str(uuid.uuid4())
+        return uid, self.place(uid)
+
+    def switch(self, collection: str, uid: str) -> None:
+        """Let a collection's name lead to generation `uid`."""
+        self._names.switch(collection, uid)
 
 
 def _fields(dim: int | None, metric: str, vectors: dict[str, Any] | None, options: dict[str, Any]) -> dict[str, Field]:

@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.batch import DensePart, MultiPart
-from vicinal.bits import bits_from_mask
+from vicinal.bits import bits_at, bits_from_mask
 from vicinal.casting import inverse_norms_of
 from vicinal.index.field_index import FieldIndex
 from vicinal.index.mapped import let_go
 from vicinal.index.short import ShortSearcher, short_norms
 from vicinal.schema import Dense
 from vicinal.storage.vectors import RowFile
-from vicinal.types import Metric, Rows
+from vicinal.types import Bits, Metric, Rows
 from vicinal.view import DenseView, MultiView
 
-__all__ = ["Cancel", "DenseField", "FieldStore", "Presence", "growable", "vector_file"]
+__all__ = ["Cancel", "DenseField", "FieldStore", "Presence", "growable", "present_at", "vector_file"]
 
 _NO_NORMS = np.empty(0, np.float32)
 Cancel = Callable[[], bool]
@@ -51,10 +51,10 @@ class Presence:
         """Take what the catalogue says."""
         self._mask = None if mask.all() else mask.copy()
 
-    def extend(self, first: int, count: int, present: bool) -> None:
+    def extend(self, first: int, count: int, present: bool | NDArray[np.bool_]) -> None:
         """Say of `count` slots from `first` whether they have one."""
         if self._mask is None:
-            if present:
+            if np.all(present):
                 return
             self._mask = np.ones(first, np.bool_)
         self._mask = growable(self._mask, first + count)
@@ -84,6 +84,12 @@ class FieldStore(Protocol):
     def append(self, part: DensePart | MultiPart | None, first: int, count: int) -> None:
         """Append `count` slots from `first`; None where the batch has no vectors for this field."""
 
+    def copy(self, other: Any, source: Any, slots: NDArray[np.intp], first: int) -> None:
+        """Append what the `other` generation's field stores at these slots, as slots from `first` on.
+
+        source: a picture of it that has them.
+        """
+
     def view(self, n: int) -> DenseView | MultiView:
         """Picture of the first n slots."""
 
@@ -95,6 +101,9 @@ class FieldStore(Protocol):
 
     def rewind(self, n: int) -> None:
         """Forget slots from n on, which no commit holds."""
+
+    def problems(self, n: int) -> list[str]:
+        """What does not hold of n slots' places and of the index, in words; no thread may extend it meanwhile."""
 
     def tail_bytes(self, n: int) -> int:
         """Bytes that a query scans because they are not in the graph yet."""
@@ -135,13 +144,23 @@ class DenseField:
     def append(self, part: DensePart | MultiPart | None, first: int, count: int) -> None:
         """Append the rows as sent; a slot without this vector takes a row of zeros."""
         block = part.vectors if isinstance(part, DensePart) else np.zeros((count, self.spec.columns), self.spec.stored)
+        self._take(block, first, part is not None, part.inv_norms if isinstance(part, DensePart) else 0)
+
+    def copy(self, other: Any, source: DenseView, slots: NDArray[np.intp], first: int) -> None:  # noqa: ARG002
+        """Append rows as another generation stores them."""
+        norms = source.rows.inv_norms[slots] if self.spec.metric is Metric.COSINE else 0
+        self._take(source.rows.vectors[slots], first, present_at(source.present, slots), norms)
+
+    def _take(
+        self, block: NDArray[Any], first: int, present: bool | NDArray[np.bool_], inv_norms: NDArray[np.float32] | int
+    ) -> None:
         self._vectors.append(block.view(np.uint8))
-        self._presence.extend(first, count, part is not None)
+        stop = first + len(block)
+        self._presence.extend(first, len(block), present)
         self._shorten(block, first)
         if self.spec.metric is Metric.COSINE:
-            self._grow_norms(first + count)
-            if isinstance(part, DensePart):
-                self._norms[first : first + count] = part.inv_norms
+            self._grow_norms(stop)
+            self._norms[first:stop] = inv_norms
 
     def _rows(self) -> Rows:
         return Rows(self._vectors.matrix(self.spec.stored, (self.spec.columns,)), self._norms)
@@ -189,6 +208,12 @@ class DenseField:
         if self._index.may_code:
             let_go(self._rows().vectors)  # encoding read all of them, searches read few
 
+    def problems(self, n: int) -> list[str]:
+        """What does not hold of the graph."""
+        if self.indexed > n:
+            return [f"the graph has {self.indexed} slots of {n}"]
+        return self._index.problems() if self.indexed else []
+
     def tail_bytes(self, n: int) -> int:
         """Bytes of vectors scanned per query."""
         return (n - self.indexed) * self.spec.row_bytes
@@ -206,6 +231,11 @@ class DenseField:
             block = vectors[first : min(first + 8192, n)]
             here = present[first : first + len(block)]
             self._norms[first : first + len(block)][here] = inverse_norms_of(block[here], self.name)
+
+
+def present_at(bits: Bits | None, slots: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Which of these slots have a vector, where `bits` are those of a field's picture."""
+    return np.ones(len(slots), np.bool_) if bits is None else bits_at(bits, slots)
 
 
 def vector_file(name: str) -> str:

@@ -7,7 +7,8 @@ is rebuilt. So the indexer may be stopped or killed at any time.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from vicinal import limits
@@ -21,6 +22,7 @@ __all__ = ["Indexer"]
 
 SNAPSHOT_ROWS: Final = 20_000
 SNAPSHOT_SHARE: Final = 0.1
+REST_SECONDS: Final = 5.0  # after a build that found too little memory
 
 SaveSnapshot = Callable[[str, Sequence[bytes | memoryview], int], bool]
 
@@ -44,20 +46,27 @@ class Indexer:
         self._saved = {name: field.indexed for name, field in fields.items()}
         self._tried = dict(self._saved)  # a full disk is not written to again after every chunk
         self._progress = threading.Condition()
+        self._working = threading.Lock()  # held while graphs change
         self._stop = False
         self._followed = -1  # the commit that all graphs have followed as far as they mean to
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="vicinal-indexer", daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """Stop after the current chunk and save what is worth saving."""
+    def close(self, *, save: bool = True) -> None:
+        """Stop after the current chunk and `save` what is worth saving."""
         self._stop = True
         self._writer.published.set()
         self._thread.join()
         for name, field in self._fields.items():
-            if self.failure is None and field.indexed > self._saved[name]:
+            if save and self.failure is None and field.indexed > self._saved[name]:
                 self._snapshot(name, field)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let no graph change inside the block."""
+        with self._working:
+            yield
 
     def tail(self) -> int:
         """Slots that some field's graph does not have yet."""
@@ -98,7 +107,13 @@ class Indexer:
         try:
             while not self._stop:
                 published.clear()
-                if not self._step():
+                try:
+                    with self._working:
+                        worked = self._step()
+                except MemoryError:  # the tail is scanned meanwhile, and writers are told when it cannot grow
+                    published.wait(REST_SECONDS)
+                    continue
+                if not worked:
                     self._keep_up(self._writer.view, lambda: self._stop)
                     published.wait()
         except BaseException as error:  # noqa: BLE001  answers stay right without a graph; waiters must learn of it

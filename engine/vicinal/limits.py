@@ -43,6 +43,10 @@ EF_CONSTRUCTION_MAX: Final = 4_096
 TAIL_HARD_BYTES: Final = 512 * 1024 * 1024  # writers wait from here
 EXACT_BELOW_ROWS: Final = 2_000  # a scan of so few rows beats walking a graph and is exact
 
+# Compaction: rewriting a collection without its dead slots, in the background
+COMPACT_SHARE: Final = 0.25  # of the slots, above which the dead are worth a rewrite
+COMPACT_ROWS_MIN: Final = 1024  # fewer dead slots cost nothing
+
 # HTTP
 BODY_JSON_MAX: Final = 32 * 1024 * 1024  # floats grow about eightfold while JSON is decoded
 BODY_BINARY_MAX: Final = 256 * 1024 * 1024

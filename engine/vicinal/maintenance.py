@@ -7,6 +7,7 @@ norms and ends, newest usable graph snapshot. Slots that no snapshot covers are 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.bits import bits_from_mask
-from vicinal.errors import CorruptData, FormatTooNew, ReadOnly, StorageFull, VicinalError
+from vicinal.errors import CorruptData, FormatTooNew, ReadOnly, StorageFull
 from vicinal.fields import DenseField, FieldStore, vector_file
 from vicinal.index.functions import check_function
 from vicinal.multi_field import MultiField, token_files
@@ -26,7 +27,18 @@ from vicinal.storage.files import Files
 from vicinal.storage.vectors import RowFile
 from vicinal.view import IdColumn, View
 
-__all__ = ["COLUMNS", "Opened", "check_functions", "create", "load_columns", "open_collection", "save_snapshot"]
+__all__ = [
+    "CATALOG",
+    "COLUMNS",
+    "Opened",
+    "check_functions",
+    "close_files",
+    "create",
+    "load_columns",
+    "open_collection",
+    "row_widths",
+    "save_snapshot",
+]
 
 CATALOG = "catalog.db"
 COLUMNS = "+columns"  # no field can be called so
@@ -54,18 +66,21 @@ def check_functions(schema: Schema) -> None:
 
 def create(files: Files, directory: Path | None, schema: Schema) -> Opened:
     """Make an empty collection in `directory`, or in memory when it is None."""
-    if directory is None:
-        catalog = Catalog.create(files, ":memory:", schema.encode())
-    else:
-        files.mkdir(directory)
-    row_files = {
-        name: _make(files, directory, name, width)
-        for field, spec in schema.fields.items()
-        for name, width in row_widths(field, spec).items()
-    }
-    if directory is not None:  # last: a directory without a catalogue is not a collection
-        catalog = Catalog.create(files, directory / CATALOG, schema.encode())
-        files.sync_dir(directory)
+    with ExitStack() as made:  # closed again when a later step fails
+        if directory is None:
+            catalog = Catalog.create(files, ":memory:", schema.encode())
+        else:
+            files.mkdir(directory)
+        row_files: dict[str, RowFile] = {}
+        for field, spec in schema.fields.items():
+            for name, width in row_widths(field, spec).items():
+                row_files[name] = _make(files, directory, name, width)
+                made.callback(row_files[name].close)
+        if directory is not None:  # last: a directory without a catalogue is not a collection
+            catalog = Catalog.create(files, directory / CATALOG, schema.encode())
+            made.callback(catalog.close)
+            files.sync_dir(directory)
+        made.pop_all()
     fields = {name: _field(name, spec, row_files) for name, spec in schema.fields.items()}
     dead = np.zeros(0, np.bool_)
     view = View(0, 0, 0, None, IdColumn(np.zeros(0, np.uint64), {}), {n: f.view(0) for n, f in fields.items()})
@@ -74,17 +89,25 @@ def create(files: Files, directory: Path | None, schema: Schema) -> Opened:
 
 def open_collection(files: Files, directory: Path, *, read_only: bool = False) -> Opened:
     """Recover the collection in `directory`; FormatTooNew or CorruptData when it cannot be trusted."""
-    catalog = Catalog.open(files, directory / CATALOG, read_only=read_only)
-    try:
+    with ExitStack() as opened:  # closed again when it cannot: the folder may be opened once more, by this process too
+        catalog = Catalog.open(files, directory / CATALOG, read_only=read_only)
+        opened.callback(catalog.close)
         schema = Schema.decode(catalog.config)
-    except VicinalError:
-        catalog.close()  # the folder may be opened again, by this process too
-        raise
+        row_files: dict[str, RowFile] = {}
+        for field, spec in schema.fields.items():
+            for name, width in row_widths(field, spec).items():
+                row_files[name] = _open_rows(files, directory, name, width, catalog, read_only=read_only)
+                opened.callback(row_files[name].close)
+        whole = _recovered(files, directory, schema, catalog, row_files)
+        opened.pop_all()
+    return whole
+
+
+def _recovered(
+    files: Files, directory: Path, schema: Schema, catalog: Catalog, row_files: Mapping[str, RowFile]
+) -> Opened:
+    """All that is derived from catalogue and rows."""
     last = catalog.last
-    row_files: dict[str, RowFile] = {}
-    for field, spec in schema.fields.items():
-        for name, width in row_widths(field, spec).items():
-            row_files[name] = _open_rows(files, directory, name, width, catalog, read_only=read_only)
     numbers, texts, masks, dead = catalog.load_ids()
     fields = {name: _field(name, spec, row_files) for name, spec in schema.fields.items()}
     for bit, field_store in enumerate(fields.values()):
@@ -101,6 +124,14 @@ def open_collection(files: Files, directory: Path, *, read_only: bool = False) -
     return Opened(schema, catalog, fields, view, dead, directory, files)
 
 
+def close_files(opened: Opened) -> None:
+    """Close row files and catalogue."""
+    for field in opened.fields.values():
+        for file in field.files.values():
+            file.close()
+    opened.catalog.close()
+
+
 def _open_rows(files: Files, directory: Path, name: str, width: int, catalog: Catalog, *, read_only: bool) -> RowFile:
     last, crcs = catalog.last, catalog.crcs(name)
     opened = RowFile.open(
@@ -112,7 +143,11 @@ def _open_rows(files: Files, directory: Path, name: str, width: int, catalog: Ca
         crcs=crcs,
         between=(last.since.get(name, 0), last.seq),
     )
-    opened.verify(crcs)  # a flipped bit would be a wrong answer: nothing else reads every row with its checksum
+    try:
+        opened.verify(crcs)  # a flipped bit would be a wrong answer: nothing else reads every row with its checksum
+    except BaseException:
+        opened.close()
+        raise
     return opened
 
 

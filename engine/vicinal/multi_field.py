@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.batch import DensePart, MultiPart
-from vicinal.fields import Cancel, Presence, growable
+from vicinal.fields import Cancel, Presence, growable, present_at
 from vicinal.index.field_index import CHUNK_ROWS
 from vicinal.multivector.proxy_kinds import make_proxies
 from vicinal.multivector.stores import encode_tokens, rotated, rotation
@@ -65,6 +65,31 @@ class MultiField:
         self._ends_file.append(records.view(np.uint8).reshape(count, _RECORD.itemsize))
         self._take(records, first)
         self._presence.extend(first, count, part is not None)
+
+    def copy(self, other: MultiField, source: MultiView, slots: NDArray[np.intp], first: int) -> None:
+        """Append token matrices as another generation stores them."""
+        places, counts = _places(source.tokens.ends, slots)
+        sent_places, sent = _places(other._sent_ends, slots)
+        records = np.zeros(len(slots), _RECORD)
+        records["end"] = np.cumsum(counts) + (int(self._ends[first - 1]) if first else 0)
+        records["scale"] = source.tokens.scales[slots]
+        records["sent"] = np.where(sent == counts, 0, sent)
+        self._tokens.append(source.tokens.tokens[places].view(np.uint8))
+        if self._originals is not None:
+            assert source.originals is not None, "both generations keep what was sent"
+            self._originals.append(source.originals.tokens[sent_places].view(np.uint8))
+        self._ends_file.append(records.view(np.uint8).reshape(len(slots), _RECORD.itemsize))
+        self._take(records, first)
+        self._presence.extend(first, len(slots), present_at(source.present, slots))
+
+    def problems(self, n: int) -> list[str]:
+        """What does not hold of where tokens end."""
+        for ends, file in ((self._ends, self._tokens), (self._sent_ends, self._originals)):
+            if file is None or n == 0:
+                continue
+            if (np.diff(ends[:n], prepend=0) < 0).any() or int(ends[n - 1]) > file.rows:
+                return ["the ends of its points do not rise to its tokens"]
+        return [f"{self.indexed} slots of {n} have proxies"] if self.indexed > n else []
 
     def _append_tokens(self, part: MultiPart) -> NDArray[np.float32]:
         tokens = rotated(self._signs, part.tokens)
@@ -138,6 +163,14 @@ class MultiField:
     def restore(self, buffer: memoryview | bytes, n: int) -> None:
         """Take a snapshot of proxies."""
         self._proxies.decode(buffer, self._token_rows(), n)
+
+
+def _places(ends: NDArray[np.int64], slots: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of the tokens of these slots, one slot after another, and how many each has."""
+    starts = np.where(slots > 0, ends[slots - 1], 0)
+    counts = ends[slots] - starts
+    within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(starts, counts) + within, counts
 
 
 def token_files(name: str, spec: Multi) -> dict[str, int]:

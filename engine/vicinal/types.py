@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "BackupInfo",
     "Bits",
     "CollectionInfo",
     "Hit",
@@ -23,6 +24,7 @@ __all__ = [
     "Rerank",
     "Rows",
     "TokenRows",
+    "VerifyReport",
 ]
 
 PointId = int | str
@@ -216,3 +218,33 @@ class CollectionInfo:
     read_only: bool = False
     fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     columns: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a deep check of one collection found; `problems` says in words what does not hold, empty when all does.
+
+    `seq` is the commit looked at, `points` its living points, `slots` all of its rows, `bytes` what was read and
+    compared with checksums; 0 when the collection could not be opened.
+    """
+
+    name: str
+    problems: Sequence[str] = ()
+    seq: int = 0
+    points: int = 0
+    slots: int = 0
+    bytes: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class BackupInfo:
+    """A backup that was written: where, its size, and the points of each collection in it."""
+
+    path: str
+    bytes: int
+    collections: Mapping[str, int]

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -122,6 +123,7 @@ class Writer:
         self._queue: deque[_Pending] = deque()
         self._wake = threading.Condition()
         self._publishing = threading.Lock()
+        self._committing = threading.Lock()  # held from the choice of a group until it is acknowledged
         self._closing = False
         self._read_only = read_only
         self._failure: BaseException | None = None
@@ -161,6 +163,31 @@ class Writer:
                 f"writes are refused since one failed ({self._failure}): close and reopen the database"
             ) from self._failure
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Commit nothing inside the block: what is submitted waits."""
+        with self._committing:
+            yield
+
+    def leave(self) -> list[_Pending]:
+        """Stop for good and give up what is queued, for another writer to `take`. Only while paused."""
+        with self._wake:
+            self._closing = True
+            left = list(self._queue)
+            self._queue.clear()
+            self._wake.notify_all()
+        return left
+
+    def take(self, pending: Iterable[_Pending]) -> None:
+        """Queue what another writer left, first."""
+        with self._wake:
+            self._queue.extendleft(reversed(list(pending)))
+            self._wake.notify_all()
+
+    def refuse(self, failure: BaseException) -> None:
+        """Take no more writes until the collection is reopened: what is on disk is unknown."""
+        self._failure = failure
+
     def publish_index(self, name: str) -> None:
         """Replace one field's picture after its graph has grown; called by the indexer."""
         with self._publishing:
@@ -181,8 +208,10 @@ class Writer:
                     self._wake.wait()
                 if not self._queue:
                     return
-                group = self._take_group()
-            self._write(group)
+            with self._committing:
+                with self._wake:
+                    group = self._take_group()
+                self._write(group)
 
     def _take_group(self) -> list[_Pending]:
         group: list[_Pending] = []
@@ -202,6 +231,7 @@ class Writer:
         return group
 
     def _write(self, group: list[_Pending]) -> None:
+        """Carry a group out and tell its callers; it is empty when another writer took the queue meanwhile."""
         try:
             results = self._commit([operation for operation, _ in group])
         except (InvalidArgument, LimitExceeded, StorageFull) as error:  # nothing of it stays: writes may go on

@@ -20,6 +20,7 @@ from vicinal.errors import InvalidArgument, Unavailable
 from vicinal_server.docs_page import render_docs
 from vicinal_server.errors import MethodNotAllowed, UnknownRoute
 from vicinal_server.middleware import Admit, Observe
+from vicinal_server.native import admin
 from vicinal_server.native.routes import router
 from vicinal_server.native.schemas import components
 from vicinal_server.protocol import BoundedProtocol
@@ -57,6 +58,7 @@ def create_app(settings: Settings, database: Any | None = None) -> FastAPI:
     )
     app.state.service = service
     app.include_router(router)
+    app.include_router(admin.router)
     _add_open_routes(app, service)
     _add_pages(app, service)
     app.add_exception_handler(HTTPException, _refuse)

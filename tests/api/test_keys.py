@@ -58,6 +58,9 @@ def test_the_read_only_key(keyed: Served, database: FakeDatabase) -> None:
             "delete",
             "set_payload",
             "delete_payload",
+            "compact",
+            "verify",
+            "restore",
             "flush",
         }
         assert (response.status_code == 403) is writes, (method, path)

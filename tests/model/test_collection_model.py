@@ -47,7 +47,7 @@ AREAS: st.SearchStrategy[GeoCondition] = st.one_of(
 
 
 class CollectionModel(RuleBasedStateMachine):
-    """upsert, delete (by id, by filter), query, get, scroll, count, flush, reopen."""
+    """upsert, delete (by id, by filter), query, get, scroll, count, flush, compact, reopen."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,6 +162,11 @@ class CollectionModel(RuleBasedStateMachine):
     @rule()
     def flush(self) -> None:
         assert self.real.flush(30)
+
+    @rule()
+    def compact(self) -> None:
+        self.real.compact()
+        assert self.real.info().slots == len(self.model.points)
 
     @rule()
     def reopen(self) -> None:

@@ -23,7 +23,19 @@ from vicinal.database import Database
 from vicinal.storage import vectors
 from vicinal.storage.files import Files, Observer
 
-__all__ = ["DIM", "Operation", "Script", "State", "create", "make_script", "observed", "play", "read_state"]
+__all__ = [
+    "DIM",
+    "NAME",
+    "Operation",
+    "Script",
+    "State",
+    "act",
+    "create",
+    "make_script",
+    "observed",
+    "play",
+    "read_state",
+]
 
 DIM: Final = 4
 NAME: Final = "c"

@@ -42,6 +42,14 @@ class FakeCollection:
         self._called("delete", *args, **kwargs)
         return 1
 
+    def set_payload(self, *args: Any, **kwargs: Any) -> int:
+        self._called("set_payload", *args, **kwargs)
+        return 1
+
+    def compact(self) -> int:
+        self._called("compact")
+        return 3
+
     def query(self, *args: Any, **kwargs: Any) -> Hits:
         self._called("query", *args, **kwargs)
         return self.hits

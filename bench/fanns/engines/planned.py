@@ -64,9 +64,9 @@ class _InMemory(Filtered):
 
     def _forget_bitmaps(self) -> None:
         """Let each call evaluate its filter; RuntimeError where that is not what happens."""
-        cache = self.collection._matcher._attributes._slots
+        cache = self.collection._generation.matcher._attributes._slots
         cache.max_bytes = 0
-        self.collection._planned.kept_bits = 0
+        self.collection._generation.planned.kept_bits = 0
         known = cache.hits
         for _ in range(2):
             self.collection.count("draw >= 1")
@@ -128,5 +128,5 @@ class Kernel(_InMemory):
     def query(self, vector: Floats, phrased: Any, k: int) -> Any:
         collection = self.collection
         ef, target = self.words.get("ef"), self.words.get("recall_target")
-        ready = collection._planned.ready(collection._view, k, phrased, None, ef, target, False)
+        ready = collection._generation.planned.ready(collection._view, k, phrased, None, ef, target, False)
         return ready.answer.one(vector)[0]  # rows were inserted in one go: slots are ids

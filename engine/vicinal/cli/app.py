@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from vicinal.cli import build, demo, output, query, serve, warmup
+from vicinal.cli import build, demo, maintain, output, query, serve, warmup
 from vicinal.errors import VicinalError
 
 __all__ = ["app", "main"]
@@ -29,6 +29,10 @@ app.command()(build.build)
 app.command()(serve.serve)
 app.command()(query.query)
 app.command()(query.info)
+app.command()(maintain.verify)
+app.command()(maintain.compact)
+app.command()(maintain.backup)
+app.command()(maintain.restore)
 app.command()(demo.demo)
 app.command()(warmup.warmup)
 

@@ -23,7 +23,7 @@ from vicinal.client.blocks import (
 )
 from vicinal.errors import InvalidArgument, InvalidPayload
 from vicinal.schema import Dense, Multi, check_name
-from vicinal.types import CollectionInfo, Hit, Hits, Point, PointId, Rerank
+from vicinal.types import CollectionInfo, Hit, Hits, Point, PointId, Rerank, VerifyReport
 
 __all__ = ["Call", "CollectionCalls", "DatabaseCalls"]
 
@@ -79,6 +79,14 @@ class DatabaseCalls:
     def drop_collection(self, name: str) -> Call[None]:
         """Remove a collection and its files."""
         return Call("DELETE", _path(name), lambda _: None, repeatable=False)
+
+    def verify(self, names: Sequence[str] | None = None) -> Call[list[VerifyReport]]:
+        """Check collections in depth, all by default; see `Database.verify`."""
+
+        def reports(answer: Mapping[str, Any]) -> list[VerifyReport]:
+            return [_report(each) for each in answer["reports"]]
+
+        return Call("POST", "/v1/verify", reports, _present(collections=names), seconds=None)
 
 
 class CollectionCalls:
@@ -139,6 +147,14 @@ class CollectionCalls:
         """Wait until the graphs hold everything committed so far; False after `timeout` seconds."""
         seconds = None if timeout is None else timeout + _SECONDS
         return self._post("flush", lambda answer: bool(answer["flushed"]), _present(timeout=timeout), seconds=seconds)
+
+    def compact(self) -> Call[int]:
+        """Rewrite the collection without its dead slots; returns how many there were."""
+        return self._post("compact", lambda answer: int(answer["freed"]), {}, seconds=None)
+
+    def verify(self) -> Call[VerifyReport]:
+        """Check everything in depth; see `Collection.verify`."""
+        return self._post("verify", _report, {}, seconds=None)
 
     def query(
         self,
@@ -247,6 +263,10 @@ def _declaration(field: Any) -> Any:
 def _info(answer: Mapping[str, Any]) -> CollectionInfo:
     known = {entry.name for entry in dataclasses.fields(CollectionInfo)}
     return CollectionInfo(**{key: value for key, value in answer.items() if key in known})
+
+
+def _report(answer: Mapping[str, Any]) -> VerifyReport:
+    return VerifyReport(**{**answer, "problems": tuple(answer["problems"])})
 
 
 def _point(row: Mapping[str, Any]) -> Point:

@@ -112,6 +112,8 @@ class RemoteCollection:
     facet = _performed(CollectionCalls.facet)
     info = _performed(CollectionCalls.info)
     flush = _performed(CollectionCalls.flush)
+    compact = _performed(CollectionCalls.compact)
+    verify = _performed(CollectionCalls.verify)
     query = _performed(CollectionCalls.query)
     query_batch = _performed(CollectionCalls.query_batch)
     query_multi = _performed(CollectionCalls.query_multi)
@@ -177,6 +179,7 @@ class RemoteDatabase:
     collection = _opened(DatabaseCalls.collection)
     list_collections = _performed(DatabaseCalls.list_collections)
     drop_collection = _performed(DatabaseCalls.drop_collection)
+    verify = _performed(DatabaseCalls.verify)
 
     def __init__(self, url: str, *, api_key: str | None = None, retries: Retries | None = None) -> None:
         self.transport = Transport(url, api_key, retries or Retries())

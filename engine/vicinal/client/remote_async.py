@@ -107,6 +107,8 @@ class AsyncCollection:
     facet = _performed(CollectionCalls.facet)
     info = _performed(CollectionCalls.info)
     flush = _performed(CollectionCalls.flush)
+    compact = _performed(CollectionCalls.compact)
+    verify = _performed(CollectionCalls.verify)
     query = _performed(CollectionCalls.query)
     query_batch = _performed(CollectionCalls.query_batch)
     query_multi = _performed(CollectionCalls.query_multi)
@@ -174,6 +176,7 @@ class AsyncDatabase:
     collection = _opened(DatabaseCalls.collection)
     list_collections = _performed(DatabaseCalls.list_collections)
     drop_collection = _performed(DatabaseCalls.drop_collection)
+    verify = _performed(DatabaseCalls.verify)
 
     def __init__(self, url: str, *, api_key: str | None = None, retries: Retries | None = None) -> None:
         self.transport = AsyncTransport(url, api_key, retries or Retries())

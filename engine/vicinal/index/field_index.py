@@ -24,6 +24,7 @@ from vicinal.index.coded_arrays import DEGREE, SENTINEL
 from vicinal.index.coded_batch import search_candidates
 from vicinal.index.filtered import FilteredIndex
 from vicinal.index.hnsw import HnswIndex
+from vicinal.index.index_check import cells_problems, coded_problems, float_problems
 from vicinal.index.layout import CELLS_FROM_ROWS, Layout, choose_layout, memory_budget
 from vicinal.index.mapped import let_go
 from vicinal.index.searchers import LINES, CellsSearcher, CodedSearcher, FloatSearcher, Searcher
@@ -315,6 +316,16 @@ class FieldIndex:
                 parts = self._filtered.lists.members()
                 self._filtered = FilteredIndex.build(fitted, rows, seed=self._params.seed, parts=parts)
             self._large = fitted
+
+    def problems(self) -> list[str]:
+        """What does not hold of what is walked, in words; for the thread that extends it."""
+        if self._cells is not None:
+            return cells_problems(self._cells)
+        if self._large is None:
+            return float_problems(self._small.picture())
+        arrays = self._large._arrays  # noqa: SLF001
+        links = self._large.fitted(self._entry, self._removed).links
+        return coded_problems(links, np.append(arrays.cell_nodes, self._entry), self._removed)
 
     def encode(self) -> bytes:
         """The graph as bytes: links, none of removed slots, and what was fitted; codes are made from the vectors."""

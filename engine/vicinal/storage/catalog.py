@@ -32,7 +32,7 @@ from vicinal.storage.points import (
     runs,
     split_payloads,
 )
-from vicinal.storage.sqlite import MEMORY, Readers, check_format, close, connect, one, transaction, translated
+from vicinal.storage.sqlite import MEMORY, Readers, check_format, close, connect, copy, one, transaction, translated
 
 __all__ = ["Catalog", "Commit", "CommitRow", "NewPoint"]
 
@@ -100,9 +100,22 @@ class Catalog:
         it is unknown whether the commit will be there when the catalogue is reopened, and every later one
         is refused with ReadOnly.
         """
+        if c.seq != self.last.seq + 1:
+            raise ValueError(f"commit {c.seq} does not follow {self.last.seq}")
+        self._take(c)
+
+    def fill(self, c: Commit) -> None:
+        """Apply `c` as a part of commit `c.seq`, which may be any from the last on.
+
+        This is how a copy of a collection is made that nobody reads yet: several parts make up one commit.
+        Row files may be synced later, before anybody is told of the copy.
+        """
+        if c.seq < self.last.seq:
+            raise ValueError(f"commit {c.seq} is before {self.last.seq}")
+        self._take(c)
+
+    def _take(self, c: Commit) -> None:
         with self._writing():
-            if c.seq != self.last.seq + 1:
-                raise ValueError(f"commit {c.seq} does not follow {self.last.seq}")
             when = time.time()
             changed = {name: n for name, n in c.counts.items() if n != self.last.counts.get(name) or c.crcs.get(name)}
             with transaction(self._writer):
@@ -236,6 +249,17 @@ class Catalog:
             rows: Any = connection.execute("SELECT block, crc FROM blocks WHERE file = ?", (file,))
             return dict(rows)
 
+    def row_sums(self) -> dict[str, tuple[int, dict[int, int]]]:
+        """Return, of one commit, the rows of each row file and its checksums: block number → CRC32C."""
+        found: dict[str, tuple[int, dict[int, int]]] = {}
+        with self._reader() as connection:
+            listed: Any = connection.execute(sql.ROW_SUMS)  # one statement, so of one commit
+            for name, rows, block, crc in listed:
+                sums = found.setdefault(name, (rows, {}))[1]
+                if block is not None:
+                    sums[block] = crc
+        return found
+
     def snapshots(self) -> dict[str, int]:
         """Return the seq of the newest durable snapshot of each name."""
         with self._reader() as connection:
@@ -245,17 +269,32 @@ class Catalog:
     def check(self, deep: bool = False) -> None:
         """Read the whole catalogue, which compares every page with its checksum. Raises CorruptData.
 
-        `deep` also compares its indexes with its tables.
+        `deep` also compares its indexes with its tables, these with those of its format, and rows with each other.
         """
         pragma = "integrity_check" if deep else "quick_check"
         with self._reader() as connection:
             problems = [row[0] for row in connection.execute(f"PRAGMA {pragma}(10)")]
             if problems != ["ok"]:
                 raise CorruptData(f"{self.path} is damaged: {problems[0]}", field=str(self.path))
+            if deep and one(connection, sql.FOREIGN, (sql.TABLES,)):
+                raise CorruptData(f"{self.path}: its tables are not those of its format", field=str(self.path))
             count, top = connection.execute("SELECT count(*), max(slot) FROM points").fetchall()[0]
             rows = one(connection, "SELECT rows FROM meta")
-        if count != rows or (top is not None and top != rows - 1):
-            raise CorruptData(f"{self.path}: {count} points where the commit row says {rows}", field=str(self.path))
+            if count != rows or (top is not None and top != rows - 1):
+                raise CorruptData(f"{self.path}: {count} points where the commit row says {rows}", field=str(self.path))
+            for what, statement in sql.DEEP_CHECKS.items() if deep else ():
+                if one(connection, statement):
+                    raise CorruptData(f"{self.path}: {what}", field=str(self.path))
+
+    def living(self, seq: int) -> int:
+        """Return how many points were alive at commit `seq`."""
+        with self._reader() as connection:
+            return int(one(connection, sql.LIVING, (seq,)))
+
+    def copy_to(self, files: Files, path: Path) -> None:
+        """Write a new catalogue file that holds the last commit, while commits go on; durable with its directory."""
+        with self._reader() as connection:
+            copy(files, connection, path)
 
     @property
     def disk_bytes(self) -> int:

@@ -103,3 +103,24 @@ SELECT group_concat(slot), group_concat(hex(id))
 FROM points WHERE slot >= ?1 AND slot < ?2 AND typeof(id) = 'blob'"""
 
 DEAD: Final = "SELECT group_concat(slot) FROM points WHERE died IS NOT NULL"
+
+ROW_SUMS: Final = "SELECT name, rows, block, crc FROM files LEFT JOIN blocks ON file = name"
+
+LIVING: Final = "SELECT count(*) FROM points WHERE seq <= ?1 AND (died IS NULL OR died > ?1)"
+
+FOREIGN: Final = "SELECT count(*) FROM sqlite_schema WHERE sql IS NOT NULL AND instr(?1, sql || ';') = 0"
+
+# What is wrong when the statement gives something other than 0
+DEEP_CHECKS: Final = {
+    "a commit later than the last is in it": """
+SELECT (SELECT count(*) FROM points, meta WHERE points.seq > meta.seq OR died > meta.seq)
+     + (SELECT count(*) FROM payloads, meta WHERE payloads.seq > meta.seq)
+     + (SELECT count(*) FROM files, meta WHERE files.seq > meta.seq)""",
+    "a point died before it was written": "SELECT count(*) FROM points WHERE died < seq",
+    "an id is neither a number nor a text": """
+SELECT count(*) FROM points WHERE typeof(id) NOT IN ('integer', 'blob')""",
+    "a payload belongs to no point": """
+SELECT count(*) FROM payloads LEFT JOIN points USING (slot) WHERE points.slot IS NULL""",
+    "a payload is not JSON": """
+SELECT count(*) FROM payloads WHERE payload IS NOT NULL AND NOT json_valid(CAST(payload AS TEXT))""",
+}

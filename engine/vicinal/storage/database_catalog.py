@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
 
-from vicinal.errors import AlreadyExists, Closed, NotFound, ReadOnly
+from vicinal.errors import AlreadyExists, Closed, CorruptData, NotFound, ReadOnly
 from vicinal.storage.files import Files
 from vicinal.storage.sqlite import check_format, close, connect, one, transaction, translated
 
@@ -23,8 +23,8 @@ CREATE TABLE collections(name TEXT PRIMARY KEY, uuid TEXT NOT NULL UNIQUE) STRIC
 CREATE TABLE aliases(alias TEXT PRIMARY KEY, name TEXT NOT NULL) STRICT, WITHOUT ROWID;
 """
 _FIND: Final = """
-SELECT coalesce((SELECT uuid FROM collections WHERE name = ?1),
-                (SELECT uuid FROM aliases JOIN collections USING (name) WHERE alias = ?1))"""
+SELECT name, uuid FROM collections WHERE name = ?1
+UNION ALL SELECT name, uuid FROM aliases JOIN collections USING (name) WHERE alias = ?1"""
 
 
 class DatabaseCatalog:
@@ -39,6 +39,7 @@ class DatabaseCatalog:
         self._read_only = read_only
         self._lock = threading.Lock()
         self._closed = False
+        self._failed = False
 
     @classmethod
     def open(cls, files: Files, path: Path | str, read_only: bool = False) -> DatabaseCatalog:
@@ -67,17 +68,29 @@ class DatabaseCatalog:
 
     @contextmanager
     def _changing(self) -> Iterator[apsw.Connection]:
-        if self._read_only:
-            raise ReadOnly(f"{self.path} was opened read-only", field=str(self.path))
-        with self._reading() as connection, transaction(connection):
-            yield connection
+        if self._read_only or self._failed:
+            why = "was opened read-only" if self._read_only else "failed to be written; reopen the data directory"
+            raise ReadOnly(f"{self.path} {why}", field=str(self.path))
+        try:
+            with self._reading() as connection, transaction(connection):
+                yield connection
+        except (ReadOnly, CorruptData):  # what a later opening finds is unknown
+            self._failed = True
+            raise
 
     def create(self, name: str, uuid: str) -> None:
         """Let `name` lead to collection directory `uuid`. AlreadyExists when a collection or alias has it."""
         with self._changing() as connection:
-            if one(connection, _FIND, (name,)) is not None:
-                raise AlreadyExists(f"{name!r} exists; drop it first or choose another name", field="name", value=name)
+            _require_free(connection, name)
             connection.execute("INSERT INTO collections VALUES (?, ?)", (name, uuid))
+
+    def create_all(self, uuids: Mapping[str, str], aliases: Mapping[str, str]) -> None:
+        """Let several names and aliases lead where they are to, in one step. AlreadyExists when one is taken."""
+        with self._changing() as connection:
+            for name in (*uuids, *aliases):
+                _require_free(connection, name)
+            connection.executemany("INSERT INTO collections VALUES (?, ?)", list(uuids.items()))
+            connection.executemany("INSERT INTO aliases VALUES (?, ?)", list(aliases.items()))
 
     def drop(self, name: str) -> str:
         """Forget a collection and its aliases; return its uuid. NotFound for an unknown name or an alias."""
@@ -121,13 +134,21 @@ class DatabaseCatalog:
             rows: Any = connection.execute("SELECT alias, name FROM aliases ORDER BY alias")
             return dict(rows)
 
-    def resolve(self, name: str) -> str:
-        """Return the uuid that a collection's name or an alias leads to. NotFound."""
+    def resolve(self, name: str) -> tuple[str, str]:
+        """Return name and uuid of the collection that a name or an alias leads to. NotFound."""
         with self._reading() as connection:
-            uuid = one(connection, _FIND, (name,))
-        if uuid is None:
+            found: Any = connection.execute(_FIND, (name,)).fetchall()
+        if not found:
             raise NotFound(f"no collection {name!r}", field="name", value=name)
-        return str(uuid)
+        own, uuid = found[0]
+        return own, uuid
+
+    def check(self) -> None:
+        """Read all of it, which compares every page with its checksum. Raises CorruptData."""
+        with self._reading() as connection:
+            problems = [row[0] for row in connection.execute("PRAGMA integrity_check(10)")]
+            if problems != ["ok"]:
+                raise CorruptData(f"{self.path} is damaged: {problems[0]}", field=str(self.path))
 
     def close(self) -> None:
         """Close the connection. May be called twice."""
@@ -141,6 +162,11 @@ class DatabaseCatalog:
         if uuid is None:
             raise NotFound(f"no collection {name!r}", field="name", value=name)
         return str(uuid)
+
+
+def _require_free(connection: apsw.Connection, name: str) -> None:
+    if one(connection, _FIND, (name,)) is not None:
+        raise AlreadyExists(f"{name!r} exists; drop it first or choose another name", field="name", value=name)
 
 
 def _make_tables(connection: apsw.Connection) -> None:

@@ -311,18 +311,22 @@ class Files:
         partial = path.with_name(path.name + ".tmp")
         if partial.exists():
             self.remove(partial)
-        file = self.open(partial, create=True)
+        try:
+            self._write_whole(partial, chunks)
+            self.rename(partial, path)
+        except BaseException:
+            with suppress(VicinalError):
+                self.remove(partial)
+            raise
+        self.sync_dir(path.parent)
+
+    def _write_whole(self, path: Path, chunks: Iterable[Buffer]) -> None:
+        file = self.open(path, create=True)
         try:
             offset = 0
             for chunk in chunks:
                 file.pwrite(chunk, offset)
                 offset += memoryview(chunk).nbytes
             file.fdatasync()
-        except BaseException:
-            with suppress(VicinalError):
-                self.remove(partial)
-            raise
         finally:
             file.close()
-        self.rename(partial, path)
-        self.sync_dir(path.parent)

@@ -28,7 +28,7 @@ from vicinal.errors import (
 from vicinal.storage import vfs
 from vicinal.storage.files import Files
 
-__all__ = ["MEMORY", "Readers", "check_format", "close", "connect", "one", "transaction", "translated"]
+__all__ = ["MEMORY", "Readers", "check_format", "close", "connect", "copy", "one", "transaction", "translated"]
 
 MEMORY: Final = ":memory:"
 _CHECKSUM_BYTES: Final = 8  # reserved at the end of each page: what the checksum VFS asks for
@@ -37,6 +37,7 @@ _BUSY_MS: Final = 10_000  # a reader meets the writer only while a WAL is being 
 _CACHE_KIB: Final = 32 * 1024  # a page read again is summed again
 _READER_CACHE_KIB: Final = 4 * 1024  # there may be many
 _IDLE_READERS: Final = 16
+_COPIED_PAGES: Final = 1024  # at a time: 4 MiB
 _VFS: Final = "cksmvfs"
 _loading = threading.Lock()
 
@@ -179,6 +180,24 @@ def _check_length(path: Path | str) -> None:
     size = Path(path).stat().st_size
     if size % _PAGE_BYTES:
         raise CorruptData(f"{path} was cut: it ends inside a page, at byte {size}", field=str(path), value=size)
+
+
+def copy(files: Files, source: apsw.Connection, path: Path) -> None:
+    """Write all that `source` sees now, one commit, into the new file `path`; it may be written to meanwhile."""
+    if files.exists(path):
+        files.remove(path)
+    target = connect(files, path, create=True)
+    try:
+        source.execute("BEGIN")
+        try:
+            one(source, "SELECT count(*) FROM sqlite_schema")  # from here on it sees one commit
+            with target.backup("main", source, "main") as pages:
+                while not pages.done:
+                    pages.step(_COPIED_PAGES)
+        finally:
+            source.execute("ROLLBACK")
+    finally:
+        close(target)
 
 
 @contextmanager

@@ -23,19 +23,19 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import crc32c
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from vicinal.errors import CorruptData, FormatTooNew, ReadOnly
-from vicinal.storage.files import Files, OpenFile
+from vicinal.storage.backing import HEAD_BYTES, Backing, InMemory, OnDisk
+from vicinal.storage.files import Files
 
 __all__ = ["BLOCK_ROWS", "HEAD_BYTES", "RowFile"]
 
 BLOCK_ROWS: Final = 1024  # rows under one checksum: a block of 384-d float32 is read in about 0.5 ms
-HEAD_BYTES: Final = 4096  # one page, so that mapped rows start aligned
 _MAGIC: Final = b"vicinalR"
 _VERSION: Final = 1
 _HEAD: Final = struct.Struct("<8sII16s")
@@ -50,82 +50,6 @@ def _crc(data: bytes | memoryview | NDArray[np.uint8], value: int = 0) -> int:
     return int(crc32c.crc32c(data, value))
 
 
-class _Backing(Protocol):
-    """Where the bytes are: a file, or memory for ":memory:"."""
-
-    size: int  # bytes that may be written and mapped
-
-    def write(self, data: memoryview, offset: int) -> None: ...
-    def read(self, length: int, offset: int) -> bytes: ...
-    def grow(self, size: int) -> None: ...
-    def map(self) -> NDArray[np.uint8]: ...
-    def sync(self) -> None: ...
-    def disk_bytes(self) -> int: ...
-    def close(self) -> None: ...
-
-
-class _OnDisk:
-    def __init__(self, file: OpenFile) -> None:
-        self._file = file
-        self.size = file.size()
-
-    def write(self, data: memoryview, offset: int) -> None:
-        self._file.pwrite(data, offset)
-
-    def read(self, length: int, offset: int) -> bytes:
-        return self._file.pread(length, offset)
-
-    def grow(self, size: int) -> None:
-        self._file.truncate(size)
-        self.size = size
-
-    def map(self) -> NDArray[np.uint8]:
-        return self._file.map(self.size)
-
-    def sync(self) -> None:
-        self._file.fdatasync()
-
-    def disk_bytes(self) -> int:
-        return self._file.disk_bytes()
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class _InMemory:
-    """Growth makes a new array and copies; arrays handed out before keep the rows their readers know."""
-
-    def __init__(self) -> None:
-        self.size = HEAD_BYTES
-        self._bytes = np.zeros(HEAD_BYTES, np.uint8)
-
-    def write(self, data: memoryview, offset: int) -> None:
-        self._bytes[offset : offset + len(data)] = data
-
-    def read(self, length: int, offset: int) -> bytes:
-        return self._bytes[offset : offset + length].tobytes()
-
-    def grow(self, size: int) -> None:
-        grown = np.zeros(size, np.uint8)
-        kept = min(size, self.size)
-        grown[:kept] = self._bytes[:kept]
-        self._bytes, self.size = grown, size
-
-    def map(self) -> NDArray[np.uint8]:
-        view = self._bytes.view()
-        view.flags.writeable = False
-        return view
-
-    def sync(self) -> None:
-        """Nothing to do: memory is as durable as it gets."""
-
-    def disk_bytes(self) -> int:
-        return 0
-
-    def close(self) -> None:
-        """Nothing to do: arrays handed out keep their memory."""
-
-
 def _step(size: int, needed: int) -> int:
     """Return the next size of a file of `size` bytes that must hold `needed`: doubling, then by quarters."""
     step = min(max(size, _STEP_MIN), max(_STEP_MAX, size // 4))
@@ -138,7 +62,7 @@ class RowFile:
     `rows` counts the rows appended, committed or not. Made by `create`, `open` or `in_memory`.
     """
 
-    def __init__(self, backing: _Backing, name: str, row_bytes: int, rows: int, *, read_only: bool) -> None:
+    def __init__(self, backing: Backing, name: str, row_bytes: int, rows: int, *, read_only: bool) -> None:
         self.name = name
         self.row_bytes = row_bytes
         self.rows = rows
@@ -155,10 +79,9 @@ class RowFile:
     def create(cls, files: Files, path: Path, row_bytes: int) -> RowFile:
         """Make an empty file; its name and head are durable when this returns."""
         file = files.open(path, create=True)
-        head = _HEAD.pack(_MAGIC, _VERSION, row_bytes, os.urandom(16))
         file.truncate(HEAD_BYTES)
-        file.pwrite(head + _CRC.pack(_crc(head)), 0)
-        created = cls(_OnDisk(file), str(path), row_bytes, 0, read_only=False)
+        file.pwrite(_made_head(row_bytes), 0)
+        created = cls(OnDisk(file), str(path), row_bytes, 0, read_only=False)
         created._write_head_slots(0)
         file.fdatasync()
         files.sync_dir(path.parent)
@@ -167,7 +90,7 @@ class RowFile:
     @classmethod
     def in_memory(cls, row_bytes: int) -> RowFile:
         """Make an empty twin that lives in memory only."""
-        return cls(_InMemory(), ":memory:", row_bytes, 0, read_only=False)
+        return cls(InMemory(), ":memory:", row_bytes, 0, read_only=False)
 
     @classmethod
     def open(
@@ -190,7 +113,7 @@ class RowFile:
         """
         file = files.open(path, read_only=read_only)
         try:
-            opened = cls(_OnDisk(file), str(path), row_bytes, rows, read_only=read_only)
+            opened = cls(OnDisk(file), str(path), row_bytes, rows, read_only=read_only)
             opened._check_head(between)
             opened._check_tail(crcs)
         except BaseException:
@@ -292,16 +215,35 @@ class RowFile:
             self._refused = "failed to be written before; reopen the data directory"
             raise
 
-    def verify(self, expected: Mapping[int, int]) -> None:
-        """Read every block and compare with the catalogue's checksums; CorruptData says which one is wrong."""
-        blocks = -(-self.rows // BLOCK_ROWS)
-        for block in range(blocks):
-            self._verify_block(block, expected.get(block))
+    def frozen(self, rows: int, sums: Mapping[int, int], seq: int) -> Iterator[bytes]:
+        """A file of the first `rows` rows in parts, as it may lie beside the catalogue of commit `seq`.
 
-    def _verify_block(self, block: int, expected: int | None) -> None:
+        Its `HEAD_BYTES + rows * row_bytes` bytes stay what they are while more rows are appended. CorruptData when a
+        block is not the one that `sums` knows.
+        """
+        head = bytearray(self._backing.read(HEAD_BYTES, 0))
+        if not head.startswith(_MAGIC):  # of a twin in memory
+            head[: _HEAD.size + _CRC.size] = _made_head(self.row_bytes)
+        for at in _SLOT_AT:
+            packed = _SLOT.pack(seq)
+            head[at : at + _SLOT.size + _CRC.size] = packed + _CRC.pack(_crc(packed))
+        yield bytes(head)
+        for block in range(-(-rows // BLOCK_ROWS)):
+            yield self._verify_block(block, sums.get(block), rows)
+
+    def verify(self, expected: Mapping[int, int], rows: int | None = None) -> None:
+        """Read every block and compare with the catalogue's checksums; CorruptData says which one is wrong.
+
+        `rows`: how many were committed, where a writer may be appending more; all of them by default.
+        """
+        rows = self.rows if rows is None else rows
+        for block in range(-(-rows // BLOCK_ROWS)):
+            self._verify_block(block, expected.get(block), rows)
+
+    def _verify_block(self, block: int, expected: int | None, rows: int) -> bytes:
         first = block * BLOCK_ROWS
         offset = HEAD_BYTES + first * self.row_bytes
-        length = min(BLOCK_ROWS, self.rows - first) * self.row_bytes
+        length = min(BLOCK_ROWS, rows - first) * self.row_bytes
         data = self._backing.read(length, offset)
         if len(data) != length or expected is None or _crc(data) != expected:
             raise CorruptData(
@@ -310,6 +252,7 @@ class RowFile:
                 field=self.name,
                 value=offset,
             )
+        return data
 
     def rewind(self, rows: int) -> None:
         """Forget the rows from `rows` on, which no commit holds, after a commit failed."""
@@ -378,8 +321,13 @@ class RowFile:
     def _check_tail(self, crcs: Mapping[int, int] | None) -> None:
         if crcs is not None and self.rows % BLOCK_ROWS:
             block = self.rows // BLOCK_ROWS
-            self._verify_block(block, crcs.get(block))
+            self._verify_block(block, crcs.get(block), self.rows)
         self._tail_crc = self._read_tail_crc()
+
+
+def _made_head(row_bytes: int) -> bytes:
+    head = _HEAD.pack(_MAGIC, _VERSION, row_bytes, os.urandom(16))
+    return head + _CRC.pack(_crc(head))
 
 
 def _slot_seq(head: bytes, offset: int) -> int:

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSche
 from vicinal.errors import InvalidArgument, InvalidFilter, InvalidId, InvalidPayload, InvalidVector
 
 __all__ = [
+    "Backup",
+    "Compact",
     "Count",
     "Create",
     "Delete",
@@ -23,8 +25,11 @@ __all__ = [
     "Insert",
     "Query",
     "QueryMulti",
+    "Restore",
     "Scroll",
     "SetPayload",
+    "Verify",
+    "VerifyAll",
     "parse",
 ]
 
@@ -194,6 +199,32 @@ class Flush(_Request):
     """Wait until every committed point is in the graph, `timeout` seconds at most."""
 
     timeout: Annotated[float, Field(ge=0, le=86_400)] | None = None
+
+
+class Compact(_Request):
+    """Rewrite the collection without its dead slots."""
+
+
+class Verify(_Request):
+    """Check the collection in depth."""
+
+
+class VerifyAll(_Request):
+    """Check `collections` in depth, all by default."""
+
+    collections: list[str] | None = None
+
+
+class Backup(_Request):
+    """Back `collections` up, all by default."""
+
+    collections: list[str] | None = None
+
+
+class Restore(_Request):
+    """Restore `collections`, all by default; a map gives each another name."""
+
+    collections: list[str] | dict[str, str] | None = None
 
 
 M = TypeVar("M", bound=_Request)

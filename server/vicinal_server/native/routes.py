@@ -18,22 +18,25 @@ from vicinal_server.native.codec import answer, as_block, as_vectors, wants_msgp
 from vicinal_server.native.schemas import described
 from vicinal_server.service import Service
 
-__all__ = ["router"]
+__all__ = ["COLLECTION", "parsed", "replied", "router", "service_of"]
 
 router: Final = APIRouter()
-_ONE = "/v1/collections/{c}"
+COLLECTION: Final = "/v1/collections/{c}"
 
 
-def _service(request: Request) -> Service:
+def service_of(request: Request) -> Service:
+    """What requests share."""
     service: Service = request.app.state.service
     return service
 
 
-async def _parsed(request: Request, model: type[models.M]) -> models.M:
-    return models.parse(model, await read_map(request, _service(request)))
+async def parsed(request: Request, model: type[models.M]) -> models.M:
+    """The request's body, checked."""
+    return models.parse(model, await read_map(request, service_of(request)))
 
 
-def _answer(request: Request, tree: dict[str, Any], status: int = 200) -> Response:
+def replied(request: Request, tree: dict[str, Any], status: int = 200) -> Response:
+    """An answer in the form that the client accepts."""
     return answer(tree, packed=wants_msgpack(request.headers.get("accept")), status=status)
 
 
@@ -53,54 +56,54 @@ def _query_array(value: Any, field: str) -> Any:
 @router.get("/v1/collections", **described("list the collections", answer="CollectionList"))
 async def list_collections(request: Request) -> Response:
     """Names of all collections."""
-    service = _service(request)
+    service = service_of(request)
     names = await service.read(lambda: sorted(service.database.list_collections()))
-    return _answer(request, {"collections": names})
+    return replied(request, {"collections": names})
 
 
-@router.put(_ONE, **described("create a collection", models.Create, "Info", status=201))
+@router.put(COLLECTION, **described("create a collection", models.Create, "Info", status=201))
 async def create(request: Request, c: str) -> Response:
     """Create a collection; 409 when it exists."""
-    service, body = _service(request), await _parsed(request, models.Create)
+    service, body = service_of(request), await parsed(request, models.Create)
     options = body.model_dump(exclude_none=True)
 
     def call() -> dict[str, Any]:
         return asdict(service.database.create_collection(c, **options).info())
 
-    return _answer(request, await service.write(call), 201)
+    return replied(request, await service.write(call), 201)
 
 
-@router.get(_ONE, **described("describe a collection", answer="Info"))
+@router.get(COLLECTION, **described("describe a collection", answer="Info"))
 async def info(request: Request, c: str) -> Response:
     """Counts and state of a collection."""
-    service = _service(request)
-    return _answer(request, await service.read(lambda: asdict(service.database.collection(c).info())))
+    service = service_of(request)
+    return replied(request, await service.read(lambda: asdict(service.database.collection(c).info())))
 
 
-@router.delete(_ONE, **described("drop a collection", answer="Dropped"))
+@router.delete(COLLECTION, **described("drop a collection", answer="Dropped"))
 async def drop(request: Request, c: str) -> Response:
     """Drop a collection and its files."""
-    service = _service(request)
+    service = service_of(request)
     await service.write(lambda: service.database.drop_collection(c))
-    return _answer(request, {"dropped": c})
+    return replied(request, {"dropped": c})
 
 
-@router.post(_ONE + "/insert", **described("insert or replace points", models.Insert, "Accepted"))
+@router.post(COLLECTION + "/insert", **described("insert or replace points", models.Insert, "Accepted"))
 async def insert(request: Request, c: str) -> Response:
     """Insert or replace points; answered when they are durable and visible."""
-    service, body = _service(request), await _parsed(request, models.Insert)
+    service, body = service_of(request), await parsed(request, models.Insert)
     ids, vectors = _ids(body.ids), as_vectors(body.vectors)
     seq = await service.write(lambda: service.database.collection(c).upsert(ids, vectors, body.payloads))
-    return _answer(request, {"accepted": len(ids), "seq": seq})
+    return replied(request, {"accepted": len(ids), "seq": seq})
 
 
-@router.post(_ONE + "/delete", **described("delete points", models.Delete, "Deleted"))
+@router.post(COLLECTION + "/delete", **described("delete points", models.Delete, "Deleted"))
 async def delete(request: Request, c: str) -> Response:
     """Delete points by id or by filter."""
-    service, body = _service(request), await _parsed(request, models.Delete)
+    service, body = service_of(request), await parsed(request, models.Delete)
     chosen = _chosen(body)
     n = await service.write(lambda: service.database.collection(c).delete(**chosen))
-    return _answer(request, {"deleted": n})
+    return replied(request, {"deleted": n})
 
 
 def _chosen(body: models.Delete | models.SetPayload | models.DeletePayload) -> dict[str, Any]:
@@ -109,32 +112,32 @@ def _chosen(body: models.Delete | models.SetPayload | models.DeletePayload) -> d
     return {"ids": None if body.ids is None else _ids(body.ids), "filter": body.filter}
 
 
-@router.post(_ONE + "/set_payload", **described("set keys of payloads", models.SetPayload, "Changed"))
+@router.post(COLLECTION + "/set_payload", **described("set keys of payloads", models.SetPayload, "Changed"))
 async def set_payload(request: Request, c: str) -> Response:
     """Set keys in the payloads of points, keeping their other keys."""
-    service, body = _service(request), await _parsed(request, models.SetPayload)
+    service, body = service_of(request), await parsed(request, models.SetPayload)
     chosen = _chosen(body)
     n = await service.write(lambda: service.database.collection(c).set_payload(body.payload, **chosen))
-    return _answer(request, {"changed": n})
+    return replied(request, {"changed": n})
 
 
-@router.post(_ONE + "/delete_payload", **described("remove keys of payloads", models.DeletePayload, "Changed"))
+@router.post(COLLECTION + "/delete_payload", **described("remove keys of payloads", models.DeletePayload, "Changed"))
 async def delete_payload(request: Request, c: str) -> Response:
     """Remove keys from the payloads of points."""
-    service, body = _service(request), await _parsed(request, models.DeletePayload)
+    service, body = service_of(request), await parsed(request, models.DeletePayload)
     chosen = _chosen(body)
     n = await service.write(lambda: service.database.collection(c).delete_payload(body.keys, **chosen))
-    return _answer(request, {"changed": n})
+    return replied(request, {"changed": n})
 
 
-@router.post(_ONE + "/query", **described("search by vector", models.Query, "QueryAnswer"))
+@router.post(COLLECTION + "/query", **described("search by vector", models.Query, "QueryAnswer"))
 async def query(request: Request, c: str) -> Response:
     """The nearest points to one vector, or to each of several."""
-    service, body = _service(request), await _parsed(request, models.Query)
+    service, body = service_of(request), await parsed(request, models.Query)
     if (body.vector is None) == (body.vectors is None):
         raise InvalidArgument("send vector or vectors, exactly one of them", field="vector")
     call = _one_query if body.vectors is None else _batch_query
-    return _answer(request, await service.read(call, service, c, body))
+    return replied(request, await service.read(call, service, c, body))
 
 
 def _one_query(service: Service, c: str, body: models.Query) -> dict[str, Any]:
@@ -173,10 +176,10 @@ def _batch_query(service: Service, c: str, body: models.Query) -> dict[str, Any]
     return batch_tree(ids, scores, counts, time.perf_counter() - started)
 
 
-@router.post(_ONE + "/query_multi", **described("search by token vectors", models.QueryMulti, "Hits"))
+@router.post(COLLECTION + "/query_multi", **described("search by token vectors", models.QueryMulti, "Hits"))
 async def query_multi(request: Request, c: str) -> Response:
     """The points of largest MaxSim."""
-    service, body = _service(request), await _parsed(request, models.QueryMulti)
+    service, body = service_of(request), await parsed(request, models.QueryMulti)
     options = body.model_dump(exclude={"tokens", "k"}, exclude_none=True)
 
     def call() -> dict[str, Any]:
@@ -185,26 +188,26 @@ async def query_multi(request: Request, c: str) -> Response:
         hits = service.database.collection(c).query_multi(tokens, body.k, **options)
         return hits_tree(hits, time.perf_counter() - started)
 
-    return _answer(request, await service.read(call))
+    return replied(request, await service.read(call))
 
 
-@router.post(_ONE + "/get", **described("look points up", models.Get, "Points"))
+@router.post(COLLECTION + "/get", **described("look points up", models.Get, "Points"))
 async def get(request: Request, c: str) -> Response:
     """Points by id; missing ids are left out."""
-    service, body = _service(request), await _parsed(request, models.Get)
+    service, body = service_of(request), await parsed(request, models.Get)
     ids = _ids(body.ids)
 
     def call() -> dict[str, Any]:
         found = service.database.collection(c).get(ids, with_payload=body.with_payload, with_vectors=body.with_vectors)
         return {"points": [point_tree(p) for p in found]}
 
-    return _answer(request, await service.read(call))
+    return replied(request, await service.read(call))
 
 
-@router.post(_ONE + "/scroll", **described("page through points", models.Scroll, "Page"))
+@router.post(COLLECTION + "/scroll", **described("page through points", models.Scroll, "Page"))
 async def scroll(request: Request, c: str) -> Response:
     """A page of points, and where the next one starts."""
-    service, body = _service(request), await _parsed(request, models.Scroll)
+    service, body = service_of(request), await parsed(request, models.Scroll)
 
     def call() -> dict[str, Any]:
         points, following = service.database.collection(c).scroll(
@@ -216,33 +219,33 @@ async def scroll(request: Request, c: str) -> Response:
         )
         return {"points": [point_tree(p) for p in points], "next_offset": following}
 
-    return _answer(request, await service.read(call))
+    return replied(request, await service.read(call))
 
 
-@router.post(_ONE + "/count", **described("count points", models.Count, "Counted"))
+@router.post(COLLECTION + "/count", **described("count points", models.Count, "Counted"))
 async def count(request: Request, c: str) -> Response:
     """How many points match a filter, exactly."""
-    service, body = _service(request), await _parsed(request, models.Count)
+    service, body = service_of(request), await parsed(request, models.Count)
     n = await service.read(lambda: service.database.collection(c).count(body.filter))
-    return _answer(request, {"count": n})
+    return replied(request, {"count": n})
 
 
-@router.post(_ONE + "/facet", **described("count values of a key", models.Facet, "Facets"))
+@router.post(COLLECTION + "/facet", **described("count values of a key", models.Facet, "Facets"))
 async def facet(request: Request, c: str) -> Response:
     """The commonest values of a key among matching points."""
-    service, body = _service(request), await _parsed(request, models.Facet)
+    service, body = service_of(request), await parsed(request, models.Facet)
     found = await service.read(lambda: service.database.collection(c).facet(body.key, body.filter, body.limit))
-    return _answer(request, {"facets": [{"value": value, "count": n} for value, n in found]})
+    return replied(request, {"facets": [{"value": value, "count": n} for value, n in found]})
 
 
-@router.post(_ONE + "/flush", **described("wait for the graph", models.Flush, "Flushed"))
+@router.post(COLLECTION + "/flush", **described("wait for the graph", models.Flush, "Flushed"))
 async def flush(request: Request, c: str) -> Response:
     """Wait until every committed point is in the graph."""
-    service, asked = _service(request), await _parsed(request, models.Flush)
+    service, asked = service_of(request), await parsed(request, models.Flush)
 
     def call() -> dict[str, Any]:
         collection = service.database.collection(c)
         flushed = collection.flush(asked.timeout)
         return {**asdict(collection.info()), "flushed": flushed}
 
-    return _answer(request, await service.wait(call))
+    return replied(request, await service.wait(call))

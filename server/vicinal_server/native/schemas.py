@@ -26,6 +26,11 @@ _REQUESTS: Final[tuple[type[BaseModel], ...]] = (
     models.Count,
     models.Facet,
     models.Flush,
+    models.Compact,
+    models.Verify,
+    models.VerifyAll,
+    models.Backup,
+    models.Restore,
 )
 
 
@@ -60,9 +65,16 @@ _INFO: Final = {
     "columns": _MAP,
 }
 
+_REPORT: Final = _object(
+    {"name": _TEXT, "problems": _list(_TEXT), **dict.fromkeys(("seq", "points", "slots", "bytes"), _INT)}
+)
+
 _ANSWERS: Final[dict[str, dict[str, Any]]] = {
     "Accepted": _object({"accepted": _INT, "seq": _INT}),
+    "BackedUp": _object({"name": _TEXT, "bytes": _INT, "collections": _MAP}),
+    "Backups": _object({"backups": _list(_object({"name": _TEXT, "bytes": _INT}))}),
     "CollectionList": _object({"collections": _list(_TEXT)}),
+    "Compacted": _object({"freed": _INT}),
     "Counted": _object({"count": _INT}),
     "Changed": _object({"changed": _INT}),
     "Deleted": _object({"deleted": _INT}),
@@ -89,6 +101,10 @@ _ANSWERS: Final[dict[str, dict[str, Any]]] = {
     "Info": _object(_INFO),
     "Page": _object({"points": _list(_POINT), "next_offset": {"anyOf": [_ID, {"type": "null"}]}}),
     "Points": _object({"points": _list(_POINT)}),
+    "Removed": _object({"removed": _TEXT}),
+    "Report": _REPORT,
+    "Reports": _object({"reports": _list(_REPORT)}),
+    "Restored": _object({"restored": _list(_TEXT)}),
     "QueryAnswer": {"anyOf": [_HITS, _BATCH]},
 }
 

@@ -13,7 +13,7 @@ from vicinal.cli.app import main
 from vicinal.errors import InvalidVector
 
 SAMPLE = Path(__file__).parents[2] / "data/sample"
-COMMANDS = ("build", "serve", "query", "info", "demo", "warmup")
+COMMANDS = ("build", "serve", "query", "info", "verify", "compact", "backup", "restore", "demo", "warmup")
 
 
 def test_help_loads_nothing_heavy() -> None:

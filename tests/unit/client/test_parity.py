@@ -25,8 +25,9 @@ from vicinal.errors import (
     VicinalError,
 )
 
-# closing is the database's business remotely; the schema is read with info(); aliases have no route yet
-LOCAL_ONLY = {"Collection": {"close", "schema"}, "Database": {"read_only", "set_alias"}}
+# closing is the database's business remotely; the schema is read with info(); aliases have no route yet,
+# and backups lie in the server's folder
+LOCAL_ONLY = {"Collection": {"close", "schema"}, "Database": {"read_only", "set_alias", "backup", "restore"}}
 
 
 def public(kind: type) -> dict[str, Any]:
@@ -118,6 +119,7 @@ READS: list[Any] = [
     lambda c: (c.facet("tags", "n >= 30"), c.facet("n", limit=3)),
     lambda c: (c.info().points, c.info().seq, sorted(c.info().fields)),
     lambda c: (c.flush(), c.flush(30), c.info().tail),
+    lambda c: (c.verify().ok, c.verify().points),
     len,
 ]
 WRONG: list[tuple[Any, type[VicinalError]]] = [

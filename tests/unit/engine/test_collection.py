@@ -192,7 +192,7 @@ def test_deleted_and_replaced_points_leave_the_graph_in_the_background() -> None
         made.delete(ids=range(100))
         made.upsert(range(100, 300), rows[1000:1200])
         made.flush(60)
-        assert made._indexer.wait_retired(60)
+        assert made._generation.indexer.wait_retired(60)
         field = made._view.fields[""]
         assert isinstance(field, DenseView)
         assert isinstance(field.graph, FloatSearcher)

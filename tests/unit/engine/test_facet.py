@@ -63,7 +63,7 @@ def test_an_older_view_is_counted_as_it_was(made: Collection) -> None:
     old = made._view
     made.set_payload({"k": 5, "t": "other" * 30}, ids=range(10))
     new = made._view
-    for matcher in (made._matcher, Matcher(made._opened.catalog)):
+    for matcher in (made._generation.matcher, Matcher(made._generation.opened.catalog)):
         for view, k, t in (
             (new, [(5, 10), (0, 5), (1, 5)], [("long" * 30, 10), ("other" * 30, 10)]),
             (old, [(0, 10), (1, 10)], [("long" * 30, 20)]),

@@ -261,7 +261,7 @@ def test_deaths_a_tail_and_rows_that_come_later() -> None:
         assert collection.flush(300)
         collection.upsert(np.arange(12_000, 13_000), rows[12_000:13_000], [{"n": i % 4} for i in range(1_000)])
         assert collection.flush(300)
-        collection._indexer._stop = True  # the tail stays
+        collection._generation.indexer._stop = True  # the tail stays
         collection.upsert(np.arange(13_000, 14_000), rows[13_000:], [{"n": i % 4} for i in range(1_000)])
         collection.delete(list(range(0, 14_000, 3)))
         assert collection.info().tail == 1_000
@@ -302,14 +302,14 @@ def test_rows_are_listed_in_the_order_the_kernels_expect(planned: Any) -> None:
 
 def test_equivalent_filters_of_a_batch_are_evaluated_once(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    bits = planned._planned._bits
+    bits = planned._generation.planned._bits
 
     def counted(tree: Any, view: View) -> Any:
         asked.append(tree)
         return bits(tree, view)
 
-    monkeypatch.setattr(planned._planned, "_bits", counted)
-    monkeypatch.setattr(planned._planned, "kept_bits", 0)
+    monkeypatch.setattr(planned._generation.planned, "_bits", counted)
+    monkeypatch.setattr(planned._generation.planned, "kept_bits", 0)
     same = ["n < 501 and a = 2", {"must": [{"key": "a", "match": {"value": 2}}, {"key": "n", "range": {"lt": 501}}]}]
     ids, _, counts = planned.query_batch(QUERIES, 10, filter=[*same, "n < 40"] * 20)
     assert len(asked) == 2

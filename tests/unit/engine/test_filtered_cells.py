@@ -29,7 +29,7 @@ def made() -> Any:
         payloads = [{"n": int(number)} for number in plans.NUMBER]
         collection.upsert(np.arange(N), plans.VECTORS, payloads)
         assert collection.flush(300)
-        assert collection._indexer.wait_retired(300)
+        assert collection._generation.indexer.wait_retired(300)
         yield collection
 
 

@@ -31,8 +31,8 @@ def made(request: pytest.FixtureRequest) -> Any:
         payloads = [{"n": int(number)} for number in NUMBER]
         collection.upsert(np.arange(N), ROWS[:N], payloads[:N])
         assert collection.flush(300)
-        assert collection._indexer.wait_retired(300)
-        collection._indexer._stop = True
+        assert collection._generation.indexer.wait_retired(300)
+        collection._generation.indexer._stop = True
         collection.upsert(np.arange(N, N + TAIL), ROWS[N:], payloads[N:])
         assert collection.info().tail == TAIL
         yield collection

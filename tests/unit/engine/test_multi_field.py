@@ -84,7 +84,7 @@ def test_points_after_the_last_pass_are_found_at_once() -> None:
     with Database(":memory:") as database:
         made = _filled(database, FIELDS[0])
         assert made.flush(60)
-        made._indexer.close()  # nothing is indexed from here on
+        made._generation.indexer.close()  # nothing is indexed from here on
         made.upsert([9_000], [MATRICES[7][:6] * 2])
         hits = made.query_multi(MATRICES[7][:6], 3, explain=True)
         assert hits.ids[0] == 9_000

@@ -50,7 +50,7 @@ def test_a_change_of_nothing_writes_nothing(made: Collection) -> None:
 
 @pytest.mark.parametrize("before", [True, False], ids=["columns read before", "columns read after"])
 def test_a_reader_of_an_older_view_sees_the_older_payloads(made: Collection, before: bool) -> None:
-    matcher, old = Matcher(made._opened.catalog), made._view
+    matcher, old = Matcher(made._generation.opened.catalog), made._view
     if before:
         matcher.bits("n = 1", old)
     made.set_payload({"n": 1}, filter="n = 0")
@@ -73,7 +73,7 @@ def test_a_reader_of_an_older_view_sees_the_older_payloads(made: Collection, bef
 
 def test_many_changes_are_folded_into_new_columns(made: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vicinal.matching, "FOLD_FROM", 10)
-    matcher = Matcher(made._opened.catalog)
+    matcher = Matcher(made._generation.opened.catalog)
     matcher.keep_up(made._view, lambda: False)
     made.set_payload({"n": 7}, filter="n = 0")
     view = made._view

@@ -27,7 +27,7 @@ def made(request: Any) -> Any:
         collection.upsert(np.arange(10_400), ROWS[:10_400], [{"n": i % 10} for i in range(10_400)])
         assert collection.flush(100)
         collection.delete(list(range(0, 10_400, 9)))
-        collection._indexer._stop = True  # the tail stays
+        collection._generation.indexer._stop = True  # the tail stays
         ids = [f"t{i}" if i % 2 else 10_400 + i for i in range(600)]
         collection.upsert(ids, ROWS[10_400:], [{"n": i % 10} for i in range(600)])
         assert collection.info().tail == 600

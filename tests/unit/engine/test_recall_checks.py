@@ -21,7 +21,7 @@ KIND = Kind.of("", 10, 0.9, int(MASK.sum()))
 def test_a_recall_target_under_a_filter_tells_what_exact_checks_found(planned: Any) -> None:
     words: dict[str, Any] = {"filter": "n < 7777", "recall_target": 0.93}
     assert "recall_estimate" not in planned.query(QUERIES[0], 10, filter="n < 7777", explain=True).explain
-    checks = planned._planned.checks
+    checks = planned._generation.planned.checks
     planned.query(QUERIES[0], 10, **words)
     checks.wait()
     told = planned.query(QUERIES[1], 10, **words, explain=True).explain
@@ -107,7 +107,7 @@ def test_a_target_that_was_fitted_too_low_is_reached(
     if not quality:
         monkeypatch.setattr(FilterEfforts, "raised", lambda self, *_: (self.levels[0], 1.0))
     filtered.chosen.clear()
-    planned._planned.checks = checks = RecallChecks()
+    planned._generation.planned.checks = checks = RecallChecks()
     words: dict[str, Any] = {"filter": "n < 3333", "recall_target": 0.95}
     true = [set(np.flatnonzero(NUMBER < 3333)[np.argsort(distances_of(q)[NUMBER < 3333])[:10]]) for q in QUERIES]
 
@@ -129,6 +129,6 @@ def test_a_target_that_was_fitted_too_low_is_reached(
             assert planned.query(QUERIES[0], 10, **words, explain=True).explain["plan"] in ("exact", "list")
     finally:
         checks.close()
-        planned._planned.checks = RecallChecks()
+        planned._generation.planned.checks = RecallChecks()
         view_of(planned).prepared.clear()
         filtered.chosen.clear()

@@ -13,6 +13,7 @@ import vicinal.matching
 from vicinal.collection import Collection
 from vicinal.database import Database
 from vicinal.filter.column_snapshot import encode
+from vicinal.maintenance import COLUMNS, save_snapshot
 from vicinal.storage.catalog import Catalog
 
 N = 500
@@ -91,7 +92,7 @@ def test_changes_before_and_after_the_stamp_are_seen(folder: Path, ranges_read: 
         collection.set_payload({"n": 2, "t": "new" * 40}, ids=[7, 8])
         assert answers(collection)[0][:2] == [100, 1]
         told = answers(collection)
-        collection._matcher._saved = (N, collection._view.seq)  # nothing is saved at the end, as after a kill
+        collection._generation.matcher._saved = (N, collection._view.seq)  # nothing is saved at the end
     with Database(folder) as database:
         collection = database.collection("c")
         assert answers(collection) == told
@@ -109,8 +110,10 @@ def test_without_a_usable_file_the_payloads_are_read(folder: Path, ranges_read: 
         path.unlink()
     elif harm == "of another commit":
         with Database(folder) as database:
-            columns = database.collection("c")._matcher._attributes._slots.columns
-            database.collection("c")._save_columns(encode(columns, 10**6, np.zeros(0, np.uint32)), N)
+            columns = database.collection("c")._generation.matcher._attributes._slots.columns
+            save_snapshot(
+                database.collection("c")._generation.opened, COLUMNS, encode(columns, 10**6, np.zeros(0, np.uint32)), N
+            )
     else:
         path.write_bytes(whole[:-50] if harm == "cut" else whole[:99] + bytes([whole[99] ^ 1]) + whole[100:])
     ranges_read.clear()

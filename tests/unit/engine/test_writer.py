@@ -32,8 +32,8 @@ def _fail(monkeypatch: pytest.MonkeyPatch, target: Any, name: str, error: Except
 def test_a_full_disk_refuses_the_write_and_nothing_else(
     collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = next(iter(collection._opened.fields[""].files.values()))
-    for target, name in ((file, "append"), (collection._opened.catalog, "commit")):
+    file = next(iter(collection._generation.opened.fields[""].files.values()))
+    for target, name in ((file, "append"), (collection._generation.opened.catalog, "commit")):
         with monkeypatch.context() as patch:
             _fail(patch, target, name, StorageFull("no space"))
             with pytest.raises(StorageFull):
@@ -49,7 +49,7 @@ def test_a_full_disk_refuses_the_write_and_nothing_else(
 def test_a_failed_sync_ends_writing_until_reopened(
     collection: Collection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
 ) -> None:
-    file = next(iter(collection._opened.fields[""].files.values()))
+    file = next(iter(collection._generation.opened.fields[""].files.values()))
     with monkeypatch.context() as patch:
         _fail(patch, file, "sync", error)
         with pytest.raises((ReadOnly, OSError)):
@@ -66,7 +66,7 @@ def test_operations_of_one_group_act_in_order(collection: Collection) -> None:
     def batch(ids: list[Any], value: float) -> Upsert:
         return Upsert(make_batch(collection.schema, ids, np.full((len(ids), 2), value), None))
 
-    writer = collection._writer
+    writer = collection._generation.writer
     with writer._wake:  # hold the writer back, so that one group takes all of it
         futures = [
             writer.submit(operation)

@@ -24,7 +24,7 @@ def test_names_lead_to_directories(names: DatabaseCatalog) -> None:
     names.create("b", "u1")
     names.create("a", "u2")
     assert names.list() == {"a": "u2", "b": "u1"}
-    assert names.resolve("b") == "u1"
+    assert names.resolve("b") == ("b", "u1")
     assert names.switch("b", "u3") == "u1"
     assert names.drop("b") == "u3"
     assert names.list() == {"a": "u2"}
@@ -36,7 +36,7 @@ def test_aliases_move_in_one_step_and_go_with_their_collection(names: DatabaseCa
     names.create("a", "u1")
     names.create("b", "u2")
     names.set_alias("live", "a")
-    assert names.resolve("live") == "u1"
+    assert names.resolve("live") == ("a", "u1")
     names.set_alias("live", "b")
     names.set_alias("other", "b")
     assert names.aliases() == {"live": "b", "other": "b"}

@@ -1,0 +1,114 @@
+"""Refuse writes while there is still room: before the disk is full, and before the kernel kills the process for memory.
+
+A write needs space for its rows and its part of the catalogue, and memory for what the indexer will make of it: of the
+rows that wait, or of all when so many wait that the graph will be built anew. A reserve stays free on top, so that
+deletes, checkpoints and answers go on; when something was freed, writes go on by themselves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from vicinal.errors import StorageFull
+from vicinal.storage.machine import Space, free_memory, free_space
+from vicinal.view import DenseView, View
+
+__all__ = ["Room"]
+
+_DISK_RESERVE_MAX: Final = 64 << 20
+_DISK_RESERVE_SHARE: Final = 20  # part of the file system that stays free
+_MEMORY_RESERVE: Final = 64 << 20
+_WRITTEN: Final = 3  # times a batch: its rows, its payloads in the log, and once more when that is moved
+_HELD: Final = 3  # times a batch: as it came, as it is cast, as it is bound
+_ROW: Final = 2560  # bytes a row that a build holds at its peak, beside
+_ROW_DIM: Final = 4  # so many per dimension
+_POINT: Final = 64  # bytes of a point's id and payload in the catalogue, without the payload
+_REBUILD: Final = 8  # when one in so many rows waits, the graph is built anew (`index.bulk_insert.prefers_rebuild`)
+_FRESH_SECONDS: Final = 0.1  # for which what was read is believed
+_FRESH_BYTES: Final = 8 << 20  # or until so much was written
+
+
+class Room:
+    """What one collection may still use. Any thread may ask."""
+
+    def __init__(
+        self,
+        directory: Path | None,
+        space: Callable[[Path], Space] = free_space,
+        memory: Callable[[], int] = free_memory,
+    ) -> None:
+        self._directory, self._space, self._memory = directory, space, memory
+        self._until = 0.0
+        self._taken = 0
+        self._known: tuple[int, int] = (0, 0)
+
+    def require(self, view: View, rows: int, nbytes: int) -> None:
+        """Raise StorageFull unless `rows` more rows of `nbytes` bytes, payloads included, find room."""
+        on_disk, in_memory = _WRITTEN * nbytes + _POINT * rows, _HELD * nbytes + _index_bytes(view, rows)
+        disk, memory = self._free(nbytes)
+        if on_disk > disk or in_memory > memory:  # somebody may have freed some a moment ago
+            self._until = 0.0
+            disk, memory = self._free(nbytes)
+        _require_disk(on_disk, disk)
+        _require_memory(in_memory, memory)
+
+    def require_copy(self, view: View, nbytes: int) -> None:
+        """Raise StorageFull unless what is alive finds room a second time, where all of it has `nbytes` bytes."""
+        self._until = 0.0
+        disk, memory = self._free(0)
+        _require_memory(_index_bytes(view, 0, anew=True), memory)
+        wanted = nbytes * view.alive // max(view.n, 1)
+        _require_disk(wanted, disk)
+
+    def _free(self, nbytes: int) -> tuple[int, int]:
+        """Bytes of disk and memory beside the reserves; read now and then, as that costs more than a small write."""
+        now = time.monotonic()
+        self._taken += nbytes
+        if now > self._until or self._taken > _FRESH_BYTES:
+            disk = 1 << 60
+            if self._directory is not None:
+                space = self._space(self._directory)
+                disk = space.free - min(_DISK_RESERVE_MAX, space.total // _DISK_RESERVE_SHARE)
+            self._known = disk, self._memory() - _MEMORY_RESERVE
+            self._until, self._taken = now + _FRESH_SECONDS, nbytes
+        return self._known
+
+
+def _require_disk(wanted: int, free: int) -> None:
+    if wanted > free:
+        raise StorageFull(
+            f"{wanted >> 10} KiB of disk are needed and {max(free, 0) >> 10} are left beside the reserve: "
+            "free some, delete points, or compact",
+            field="disk",
+            value=wanted,
+            limit=max(free, 0),
+        )
+
+
+def _require_memory(wanted: int, free: int) -> None:
+    if wanted > free:
+        raise StorageFull(
+            f"{wanted >> 20} MiB of memory may be needed and {max(free, 0) >> 20} are left beside the reserve: "
+            "delete points and compact, or give the process more",
+            field="memory",
+            value=wanted,
+            limit=max(free, 0),
+        )
+
+
+def _index_bytes(view: View, rows: int, *, anew: bool = False) -> int:
+    """Bytes that indexing what waits, and `rows` more, takes at its peak; `anew`: all that is alive."""
+    wanted = 0
+    for field in view.fields.values():
+        total = view.n + rows
+        waiting = total - field.indexed
+        if anew:
+            waiting = view.alive
+        elif waiting * _REBUILD > total:
+            waiting = total
+        dim = field.rows.vectors.shape[1] if isinstance(field, DenseView) else 0
+        wanted += waiting * (_ROW + _ROW_DIM * dim)
+    return wanted

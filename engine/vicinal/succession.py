@@ -1,0 +1,176 @@
+"""Which generation of a collection is current, and how compaction puts the next one in its place.
+
+The next generation is copied, indexed and saved beside the current one, which goes on answering and taking writes, and
+is followed until few changes are left. Then the writer is held for the last of them, and one transaction lets the
+collection's name lead to the new directory: before it a crash leaves the old generation, after it the new one, and the
+other directory is removed on the next opening. What waited to be written goes to the new writer. The old files are
+removed as soon as no call uses them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Final
+
+from vicinal import limits
+from vicinal.copying import Abandoned, Copy
+from vicinal.errors import Closed, ReadOnly, StorageFull, VicinalError
+from vicinal.generation import Generation, Home, matcher_of
+from vicinal.maintenance import Opened, close_files, create, save_snapshot
+from vicinal.room import Room
+from vicinal.view import View
+from vicinal.writer import Operation
+
+__all__ = ["Succession"]
+
+_ROUNDS: Final = 8  # of following the writer before it is held
+_FEW: Final = 1000  # changes that may be left for when it is held: some milliseconds
+_REST_SECONDS: Final = 60.0  # after a compaction that failed
+_LET_GO_SECONDS: Final = 1.0  # that a compaction waits for calls that use the old generation
+_POLL_SECONDS: Final = 0.005
+
+
+class Succession:
+    """The generations of one collection. Any thread may call; one compaction runs at a time."""
+
+    def __init__(self, name: str, opened: Opened, home: Home, *, read_only: bool) -> None:
+        self._name, self._home = name, home
+        self._gate = threading.Lock()  # held while a writer takes the place of another
+        self._turn = threading.Lock()  # held by a compaction
+        self._stop = False
+        self._not_before = 0.0
+        self._retired: list[tuple[weakref.ref[Generation], Opened]] = []
+        self._read_only = read_only
+        self._room = Room(None if opened.directory is None else opened.directory.parent)
+        self.current = Generation(opened, self._watch, read_only=read_only)
+
+    def require_room(self, rows: int, nbytes: int) -> None:
+        """Raise StorageFull unless so many more rows, of so many bytes with their payloads, find room."""
+        self._room.require(self.current.view, rows, nbytes)
+
+    def submit(self, operation: Operation) -> Future[int]:
+        """Queue an operation with the writer that counts."""
+        with self._gate:
+            return self.current.writer.submit(operation)
+
+    def compact(self) -> int:
+        """Rewrite the collection without its dead slots, whatever their number; returns how many went."""
+        with self._turn:
+            freed = self._replace()
+            self._let_go(_LET_GO_SECONDS)
+        return freed
+
+    def close(self) -> None:
+        """Break off a compaction, then close the current generation."""
+        self._stop = True
+        with self._turn:
+            try:
+                self.current.close()
+            finally:
+                self._let_go(_LET_GO_SECONDS)
+
+    def _watch(self, view: View) -> None:
+        """Begin a compaction in the background when there is much to gain; called by the indexer when it has time."""
+        dead = view.n - view.alive
+        if dead < limits.COMPACT_ROWS_MIN or dead <= limits.COMPACT_SHARE * view.n or self._read_only:
+            return
+        if time.monotonic() >= self._not_before and self._turn.acquire(blocking=False):
+            threading.Thread(target=self._in_background, name="vicinal-compaction", daemon=True).start()
+
+    def _in_background(self) -> None:
+        """A compaction that nobody waits for: where it fails, all is as it was, and it is tried again later."""
+        try:
+            if not self._stop:
+                self._replace()
+                self._let_go(_LET_GO_SECONDS)
+        except (VicinalError, MemoryError):
+            self._not_before = time.monotonic() + _REST_SECONDS
+        finally:
+            self._turn.release()
+
+    def _replace(self) -> int:
+        old = self.current
+        if self._stop:
+            raise Closed("the database is closed")
+        if old.writer.read_only:
+            raise ReadOnly("a collection that may not be written is not compacted: close and reopen the database")
+        before, files = old.view.n, old.opened.files
+        rows = [file for field in old.opened.fields.values() for file in field.files.values()]
+        used = old.opened.catalog.disk_bytes + sum(file.rows * file.row_bytes for file in rows)
+        self._room.require_copy(old.view, used)
+        uid, place = self._home.new_place()
+        target: Opened | None = None
+        try:
+            target = create(files, place, old.opened.schema)
+            new = self._succeeded(old, target, uid)
+        except BaseException as error:
+            if target is not None:
+                close_files(target)
+            if place is not None and not old.writer.read_only:  # else the name may lead there
+                with suppress(VicinalError):
+                    files.remove_tree(place)
+            if isinstance(error, Abandoned):
+                raise Closed("the database was closed before the compaction was done") from None
+            raise
+        old.stop()
+        self._retired.append((weakref.ref(old), old.opened))
+        return before - new.view.n
+
+    def _succeeded(self, old: Generation, target: Opened, uid: str) -> Generation:
+        """Copy the generation and put the copy in its place."""
+        copy = Copy(old.opened, target, lambda: self._stop)
+        for _ in range(_ROUNDS):
+            copy.follow(old.view)
+            copy.index()
+            if copy.behind(old.view) <= _FEW:
+                break
+        opened = copy.opened()
+        matcher = matcher_of(opened)
+        matcher.keep_up(opened.view, lambda: self._stop)
+        if opened.directory is not None:
+            for name, field in opened.fields.items():
+                save_snapshot(opened, name, field.snapshot(), field.indexed)
+        with old.writer.paused():
+            copy.follow(old.view)
+            new = Generation(copy.opened(), self._watch, matcher=matcher)
+            try:
+                self._switch(old, new, uid)
+            except BaseException:
+                new.stop()
+                raise
+        return new
+
+    def _switch(self, old: Generation, new: Generation, uid: str) -> None:
+        with self._gate:
+            try:
+                self._home.switch(self._name, uid)
+            except StorageFull:
+                raise
+            except BaseException as error:
+                old.writer.refuse(error)  # the name may lead to either: what only one of them has would be lost
+                raise
+            self.current = new
+            new.writer.take(old.writer.leave())
+
+    def _let_go(self, seconds: float) -> None:
+        """Remove old generations that no call uses any more; wait for the others so long."""
+        until = time.monotonic() + seconds
+        while self._retired:
+            used = []
+            for generation, opened in self._retired:
+                if generation() is not None:
+                    used.append((generation, opened))
+                    continue
+                with suppress(VicinalError):  # what stays is removed on the next opening
+                    close_files(opened)
+                    if opened.directory is not None:
+                        opened.files.remove_tree(opened.directory)
+            self._retired = used
+            if self._retired:
+                if time.monotonic() > until:
+                    return
+                time.sleep(_POLL_SECONDS)
