@@ -10,6 +10,7 @@ from bench.results import RESULTS
 __all__ = ["FIGURES", "WHOLE", "result_of"]
 
 PIXELS, TEXT, WORDS, PATCHES = "fashion-mnist-784", "arxiv-minilm-384", "glove-6b-50", "patches-128"
+MIXTURE = "mixture-96"
 LEADERS = "hnswlib faiss-hnsw faiss-ivfpqfs symqg lorann scann pyglass kannolo svs-lvq"
 SINGLE = f"--ours vicinal vicinal-index --rivals {LEADERS} kannolo-rabitq svs-leanvec pyvsag"
 FEW = f"--ours vicinal vicinal-index --rivals {LEADERS}"
@@ -18,6 +19,11 @@ BATCH = f"--ours vicinal-index --rivals {LEADERS} usearch"
 BUILD = "--ours vicinal vicinal-cells --rivals hnswlib"
 RESIDENT = f"--ours vicinal vicinal-mapped vicinal-opened vicinal-index --rivals {LEADERS} usearch voyager"
 START = "--ours vicinal-index --rivals hnswlib faiss-hnsw usearch voyager symqg lorann scann kannolo svs-lvq"
+
+PLANNED = (
+    "vicinal vicinal-collection vicinal-churned list cells sweep acorn-1 acorn-gamma filtered-vamana stitched-vamana "
+    "ung serf irangegraph ivf2 hnswlib faiss-ivfpqfs faiss-flat numpy"
+)
 
 FIGURES = {
     "speed-384": f"recall_qps --dataset {TEXT} {SINGLE}",
@@ -52,6 +58,7 @@ FIGURES = {
     "columns": f"columns_cost --dataset {TEXT}",
     "fanns-784": f"fanns --dataset {PIXELS} --queries 1000",
     "fanns-384": f"fanns --dataset {TEXT} --queries 1000",
+    "fanns-96": f"fanns --dataset {MIXTURE} --queries 1000 --engines {PLANNED}",
 }
 WHOLE = {  # every engine there is, every row: only by name
     "speed-384-all": f"recall_qps --dataset {TEXT} {EVERY}",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from bench.commands import result_of
+from bench.fanns import goals as filtered
 from bench.metrics import RECALLS
 from bench.tables import Table
 
@@ -34,7 +35,7 @@ def goals() -> Table:
             try:
                 value, told = goal.read(answer)
                 met = "yes" if goal.met(value) else "no"
-            except (KeyError, TypeError):  # an engine that this result lacks
+            except (KeyError, TypeError, ValueError):  # an engine that this result lacks
                 pass
         rows.append((goal.what, goal.asked, told, met, f"`{goal.figure}`"))
     return Table(("what", "asked", "measured", "met", "figure"), rows)
@@ -105,6 +106,10 @@ def _others() -> Iterator[_Goal]:
     for width in ("384", "784", "50"):
         name = f"recall@10 that codec auto loses, {width}-d"
         yield _Goal(f"compression-{width}", name, "0.005", _most(0.005), _lost)
+    for width in ("384", "784", "96"):
+        for one in filtered.asked():
+            met = _most(one.limit) if one.most else _least(one.limit)
+            yield _Goal(f"fanns-{width}", f"filters, {width}-d: {one.what}", one.words, met, one.read)
 
 
 def _slowest(key: str) -> Read:

@@ -1,7 +1,8 @@
 """What a run has measured so far, so that a run that was broken off goes on where it stopped.
 
 Kept under `bench/.cache/runs` for one suite, data set, list of engines, settings, code and processor; a run with
-anything else begins anew, because one result must come from one state of the code and one machine.
+anything else begins anew, because one result must come from one state of the code and one machine. Which cells of a
+grid a run is asked for makes no difference: they add up.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from bench import metrics
 __all__ = ["Kept", "Unfinished"]
 
 RUNS = Path(__file__).parent / ".cache" / "runs"
-ASIDE = ("lock", "hold", "fresh", "seconds")  # options that change nothing that is measured
+ASIDE = ("lock", "hold", "fresh", "seconds", "cells")  # options that change nothing that is measured
 
 
 class Unfinished(RuntimeError):

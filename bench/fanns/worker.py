@@ -77,7 +77,8 @@ class Worker:
             with contextlib.suppress(Unsupported):  # told again by `scout`
                 self.engine.phrase(self.cells[cell].predicates[0])
         size = self.engine.nbytes
-        return {"builds": self.engine.builds, **({} if size is None else {"bytes": size})}
+        told = {"builds": self.engine.builds, "sizes": self.engine.sizes}
+        return {**told, **({} if size is None else {"bytes": size})}
 
     def scout(self, cell: str, seconds: float) -> dict[str, Any]:
         """The settings tried on a part of the queries, and the fastest that reaches the recall, verified on more.

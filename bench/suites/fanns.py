@@ -2,6 +2,8 @@
 
 Every engine scouts a cell's settings by itself; then the fastest that reaches a recall of .95, and the default of
 those that have one, are timed in interleaved rounds, the filter's evaluation always inside the clock.
+
+A run may be asked for some cells: they are kept, and the result is written once all of the grid are.
 """
 
 from __future__ import annotations
@@ -20,10 +22,11 @@ from bench import datasets, metrics
 from bench.engine import INDEXES, Engine, EngineFailed, saved
 from bench.fanns import columns
 from bench.fanns.cells import Cell, grid
-from bench.fanns.engines import ENGINES, engine_class
+from bench.fanns.engines import ENGINES, OURS, engine_class
+from bench.fanns.engines.base import Filtered
 from bench.fanns.regret import RECALL, regrets
 from bench.fanns.truth import exact_answers
-from bench.kept import Kept
+from bench.kept import Kept, Unfinished
 from bench.locks import Turns, busy
 from bench.rivals.base import Unsupported
 
@@ -42,29 +45,34 @@ class FilteredEngine(Engine):
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Every cell with every engine."""
     data = datasets.prepare(options.dataset)
-    cells = _cells(data, options)
+    whole, cells = _cells(data, options)
     kept = Kept(options)
     wanted = options.engines or list(ENGINES)
     with contextlib.ExitStack() as stack:
         turns = stack.enter_context(Turns(options.lock, options.hold))
         engines = {}
         if any(cell.name not in kept.parts for cell in cells):
-            engines = _running(wanted, [cell.name for cell in cells], options, kept, stack)
+            left = [cell.name for cell in cells if cell.name not in kept.parts]
+            engines = _running(wanted, left, options, kept, stack)
         for cell in cells:
             kept.get(cell.name, _measured, cell, engines, options, turns)
             print(cell.name, _shown(kept.parts[cell.name]), flush=True)
-    answer = _answer(options, cells, wanted, kept)
+    rest = {cell.kind: None for cell in whole if cell.name not in kept.parts}
+    if rest:
+        raise Unfinished(f"kept under {kept.path}: the same with --cells {' '.join(rest)}, or without, goes on")
+    answer = _answer(options, whole, wanted, kept)
     kept.done()
     return answer
 
 
-def _cells(data: datasets.Dataset, options: argparse.Namespace) -> list[Cell]:
-    """The cells asked for, their exact answers on disk before any engine starts."""
+def _cells(data: datasets.Dataset, options: argparse.Namespace) -> tuple[list[Cell], list[Cell]]:
+    """The whole grid and the cells asked for, their exact answers on disk before any engine starts."""
     table = columns.load(data)
     queries = min(options.queries, len(data.queries))
     made = grid(table, queries)
     exact_answers(data, table, made, options.k)
-    return [cell for cell in made if not options.cells or cell.name in options.cells or cell.kind in options.cells]
+    asked = options.cells
+    return made, [cell for cell in made if not asked or cell.name in asked or cell.kind in asked]
 
 
 def _running(
@@ -84,9 +92,18 @@ def _running(
             _leave_out(name, reason, kept)
             continue
         engines[name] = engine
-        kept.put(f"{name} facts", facts)
+        kept.put(f"{name} facts", _joined(kept.parts.get(f"{name} facts"), facts))
         print(f"{name}: {facts}", flush=True)
     return engines
+
+
+def _joined(known: dict[str, Any] | None, facts: dict[str, Any]) -> dict[str, Any]:
+    """What is known of an engine after several runs, each of which built what its cells ask about."""
+    if known is None or not facts.get("builds"):
+        return facts
+    builds = {**known["builds"], **facts["builds"]}
+    sizes = {**known["sizes"], **facts["sizes"]}
+    return {**facts, "builds": builds, "sizes": sizes, "bytes": sum(sizes.values())}
 
 
 def _ready(name: str, options: argparse.Namespace) -> tuple[FilteredEngine, dict[str, Any]]:
@@ -100,7 +117,7 @@ def _ready(name: str, options: argparse.Namespace) -> tuple[FilteredEngine, dict
         if made.reuses is not None:
             folder, built = saved(made.reuses, options)
         elif made.saves:
-            folder, built = _saved(name, options)
+            folder, built = _saved(name, made, options)
         else:
             with busy(options.lock):
                 return engine, engine.ask("build", threads=options.threads, save=None)
@@ -110,13 +127,19 @@ def _ready(name: str, options: argparse.Namespace) -> tuple[FilteredEngine, dict
         raise
 
 
-def _saved(name: str, options: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
-    """The index of a rival that holds the attributes too, built once in a process that ends."""
-    folder = INDEXES / options.dataset / f"fanns-{name}"
-    record = folder.with_suffix(".json")
+def _saved(name: str, made: type[Filtered], options: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
+    """The index of an engine that holds the attributes too, built once in a process that ends; ours by each code."""
+    holder = made.shares or name
+    known = f"fanns-{holder}"
+    if holder in OURS:
+        known += f"@{metrics.code()[:12]}"
+    folder = INDEXES / options.dataset / known
+    record = folder.with_name(f"{known}.json")
     if not record.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        with busy(options.lock), FilteredEngine(name, options.dataset, options.queries, options.k) as engine:
+        for old in folder.parent.glob(f"fanns-{holder}@*" if holder in OURS else known):
+            shutil.rmtree(old, ignore_errors=True)
+            old.unlink(missing_ok=True)
+        with busy(options.lock), FilteredEngine(holder, options.dataset, options.queries, options.k) as engine:
             built = engine.ask("build", threads=options.threads, save=str(folder))
         record.write_text(json.dumps(built))
     facts: dict[str, Any] = json.loads(record.read_text())

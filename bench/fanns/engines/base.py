@@ -22,13 +22,15 @@ EF: Line = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1000, 2000
 class Filtered:
     """An engine under test: build or open, then `set` a setting and `query`. Ids are row numbers.
 
-    reuses: the engine of bench.rivals whose saved index it opens. lines: its settings, each line ascending in work
+    reuses: the engine of bench.rivals whose saved index it opens. saves: whether it can be saved with its attributes;
+    shares: the engine whose saved index it opens, if not its own. lines: its settings, each line ascending in work
     and recall. always: the setting timed in every cell beside the fastest, if any.
     """
 
     package: ClassVar[str] = ""
     reuses: ClassVar[str | None] = None
     saves: ClassVar[bool] = False
+    shares: ClassVar[str | None] = None
     lines: ClassVar[tuple[Line, ...]] = ((None,),)
     always: ClassVar[Any] = None
 
@@ -59,6 +61,11 @@ class Filtered:
     @property
     def builds(self) -> dict[str, float]:
         """Seconds of what was built later, by attribute."""
+        return {}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of what was built later, by attribute."""
         return {}
 
     @property

@@ -114,8 +114,12 @@ class _Method(Filtered):
         return {name or "any": seconds for name, seconds in self.seconds.items()}
 
     @property
+    def sizes(self) -> dict[str, int]:
+        return {name or "any": int(graph.nbytes) for name, graph in self.graphs.items()}
+
+    @property
     def nbytes(self) -> int | None:
-        return sum(graph.nbytes for graph in self.graphs.values())
+        return sum(self.sizes.values())
 
 
 class Acorn1(_Method):

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -45,20 +48,39 @@ def _literal(word: Any) -> str:
     return str(word)
 
 
-class _InMemory(Filtered):
+class _Planned(Filtered):
+    """A collection in a folder, opened with all its pages in memory, as they are after many queries."""
+
     package = "vicinal"
+    saves = True
     lines = (_EFS[1:], _TARGETS, ("default",))
     always = "default"
     caches_bitmaps = False
 
     def build(self, data: Dataset, table: Table, threads: int) -> None:
         del threads  # all cores
-        self.table = table
-        made = vicinal.Database(":memory:").create_collection("bench", dim=data.base.shape[1], metric=data.metric)
+        self.table, self.folder = table, Path(tempfile.mkdtemp()) / "data"
+        self.database = vicinal.Database(self.folder)
+        made = self.database.create_collection("bench", dim=data.base.shape[1], metric=data.metric)
         self.collection = made
         self._fill(data)
         made.flush()
-        made.count("draw >= 0")  # columns are there before the clock starts
+
+    def save(self, folder: Path) -> None:
+        self.database.close()
+        shutil.move(self.folder, folder / "data")
+
+    def open(self, folder: Path, data: Dataset, table: Table) -> None:
+        self.table = table
+        self.database = vicinal.Database(folder / "data", read_only=True)  # shared by several engines
+        self.collection = self.database.collection("bench")
+        field: Any = next(iter(self.collection._view.fields.values()))
+        assert field.indexed == len(data.base), "the graph was saved"
+        coded = getattr(field.graph, "index", None)
+        for mapped in (field.rows.vectors, None if coded is None else coded._arrays.fine):
+            if mapped is not None:
+                np.add.reduce(mapped[:, ::64], axis=None)  # every page
+        self.collection.count("draw >= 0")  # columns are there before the clock starts
         if not self.caches_bitmaps:
             self._forget_bitmaps()
 
@@ -90,8 +112,10 @@ class _InMemory(Filtered):
         return int(self.collection.info().memory_bytes)
 
 
-class ByText(_InMemory):
+class ByText(_Planned):
     """Collection.query(filter=text), ids out; no bitmap is kept, so that each call evaluates its filter."""
+
+    shares: ClassVar[str | None] = "vicinal"
 
     def phrase(self, predicate: Predicate) -> Any:
         return text_of(predicate, self.table)
@@ -112,6 +136,8 @@ class Cached(ByText):
 class Churned(ByText):
     """The same after a fifth of the points were replaced, payload and vector."""
 
+    shares = None
+
     def _fill(self, data: Dataset) -> None:
         n, some = len(data.base), len(data.base) // 5
         self._upsert(np.arange(n), np.concatenate((data.base[-some:], data.base[some:])))
@@ -119,7 +145,7 @@ class Churned(ByText):
         self._upsert(np.arange(some), data.base[:some])
 
 
-class Kernel(_InMemory):
+class Kernel(_Planned):
     """The same plan without text, ids and scores: the tree evaluated on columns, planned, answered as slots."""
 
     def phrase(self, predicate: Predicate) -> Any:

@@ -7,8 +7,9 @@ begins at the minimal supersets of what is asked tests no predicate (Cai et al.,
 Departures: links across are chosen from above: each slot of a superset is linked from its nearest slots in every
 group below it, so that none depends on which targets a lower slot has places for. A superset one of whose slots finds
 no row with room becomes an entry of its own, so that it is never out of reach. AnyOf is one search from the entries of
-all its labels. The group without labels links nowhere: AllOf(()) enters at every minimal set, and is not what this
-graph is for. The reference marks one entry as visited and pushes another; here what is marked is what is scored.
+all its labels. AllOf(()), which every slot satisfies, is an exact scan: the minimal sets are graphs apart from each
+other, and a beam that enters all of them never comes near in those whose start nodes are far. The reference marks one
+entry as visited and pushes another; here what is marked is what is scored.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from vicinal.errors import InvalidArgument, LimitExceeded
 from vicinal.index.admitted import AdmittedSearch, check_rows, nothing
 from vicinal.index.attributes import AllOf, AnyOf, Condition, Exactly, Found, LabelSets
+from vicinal.index.exact import exact_search
 from vicinal.index.scratch import address
 from vicinal.index.woven import LINKS_MAX, Labels, Loom, RaggedLinks
 from vicinal.types import Metric, Rows
@@ -103,6 +105,9 @@ class LabelGraph:
                 return nothing()
             sets, seeds = (address(groups.of_slot), 0), groups.entries(np.array([group]), self._starts)
             return self._search.search(query, k, ef, labels=np.array([group], np.uint32), sets=sets, seeds=seeds)
+        if condition == AllOf(()) and isinstance(condition, AllOf):
+            rows, n = self._search.rows, self._search.n
+            return exact_search(self._search.metric, rows, query, min(k, n), start=0, stop=n) if k > 0 else nothing()
         if not isinstance(condition, AnyOf | AllOf):
             raise InvalidArgument("this graph answers AnyOf, AllOf and Exactly", field="condition", value=condition)
         entries = self._entries.get(condition)

@@ -5,8 +5,10 @@ one shares with the slot: else a search by such a label could lose the farther o
 keeps up to `degree` links, and for each of its labels up to QUOTA more where fewer carry it, so that a slot of many
 labels is never cut out of one of them.
 
-Departures: the candidates are the pool of each search, not all it expanded; with many labels, a label that the pool
-does not hold is searched for by itself. A full row is cut to its degree, which leaves room for the next links.
+Departures: slots of many labels take the first half of their links without that exception, for hardly any candidate
+carries all that another shares, and the nearest alone would be kept, among which a label's graph falls apart. The
+candidates are the pool of each search, not all it expanded; with many labels, a label that the pool does not hold is
+searched for by itself. A full row is cut to its degree, which leaves room for the next links.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from vicinal.kernels.simd import SENTINEL, get_i64, get_u8, get_u32, key_distanc
 __all__ = ["QUOTA", "Weave", "choose_rows", "insert_woven"]
 
 QUOTA = 4
+_MANY = 8  # labels
 _LEVEL = 1  # rows of any length are the upper rows of a Graph: 64 bytes each, a slot's one after another
 _LANES = 16
 _SLOT = 0x7FFFFFFF
@@ -69,6 +72,25 @@ def _own_labels(weave, slot):
 
 
 @njit
+def _spread(space, weave, keys, n, chosen, most):
+    """Choose among n keys, nearest first, what no chosen one is nearer to by alpha, whatever labels it has."""
+    kept = 0
+    for i in range(n):
+        if kept == most:
+            break
+        slot, limit, taken = key_slot(keys[i]), key_distance(keys[i]), True
+        row, scale = space.vectors + slot * space.row_bytes, row_scale(space, slot)
+        for t in range(kept):
+            if distance(space, row, scale, chosen[t]) * weave.alpha < limit:
+                taken = False
+                break
+        if taken:
+            chosen[kept] = slot
+            kept += 1
+    return kept
+
+
+@njit
 def _choose(space, weave, owner, keys, n, chosen):
     """Choose links among n keys, in any order and with repeats; returns how many slots are in `chosen`."""
     keys[:n].sort()
@@ -80,12 +102,16 @@ def _choose(space, weave, owner, keys, n, chosen):
             continue
         keys[unique] = keys[i]
         unique += 1
+    kept = _spread(space, weave, keys, unique, chosen, weave.degree >> 1) if high - low > _MANY else 0
+    first = kept
     for i in range(unique):
         if kept == weave.degree:
             break
         slot, limit, taken = key_slot(keys[i]), key_distance(keys[i]), True
+        for t in range(first):
+            taken = taken and chosen[t] != slot
         row, scale = space.vectors + slot * space.row_bytes, row_scale(space, slot)
-        for t in range(kept):
+        for t in range(kept if taken else 0):
             if distance(space, row, scale, chosen[t]) * weave.alpha < limit and _covers(
                 weave, low, high, chosen[t], slot
             ):

@@ -234,7 +234,7 @@ class Fake:
     def ask(self, do, **words):
         self.asked.append(do)
         if do == "prepare":
-            return {"builds": {"word": 2.0}, "bytes": 7}
+            return {"builds": {"word": 2.0}, "sizes": {"word": 7}, "bytes": 7}
         if self.name == "acorn-1":
             raise EngineFailed("does not")
         own = {"vicinal": ["ef", 16], "list": 24}.get(self.name)
@@ -288,8 +288,14 @@ def test_a_run_goes_on_and_makes_regret(options, table, data, monkeypatch):
         fanns.run(options)
     options.seconds = None
     kept.Kept(options).put("second", {"numpy": {"points": [], "chosen": None}})
+    with pytest.raises(kept.Unfinished, match="--cells EM"):
+        fanns.run(options)
+    assert {"ours", "second"} <= kept.Kept(options).parts.keys(), "by name or by kind"
+    known = kept.Kept(options)
+    known.put("list facts", {"builds": {"tags": 3.0}, "sizes": {"tags": 30}, "bytes": 30})
+    options.cells = ["other"]
     answer = fanns.run(options)
-    assert list(answer["cells"]) == ["ours", "second"], "by name or by kind"
+    assert list(answer["cells"]) == ["ours", "second", "other"]
     assert fakes["numpy"].asked.count("scout") == 1, "the cell that was there is not measured again"
     engines = answer["cells"]["ours"]["engines"]
     assert engines["acorn-1"] == {"failed": "does not"}
@@ -298,7 +304,8 @@ def test_a_run_goes_on_and_makes_regret(options, table, data, monkeypatch):
     assert engines["numpy"]["fastest"]["setting"] is None
     assert "default" not in engines["numpy"]
     assert answer["engines"]["ung"] == {"failed": "is not there"}
-    assert (answer["engines"]["list"]["bytes"], answer["engines"]["list"]["builds"]) == (7, {"word": 2.0})
+    facts = answer["engines"]["list"]
+    assert (facts["bytes"], facts["builds"]) == (37, {"tags": 3.0, "word": 2.0}), "of both runs"
     told = answer["regret"]["cells"]["ours"]
     assert (told["method"], told["rival"]) == ("list", "numpy")
     assert (told["regret_fastest"], told["regret_default"]) == (2.0, 4.0)

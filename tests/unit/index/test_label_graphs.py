@@ -52,7 +52,9 @@ def test_recall(method: Any, condition: Condition) -> None:
     assert mean_recall(_built(method), ROWS, LABELS, QUERIES, condition, N) >= 0.95
 
 
-@pytest.mark.parametrize("condition", [AllOf((0,)), AllOf((0, 1)), AllOf((2, 0, 1)), Exactly((0,)), Exactly(())])
+@pytest.mark.parametrize(
+    "condition", [AllOf((0,)), AllOf((0, 1)), AllOf((2, 0, 1)), AllOf(()), Exactly((0,)), Exactly(())]
+)
 def test_recall_of_sets(condition: Condition) -> None:
     assert mean_recall(_built(LabelGraph), ROWS, LABELS, QUERIES, condition, N, ef=150) >= 0.95
 
@@ -100,6 +102,18 @@ def test_slots_of_many_labels_stay_in_each_of_them(method: Any) -> None:
             slots, _ = graph.search(vectors[slot], AnyOf((label,)), 1, 40)
             missed += int(slots.tolist() != [slot])
     assert missed <= 0.05 * many * 40
+
+
+@pytest.mark.parametrize("method", STITCHED)
+@pytest.mark.parametrize("many", [10, 40])
+def test_recall_of_rows_with_many_labels_each(method: Any, many: int) -> None:
+    """Every row has a tenth or four tenths of a hundred labels, so hardly two share all of theirs with a third."""
+    n, rng = 800, np.random.default_rng(1)
+    vectors = clustered(n + 20, DIM, 5)
+    rows, labels = rows_of(Metric.L2, vectors[:n]), label_sets([set(rng.permutation(100)[:many]) for _ in range(n)])
+    graph = method.build(rows, n, Metric.L2, labels)
+    for label in (0, 7, 50):
+        assert mean_recall(graph, rows, labels, vectors[n:], AnyOf((label,)), n, ef=50) >= 0.95
 
 
 def test_too_many_labels_of_a_slot() -> None:
