@@ -16,6 +16,7 @@ from bench.fanns.columns import Among, Both, Column, Either, Never, Table, Withi
 from bench.fanns.engines import ENGINES, METHODS, OURS, RIVALS, engine_class
 from bench.fanns.engines.methods import condition_of
 from bench.fanns.engines.planned import text_of
+from bench.fanns.goals import asked
 from bench.fanns.regret import regrets
 from bench.fanns.tables import cells as cells_table
 from bench.fanns.tables import summary
@@ -268,21 +269,27 @@ def options(tmp_path, monkeypatch):
     )
 
 
-def test_a_run_goes_on_and_makes_regret(options, table, data, monkeypatch):
+@pytest.fixture
+def fakes(table, data, monkeypatch):
+    """Engines as they are started, of a grid of three cells; one is not there."""
     made = [Cell("ours", "R", ()), Cell("second", "NOT", ()), Cell("other", "EM", ())]
     monkeypatch.setattr(datasets, "prepare", lambda _: data)
     monkeypatch.setattr(columns, "load", lambda _: table)
     monkeypatch.setattr(fanns, "grid", lambda *_: made)
     monkeypatch.setattr(fanns, "exact_answers", lambda *_: {})
-    fakes: dict[str, Fake] = {}
+    started: dict[str, Fake] = {}
 
     def ready(name, _):
         if name == "ung":
             raise EngineFailed("is not there")
-        fakes[name] = Fake(name)
-        return fakes[name], {"seconds": 1.0, "threads": 2, "bytes": None}
+        started[name] = Fake(name)
+        return started[name], {"seconds": 1.0, "threads": 2, "bytes": None}
 
     monkeypatch.setattr(fanns, "_ready", ready)
+    return started
+
+
+def test_a_run_goes_on_and_makes_regret(options, fakes):
     options.seconds = -1.0
     with pytest.raises(kept.Unfinished):
         fanns.run(options)
@@ -353,3 +360,34 @@ def test_every_engine_has_one_place():
     assert len(ENGINES) == len(OURS) + len(METHODS) + len(RIVALS)
     for name in (*OURS, *METHODS, "numpy", "hnswlib", "zvec", "qdrant-edge", "pgvector"):  # no package is imported
         assert engine_class(name).lines
+
+
+def told(qps, recall=0.97, **more):
+    good = {"recall": recall, "below_08": 0.0, "at_0": 0.0, "full": 1.0, "false_positives": 0}
+    return {**good, "qps": qps, **more}
+
+
+def test_what_was_asked_is_read_from_a_result():
+    one = {"vicinal": {"default": told(4e4, below_08=0.003)}, "serf": {"fastest": told(5e4)}}
+    two = {
+        "vicinal": {"default": told(8e3, 0.96, full=0.5), "fastest": told(9e3)},
+        "vicinal-collection": {"default": told(6e3, false_positives=2)},
+        "acorn-1": {"fastest": told(3e3), "default": told(1e6, 0.5)},
+        "numpy": {"fastest": told(1e3)},
+    }
+    cells = {"one": {"kind": "R", "engines": one}, "two": {"kind": "EM", "engines": two}}
+    built = {"acorn-1": {"builds": {"any": 2.0}, "sizes": {"any": 100}}}
+    built["serf"] = {"builds": {"draw": 30.0, "word": 4.0}, "sizes": {"draw": 120, "word": 20}}
+    answer = {"cells": cells, "regret": regrets(cells), "recall": 0.95, "engines": built}
+    read = {goal.what: goal.read(answer) for goal in asked()}
+    assert read["answers in full, worst cell"] == (0.5, "0.5 (two, vicinal)")
+    assert read["false positives"][0] == 2
+    assert read["recall@10 by default, worst cell"][0] == 0.96
+    assert read["queries below .8, worst cell"] == (0.003, "0.003 (one, vicinal)")
+    assert read["kernel to the best rival, worst cell"] == (9.0, "9.00 (two)")
+    assert read["Collection to the best rival, worst cell"][0] == 6.0
+    assert read["planner to ACORN on EM and EMIS, worst cell"] == (3.0, "3.00 (two)")
+    assert read["planner to SeRF and segment tree on R, worst cell"] == (0.8, "0.80 (one)")
+    assert read["regret of the planner, worst cell"][0] == pytest.approx(0.333)
+    assert read["building any one overlay to the base graph"] == (15.0, "15.0 (serf on draw)")
+    assert read["bytes of any one overlay to the base graph"] == (1.2, "1.2 (serf on draw)")
