@@ -105,9 +105,9 @@ class LabelGraph:
                 return nothing()
             sets, seeds = (address(groups.of_slot), 0), groups.entries(np.array([group]), self._starts)
             return self._search.search(query, k, ef, labels=np.array([group], np.uint32), sets=sets, seeds=seeds)
-        if condition == AllOf(()) and isinstance(condition, AllOf):
-            rows, n = self._search.rows, self._search.n
-            return exact_search(self._search.metric, rows, query, min(k, n), start=0, stop=n) if k > 0 else nothing()
+        if isinstance(condition, AllOf) and not condition.labels:
+            rows, n, metric = self._search.rows, self._search.n, self._search.metric
+            return exact_search(metric, rows, query, min(k, n), start=0, stop=n) if min(k, n) > 0 else nothing()
         if not isinstance(condition, AnyOf | AllOf):
             raise InvalidArgument("this graph answers AnyOf, AllOf and Exactly", field="condition", value=condition)
         entries = self._entries.get(condition)
