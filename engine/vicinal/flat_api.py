@@ -129,10 +129,8 @@ class Index(FlatIndex):
                     data if data.ndim == 1 else data[0],
                     k,
                     self._walk_ef,
-                    rows=picture.rows,
-                    limit=picture.n,
-                    allowed=picture.alive,
-                    kind=_UINT64 if picture.plain else _INTP,  # numpy looks up by intp far sooner than by uint32
+                    picture,
+                    _UINT64 if picture.plain else _INTP,  # numpy looks up by intp far sooner than by uint32
                 )
                 if found is not None:
                     labels, near = found

@@ -57,19 +57,10 @@ def _checking(metric: Metric, search: Callable[..., Found]) -> Callable[..., Row
     """A search that looks at the query's length first, for graphs that do not."""
     least, most = sure_squares(metric)
 
-    def search_row(
-        query: NDArray[np.float32],
-        k: int,
-        ef: int,
-        *,
-        kind: np.dtype[Any],
-        rows: Rows,
-        limit: int,
-        allowed: Bits | None,
-    ) -> Row | None:
-        if query.shape != rows.vectors.shape[1:] or not least < np.vdot(query, query) < most:
+    def search_row(query: NDArray[np.float32], k: int, ef: int, aim: Picture, kind: np.dtype[Any]) -> Row | None:
+        if query.shape != aim.rows.vectors.shape[1:] or not least < np.vdot(query, query) < most:
             return None
-        slots, near = search(query, k, ef, rows=rows, limit=limit, allowed=allowed)
+        slots, near = search(query, k, ef, rows=aim.rows, limit=aim.n, allowed=aim.alive)
         return (slots.astype(kind)[None], near[None]) if len(slots) == k else None
 
     return search_row

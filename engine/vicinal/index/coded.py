@@ -18,21 +18,22 @@ from vicinal.codecs.frame import Frame, sample_slots
 from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded
 from vicinal.index.coded_arrays import DEGREE, SENTINEL, CodedArrays, address, has_floats
 from vicinal.index.coded_drift import Drift
-from vicinal.index.coded_effort import Effort, EffortTable
-from vicinal.index.coded_scratch import Scratch
+from vicinal.index.coded_effort import Effort, EffortTable, results_room
+from vicinal.index.coded_scratch import Aim, Scratch
 from vicinal.index.coded_snapshot import Fitted
 from vicinal.index.exact import exact_search_list
 from vicinal.index.spaces import VECTOR_DTYPES
 from vicinal.limits import EF_MAX, K_MAX
 from vicinal.types import Bits, Metric, Rows
 
-__all__ = ["CodedIndex", "results_room"]
+__all__ = ["CodedIndex"]
 
 _CHUNK = 1_024  # rows encoded at a time
 _GROWTH = 1.25
 _ENTRY_ROWS = 4096  # rows among which new entries are looked for
 _MEASURE_FROM = 2_000
 _FLOAT32, _UINT32, _STRIDES = np.dtype(np.float32), np.dtype(np.uint32), (4,)
+_Row = tuple[NDArray[Any], NDArray[np.float32]]
 
 
 class CodedIndex:
@@ -244,31 +245,35 @@ class CodedIndex:
             return slots[:found], distances[:found]
         return slots, distances
 
-    def search_row(
-        self,
-        query: NDArray[Any],
-        k: int,
-        ef: int,
-        *,
-        rows: Rows,
-        limit: int,
-        allowed: Bits | None,
-        kind: np.dtype[Any],
-    ) -> tuple[NDArray[Any], NDArray[np.float32]] | None:
+    def search_row(self, query: NDArray[Any], k: int, ef: int, aim: Aim, kind: np.dtype[Any]) -> _Row | None:
         """Do as `search`, and give slots of a type and distances as (1, k); None where there is more to look at.
 
-        That is where the query is not (dim,) in one piece, of finite numbers, of a length that can be compared, where
+        aim: what to search, by which memory aimed before is known again; two that differ are two objects. None comes
+        where the query is not (dim,) in one piece, of finite numbers, of a length that can be compared, where
         fewer than k were found, and where vectors are not float32. The query is float32, and nobody has checked it.
         """
         if query.shape != self._shape or query.strides != _STRIDES:
             return None
-        scratch = self._ready(k, ef, rows, limit, allowed)
-        found = self._walk(query, scratch.call_at, scratch.packed, scratch.one_slots, scratch.one_distances)
+        free = self._free
+        try:
+            scratch = free.pop()  # atomic: two threads never get the same
+        except IndexError:
+            scratch = self._aimed(aim, k, ef)
+        if scratch.aimed is not aim or scratch.ef != ef or scratch.k != k:
+            free.append(scratch)
+            scratch = self._aimed(aim, k, ef)
         answer = None
+        found = self._walk(query, scratch.call_at, scratch.packed, scratch.one_slots, scratch.one_distances)
         if found == k and scratch.has_floats and scratch.sure.item():
             answer = scratch.slots.astype(kind), scratch.distances.copy()
-        self._free.append(scratch)
+        free.append(scratch)
         return answer
+
+    def _aimed(self, aim: Aim, k: int, ef: int) -> Scratch:
+        """Do as `_ready`, and let the memory be known by what it is aimed at."""
+        scratch = self._ready(k, ef, aim.rows, aim.n, aim.alive)
+        scratch.aimed = aim
+        return scratch
 
     def _ready(self, k: int, ef: int, rows: Rows, limit: int, allowed: Bits | None) -> Scratch:
         """Give scratch memory that is aimed and fitted, for this thread alone until it is appended to `_free`."""
@@ -380,11 +385,6 @@ class CodedIndex:
             "bytes": self.memory_bytes,
             "bytes_per_vector": self._arrays.node_bytes,
         }
-
-
-def results_room(effort: Effort, k: int) -> int:
-    """Results a walk of this effort keeps, and a vector of keys more."""
-    return (max(effort.stop, effort.rescore, effort.settle, k) + 15) // 8 * 8
 
 
 def _check_rows(rows: Rows, n: int, metric: Metric) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.errors import InvalidArgument, InvalidVector
-from vicinal.index.coded import CodedIndex, results_room
-from vicinal.index.coded_effort import insertion_effort
+from vicinal.index.coded import CodedIndex
+from vicinal.index.coded_effort import insertion_effort, results_room
 from vicinal.index.coded_scratch import bits_at
 from vicinal.kernels import entry, walk_batch
 from vicinal.types import Bits, Rows

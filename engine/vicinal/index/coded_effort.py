@@ -24,7 +24,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["GOOD_ENOUGH", "Effort", "EffortTable", "K", "Measured", "Reference", "insertion_effort", "trial_efforts"]
+__all__ = [
+    "GOOD_ENOUGH",
+    "Effort",
+    "EffortTable",
+    "K",
+    "Measured",
+    "Reference",
+    "insertion_effort",
+    "results_room",
+    "trial_efforts",
+]
 
 K = 10  # neighbours whose recall is measured
 RESCORE_COST = 0.2  # of a row scored at the end, in rows expanded
@@ -91,6 +101,11 @@ def insertion_effort(k: int, *, exact_walk: bool) -> Effort:
     """Give the effort that finds k candidates for links: thrice as many nodes expanded made no better graphs."""
     stop = 2 * k // 3 if exact_walk else k
     return _by_stop(stop, stop, exact_walk=exact_walk, settle=k)
+
+
+def results_room(effort: Effort, k: int) -> int:
+    """Results a walk of this effort keeps, and a vector of keys more."""
+    return (max(effort.stop, effort.rescore, effort.settle, k) + 15) // 8 * 8
 
 
 def _frontier(measured: Iterable[Measured]) -> tuple[Measured, ...]:

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.codecs.frame import nearest_rows, sample_slots
-from vicinal.index.coded import CodedIndex, results_room
+from vicinal.index.coded import CodedIndex
 from vicinal.index.coded_arrays import SENTINEL
-from vicinal.index.coded_effort import Effort, EffortTable, K
+from vicinal.index.coded_effort import Effort, EffortTable, K, results_room
 from vicinal.index.coded_reference import furthest_of, walk_floats
 from vicinal.index.exact import exact_search_list
 from vicinal.types import Rows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,10 +11,26 @@ from vicinal.errors import InvalidArgument
 from vicinal.index.coded_arrays import DEGREE, CodedArrays, address, aligned
 from vicinal.types import Bits, Rows
 
-__all__ = ["Scratch", "bits_at"]
+__all__ = ["Aim", "Scratch", "bits_at"]
 
 _GUARD = 8  # keys before a pool's first entry
 _LINE_BYTES = 256  # a query as code lines, at most four
+
+
+class Aim(Protocol):
+    """What is searched: slots below `n` of these rows that are alive (None: all); only its bits may change."""
+
+    @property
+    def rows(self) -> Rows:
+        """Vectors and norms."""
+
+    @property
+    def n(self) -> int:
+        """Slots below it."""
+
+    @property
+    def alive(self) -> Bits | None:
+        """A bit for each."""
 
 
 class Scratch:
@@ -25,6 +43,7 @@ class Scratch:
     index_at, limit = 0, -1  # nothing was said yet
     rows: Rows | None = None
     allowed: Bits | None = None
+    aimed: Aim | None = None  # the same as one object, where that is what was given
     has_floats = True
     k, ef, packed = 0, 0, 0
 
@@ -88,6 +107,7 @@ class Scratch:
         self.call[:] = self.index_at, self.at, *places, words, limit, hidden
         self.has_floats = places[0] != 0
         self.rows, self.limit, self.allowed, self._searched = rows, limit, allowed, arrays
+        self.aimed = None
 
     def fit(self, k: int, ef: int, packed: int, wanted: int) -> None:
         """Take an effort, which this memory has room for, and make room for the answer to a row of its own."""

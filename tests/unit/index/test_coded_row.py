@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from tests.support import codes_oracle as oracle
 
 from vicinal import casting
 from vicinal.index.coded import CodedIndex
+from vicinal.index.coded_effort import Effort
+from vicinal.index.filtered import sweep
 from vicinal.kernels import walk
-from vicinal.types import Metric, Rows
+from vicinal.types import Bits, Metric, Rows
 
 N, K, EF = 700, 10, 48
 KINDS = [
@@ -28,8 +32,16 @@ def made(request):
     return CodedIndex.build(rows, N, metric, oracle.make_links(rows, N, metric, 2), codec=codec), rows
 
 
+class Aim(NamedTuple):
+    """What to search."""
+
+    rows: Rows
+    n: int
+    alive: Bits | None = None
+
+
 def row_of(index, rows, query, *, k=K, ef=EF, limit=N, allowed=None):
-    return index.search_row(query, k, ef, rows=rows, limit=limit, allowed=allowed, kind=LABELS)
+    return index.search_row(query, k, ef, Aim(rows, limit, allowed), LABELS)
 
 
 def test_a_row_is_what_a_search_finds(made):
@@ -67,6 +79,29 @@ def test_what_changes_between_calls_is_noticed(made):
     assert index._free[-1].rows is other
     row_of(index, other, query, ef=EF + 40)
     assert index._free[-1].packed == index._packed[K, EF + 40][0]
+
+
+def test_memory_is_known_by_what_it_was_aimed_at(made):
+    index, rows = made
+    query = rows.vectors[N + 3]
+    odd = np.packbits(np.resize([False, True], 704), bitorder="little").view(np.uint64)
+    every, some = Aim(rows, N), Aim(rows, N, odd)
+    want = index.search_row(query, K, EF, every, LABELS)
+    for between in (
+        lambda: index.search_row(query, K, EF, some, LABELS),
+        lambda: index.search(query, K, EF, rows=rows, allowed=odd),
+        lambda: index.search(query, K, EF, rows=rows, limit=300),
+        lambda: index.search_row(query, 3, EF, every, LABELS),
+        lambda: index.search_row(query, K, EF + 40, every, LABELS),
+        lambda: sweep(index, query, K, Effort(64, 20, 8, 12), rows=rows, limit=N, allowed=odd),
+        lambda: sweep(index, query, K, Effort(64, 20, 8, 12), rows=rows, limit=N, allowed=None, hidden=3),
+    ):
+        between()
+        found = index.search_row(query, K, EF, every, LABELS)
+        assert all((part == known).all() for part, known in zip(found, want, strict=True))
+        assert index._free[-1].aimed is every
+    between()
+    assert index._free[-1].aimed is None
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
