@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import random
 import tarfile
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vicinal.errors import CorruptData, FormatTooNew, VicinalError
-from vicinal.storage.archive import Archive, Source, pack
+from vicinal.storage.archive import Archive, Source, _header, pack
 from vicinal.storage.files import Files
 
 CONTENTS = {"0/catalog.db": b"c" * 5000, "0/vectors-1.vec": b"v" * 512, "1/catalog.db": b"", "1/@9.snapshot": b"s"}
@@ -50,8 +52,6 @@ def test_tar_agrees(tmp_path: Path) -> None:
 
 
 def test_sizes_beyond_octal() -> None:
-    from vicinal.storage.archive import _header
-
     head = _header("0/catalog.db", 1 << 40, 0)
     assert tarfile.TarInfo.frombuf(head, "ascii", "strict").size == 1 << 40
     head = _header("0/catalog.db", (1 << 33) - 1, 0)
@@ -112,13 +112,18 @@ def _tar(
     return made.getvalue()
 
 
-def _kind(kind: bytes, link: str = "/etc/passwd") -> Callable[[tarfile.TarInfo], None]:
-    def change(info: tarfile.TarInfo) -> None:
-        info.type, info.linkname = kind, link
-        if kind != tarfile.REGTYPE:
-            info.size = 0
+def _kind(kind: bytes, link: str) -> bytes:
+    """An archive that is whole but for the kind of its first member, and where that links to."""
+    plain = packed()
+    return _summed(plain[:156] + kind + link.encode().ljust(100, b"\0") + plain[257:512]) + plain[512:]
 
-    return change
+
+def _named(name: str) -> bytes:
+    """An archive that is whole but for the name of its first member, which its manifest tells too."""
+    told = {name: {"bytes": 1, "sha256": hashlib.sha256(b"x").hexdigest()}}
+    text = json.dumps({"format": 1, "files": told}).encode()
+    parts = [_header(name, 1, 0), b"x".ljust(512, b"\0"), _header("manifest.json", len(text), 0), text]
+    return b"".join(parts) + bytes(-len(text) % 512 + 1024)
 
 
 def malicious() -> dict[str, bytes]:
@@ -127,8 +132,8 @@ def malicious() -> dict[str, bytes]:
     kinds = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE)
     for kind in (*kinds, tarfile.CONTTYPE, tarfile.GNUTYPE_SPARSE, b"V", b"M", b"X", b"g"):
         for link in ("/etc/passwd", "../../x", ""):
-            made[f"kind {kind!r} to {link!r}"] = _tar(_kind(kind, link))
-    made["a regular file that links"] = _tar(_kind(tarfile.REGTYPE))
+            made[f"kind {kind!r} to {link!r}"] = _kind(kind, link)
+    made["a regular file that links"] = _kind(tarfile.REGTYPE, "/etc/passwd")
     names = (
         "../x", "../../../../tmp/x", "/etc/passwd", "//etc/passwd", "./manifest.json", "0/../../x", "0/..", "0/.", "0/",
         "0//catalog.db", "0\\catalog.db", "C:/x", "0/catalog.db/x", "0/catalog.db ", " 0/catalog.db", "0/CATALOG.DB",
@@ -139,7 +144,7 @@ def malicious() -> dict[str, bytes]:
         "0/x@1.snapshot.tmp", "0/x@12345678901.snapshot", "0/x@-1.snapshot", "0/x.snapshot", "", ".", "..",
     )  # fmt: skip
     for name in names:
-        made[f"name {name!r}"] = _tar(lambda _: None, name)
+        made[f"name {name!r}"] = _named(name)
         for form in (1, 2):
             made[f"name {name!r} in form {form}"] = _tar(lambda _: None, "x" * 120 + name, form=form)
     plain = packed()
@@ -176,6 +181,11 @@ def test_two_hundred_archives_that_no_backup_is(tmp_path: Path) -> None:
             continue
         raise AssertionError(f"taken: {what}")
     assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
+
+
+def test_forging_nothing_is_accepted(tmp_path: Path) -> None:
+    opened(tmp_path, _named("0/catalog.db")).close()
+    opened(tmp_path, _kind(tarfile.REGTYPE, "")).close()
 
 
 def test_manifests_that_tell_something_else(tmp_path: Path) -> None:
