@@ -1,12 +1,16 @@
 """Microseconds a row to add to a built graph, until searchable in it: one by one, and in batches of 100.
 
 All but the last rows are built at once; the next thousand are added one by one, then ten thousand in batches, or as
-many as there are. `vicinal.Index` finds a point in the graph as soon as `add_items` returns. hnswlib does the same.
+many as there are, on one core. `vicinal.Index` finds a point in the graph as soon as `add_items` returns. hnswlib does
+the same.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+from collections.abc import Iterator
 from time import perf_counter
 from typing import Any
 
@@ -63,9 +67,10 @@ def _measure(make: Any, data: datasets.Dataset, options: argparse.Namespace, tur
     built = len(base) - SINGLE - MANY
     index = make(data.metric, base.shape[1], len(base))
     index.add_items(base[:built])
-    _add(index, base, built, built + 10, 1)  # compiles, and makes what the first addition needs
-    one = _add(index, base, built + 10, built + SINGLE, 1)
-    hundred = _add(index, base, built + SINGLE, len(base), BATCH)
+    with _one_core():
+        _add(index, base, built, built + 10, 1)  # compiles, and makes what the first addition needs
+        one = _add(index, base, built + 10, built + SINGLE, 1)
+        hundred = _add(index, base, built + SINGLE, len(base), BATCH)
     index.set_ef(200)
     found = index.knn_query(np.array(data.queries[: options.queries]), options.k)[0]
     return {
@@ -73,6 +78,20 @@ def _measure(make: Any, data: datasets.Dataset, options: argparse.Namespace, tur
         "batch_us": metrics.quartiles(hundred),
         "recall_after_at_ef_200": metrics.recall(found.tolist(), data.truth[: len(found)], options.k),
     }
+
+
+@contextlib.contextmanager
+def _one_core() -> Iterator[None]:
+    """Keep this thread, and those it starts, on one core, where the system can."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def _add(index: Any, base: NDArray[np.float32], start: int, stop: int, size: int) -> list[float]:
