@@ -163,7 +163,8 @@ class Collection:
             (slots, distances), more = ready.answer.one(query), {}
         if ready.sampled is not None:
             ready.sampled(query, distances)
-        told = {**ready.plan.explain(perf_counter() - started), **more, "seq": view.seq} if explain else None
+        plan = ready.plan if explain else None
+        told = None if plan is None else {**plan.explain(perf_counter() - started), **more, "seq": view.seq}
         scores = ready.to_scores(distances)
         if not (with_payload or with_vectors):
             return Hits(view.ids.at(slots), scores, explain=told)

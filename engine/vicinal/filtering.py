@@ -15,15 +15,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.index.code_scan import Scanned
+from vicinal.index.code_scan import Among, Wanted
 from vicinal.index.coded_effort import Effort
+from vicinal.index.coded_scratch import bits_at
 from vicinal.index.exact import Found, exact_search, exact_search_list, merge
 from vicinal.index.filter_effort import listed
 from vicinal.index.filter_prices import Work
-from vicinal.index.filtered import FilteredIndex, Swept, sweep
+from vicinal.index.filtered import FilteredIndex, Swept, sweep_words
 from vicinal.index.short import ShortSearcher
 from vicinal.planner import Target, Way
-from vicinal.types import Bits, Rows
+from vicinal.types import Rows
 
 __all__ = ["Carried", "Outcome", "answer_filtered", "carry"]
 
@@ -92,8 +93,10 @@ def carry(target: Target, matches: int, wanted: int, way: Way, stop: int) -> Cal
         return lambda _: none
     if isinstance(target.graph, ShortSearcher):
         return _by_leading(target, target.graph, matches, k, way, stop)
-    carried = Carried(filtered, target.rows, target.allowed, stop, matches, k, way)
-    return {"list": carried.listed, "cells": carried.cells, "sweep": carried.sweep}[way.kind]
+    among = Among(matches, 0 if target.allowed is None else bits_at(target.allowed, stop), target.allowed)
+    carried = Carried.of(filtered, target.rows, stop, k, way)
+    go = carried.go
+    return lambda query: go(query, among)
 
 
 def _by_leading(
@@ -118,105 +121,114 @@ def _by_leading(
     return search
 
 
-class Carried(NamedTuple):
-    """A way to the k nearest, ready to be gone by many threads.
+class Carried:
+    """A way to the k nearest, ready to be gone by many threads, among any slots below `stop` that it was chosen for."""
 
-    `allowed`: of the slots below `stop`, of which `matches` are, at least k.
-    """
+    __slots__ = (
+        "_cells",
+        "_effort",
+        "_farther",
+        "_filtered",
+        "_k",
+        "_late",
+        "_list",
+        "_packed",
+        "_rows",
+        "_scan",
+        "_stop",
+        "go",
+        "reads_lists",
+    )
 
-    filtered: FilteredIndex
-    rows: Rows
-    allowed: Bits | None
-    stop: int
-    matches: int
-    k: int
-    way: Way
+    def __init__(self, filtered: FilteredIndex, rows: Rows, stop: int, k: int, way: Way) -> None:
+        effort = way.effort
+        self._filtered, self._rows, self._stop, self._k, self._effort = filtered, rows, stop, k, effort
+        self._scan = filtered.scan
+        self._list = Wanted(k, rescore=effort.rescore)
+        self._cells = Wanted(k, effort.quota, effort.rescore, effort.margin, way.members)
+        self._late = self._cells._replace(most=way.afterwards)
+        self._packed = filtered.pack(effort.sweep)
+        self._farther = way.farther, filtered.pack(way.farther)
+        self.reads_lists = way.kind == "list"
+        self.go = {"list": self._listed, "cells": self._near, "sweep": self._swept}[way.kind]
 
-    def listed(self, query: NDArray[Any]) -> Outcome:
+    def brief(self, query: NDArray[Any], among: Among) -> Found:
+        """What `go` finds."""
+        if self.reads_lists:
+            found = self._scan.seek(query, self._rows, self._stop, among, self._list)
+            if found[-1] >= self._effort.gap:
+                return found[:2]
+            return self._again(query, among, found[-1], Work, None)[:2]
+        return self.go(query, among)[:2]
+
+    @classmethod
+    def of(cls, filtered: FilteredIndex, rows: Rows, stop: int, k: int, way: Way) -> Carried:
+        """The same, after a check of what the kernels would read."""
+        made = cls(filtered, rows, stop, k, way)
+        made._scan.check(made._list, rows, stop)
+        return made
+
+    def _listed(self, query: NDArray[Any], among: Among) -> Outcome:
         """Estimate every match; re-score more of them where estimates lie close together."""
-        effort = self.way.effort
-        found = self._scan_list(query, effort.rescore)
-        if found.gap >= effort.gap:
-            return Outcome(found.slots, found.distances, "list", self._list_work)
-        return self._again(query, found.gap, self._list_work, None)
+        slots, distances, _, _, _, _, _, _, gap = self._scan.seek(query, self._rows, self._stop, among, self._list)
 
-    def _list_work(self) -> Work:
-        return self.way.effort.list_work(self.stop, self.matches)
+        def work() -> Work:
+            return self._effort.list_work(self._stop, among.matches)
 
-    def _again(self, query: NDArray[Any], gap: float, before: Callable[[], Work], local: float | None) -> Outcome:
+        if gap >= self._effort.gap:
+            return Outcome(slots, distances, "list", work)
+        return self._again(query, among, gap, work, None)
+
+    def _again(
+        self, query: NDArray[Any], among: Among, gap: float, before: Callable[[], Work], local: float | None
+    ) -> Outcome:
         """Estimate every match and re-score more than left this gap."""
-        rescore = self.way.effort.rescored(gap, self.k)
-        found = self._scan_list(query, rescore)
-        return Outcome(
-            found.slots,
-            found.distances,
-            "list",
-            lambda: before().and_then(listed(self.stop, self.matches, rescore)),
-            local,
-        )
+        rescore = self._effort.rescored(gap, self._k)
+        wanted = self._list._replace(rescore=rescore)
+        slots, distances = self._scan.seek(query, self._rows, self._stop, among, wanted)[:2]
+        again = listed(self._stop, among.matches, rescore)
+        return Outcome(slots, distances, "list", lambda: before().and_then(again), local)
 
-    def _scan_list(self, query: NDArray[Any], rescore: int) -> Scanned:
-        return self.filtered.scan.scan_list(
-            query,
-            self.k,
-            rows=self.rows,
-            limit=self.stop,
-            allowed=self.allowed,
-            matches=self.matches,
-            rescore=rescore,
+    def _near(
+        self, query: NDArray[Any], among: Among, wanted: Wanted | None = None, before: Callable[[], Work] = Work
+    ) -> Outcome:
+        """Scan the nearest cells, after some work that was in vain."""
+        effort = self._effort
+        slots, distances, rows, _, _, _, members, gave_up, gap = self._scan.seek(
+            query, self._rows, self._stop, among, wanted or self._cells
         )
-
-    def cells(self, query: NDArray[Any]) -> Outcome:
-        """Scan the nearest cells."""
-        return self._near(query, self.way.members, Work)
-
-    def _near(self, query: NDArray[Any], most: int, before: Callable[[], Work]) -> Outcome:
-        """Scan the nearest cells, looking at so many members, after some work that was in vain."""
-        effort = self.way.effort
-        found: Scanned = self.filtered.scan.scan_cells(
-            query,
-            self.k,
-            rows=self.rows,
-            limit=self.stop,
-            allowed=self.allowed,
-            matches=self.matches,
-            rescore=effort.rescore,
-            quota=effort.quota,
-            margin=effort.margin,
-            most=most,
-        )
-        slots, distances, rows, _, _, _, members, gave_up, gap = found
-        if self.matches <= effort.rescore:  # none was estimated
-            return Outcome(slots, distances, "cells", lambda: before().and_then(self._list_work()))
-        near = rows - self.matches if gave_up else rows
+        if among.matches <= effort.rescore:  # none was estimated
+            whole = effort.list_work(self._stop, among.matches)
+            return Outcome(slots, distances, "cells", lambda: before().and_then(whole))
+        near = rows - among.matches if gave_up else rows
         local = near / members if members else None
 
         def work() -> Work:
             counts = Work(
-                words=self.stop / 64 if gave_up else 0,
+                words=self._stop / 64 if gave_up else 0,
                 rows=rows,
                 settled=min(effort.rescore, rows),
-                centres=self.filtered.lists.cells,
+                centres=self._filtered.lists.cells,
                 members=members,
             )
             return before().and_then(counts)
 
         if gap < effort.gap:  # all matches are about as far, or many: which are nearest takes all of them
-            return self._again(query, gap, work, local)
+            return self._again(query, among, gap, work, local)
         return Outcome(slots, distances, "list" if gave_up else "cells", work, local)
 
-    def sweep(self, query: NDArray[Any]) -> Outcome:
+    def _swept(self, query: NDArray[Any], among: Among) -> Outcome:
         """Walk the graph; where too few matches are near the query, go on with the nearest cells."""
-        effort = self.way.effort
-        found = self._walked(query, effort.sweep)
+        effort = self._effort
+        found = self._walked(query, among, effort.sweep, self._packed)
         work = Work(hops=found.hops, seen=found.seen, settled=effort.sweep.rescore)
-        if found.whole and len(found.slots) == self.k:
+        if found.whole and len(found.slots) == self._k:
             if found.slack < effort.slack:
-                found = self._walked(query, self.way.farther)
+                found = self._walked(query, among, *self._farther)
                 work = work.and_then(Work(hops=found.hops, seen=found.seen, settled=effort.sweep.rescore))
             return Outcome(found.slots, found.distances, "sweep", lambda: work)
-        return self._near(query, self.way.afterwards, lambda: work)
+        return self._near(query, among, self._late, lambda: work)
 
-    def _walked(self, query: NDArray[Any], effort: Effort) -> Swept:
-        filtered = self.filtered
-        return sweep(filtered.index, query, self.k, effort, rows=self.rows, limit=self.stop, allowed=self.allowed)
+    def _walked(self, query: NDArray[Any], among: Among, effort: Effort, packed: int) -> Swept:
+        index = self._filtered.index
+        return sweep_words(index, query, self._k, effort, packed, self._rows, self._stop, among.words)

@@ -64,7 +64,7 @@ class Generation:
         self.opened = opened
         self.writer = Writer(opened.catalog, opened.fields, opened.view, opened.dead, read_only=read_only)
         self.matcher = matching = matcher_of(opened, read_only=read_only) if matcher is None else matcher
-        self.planned = Preparer(opened.schema, matching.bits)
+        self.planned = Preparer(opened.schema, matching.bits, matching.stretch)
         kept = not read_only and opened.directory is not None
 
         def keep_up(view: View, cancel: Callable[[], bool]) -> None:

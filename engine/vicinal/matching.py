@@ -25,8 +25,10 @@ from vicinal.filter.columns import Columns
 from vicinal.filter.evaluate import SlotsOf, evaluate
 from vicinal.filter.facets import Counts, Tally, tally
 from vicinal.filter.model import Filter
+from vicinal.filter.normal import normalise
 from vicinal.filter.parse import parse_filter
 from vicinal.filter.path import Path, values_at
+from vicinal.filter.stretch import Stretch, stretch_of
 from vicinal.storage.catalog import Catalog
 from vicinal.types import Bits, PointId
 from vicinal.view import NO_CHANGES, Changes, View
@@ -74,6 +76,10 @@ class Matcher:
         """Bitmap of the slots below view.n that match, dead ones included; None when there is no filter."""
         tree = parse_filter(filter)
         return None if tree is None else self._attributes.bits(tree, view)
+
+    def stretch(self, tree: Filter, view: View) -> Stretch | None:
+        """The filter as one stretch of a sorted column; None unless that is all it asks, and no payload was changed."""
+        return self._attributes.stretch(tree, view)
 
     def tally(self, path: Path, allowed: Bits, view: View) -> Tally:
         """How many of the allowed slots have each value at the path."""
@@ -188,6 +194,14 @@ class _Attributes:
         if self._log.total > known.total:
             bits = self._taken_back(bits, tree, view)
         return bits
+
+    def stretch(self, tree: Filter, view: View) -> Stretch | None:
+        """As `Matcher.stretch`."""
+        self.extend(view)
+        found = stretch_of(normalise(tree), self._slots.columns, view.n)
+        # asked afterwards: what columns hold as later than the View was logged before it was taken in
+        changed = self._rewritten.size or max(self._log.total, view.changes.total) > self._skipped
+        return None if changed else found
 
     def _overridden(self, bits: Bits, tree: Filter, view: View) -> Bits:
         """The bits, with the newest change of each slot in place of what the columns hold."""

@@ -17,19 +17,23 @@ from numpy.typing import NDArray
 from vicinal.answers import to_scores
 from vicinal.casting import as_query, check_count, sure_squares
 from vicinal.errors import InvalidArgument
+from vicinal.filter.model import Filter
 from vicinal.filter.normal import canonical
 from vicinal.filter.parse import parse_filter
+from vicinal.filter.stretch import Stretch
 from vicinal.limits import EF_MAX, K_MAX
 from vicinal.planner import STEPS_MOST, Plan, Target, default_ef, ef_for, plan_search
 from vicinal.recall_checks import Check, Kind, RecallChecks
 from vicinal.schema import Dense, Schema
 from vicinal.searching import Answer, prepare
+from vicinal.stretches import Stretched, stretched
 from vicinal.types import Bits, Metric
 from vicinal.view import DenseView, View
 
 __all__ = ["Preparer", "Ready"]
 
 _KEPT_MAX: Final = 64
+_STRETCHED_MAX: Final = 4096  # which hold no bitmap
 _KEPT_BITS: Final = 1 << 27  # of all bitmaps kept by a View
 _ARRAY: Final = np.ndarray
 _FLOAT32: Final = np.dtype(np.float32)
@@ -44,7 +48,7 @@ class Ready(NamedTuple):
     checked: Callable[[Any], NDArray[Any]]
     answer: Answer
     to_scores: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    plan: Plan
+    plan: Plan | None  # None: each query makes its own
     sampled: Check | None = None
 
 
@@ -59,13 +63,19 @@ class _Asked(NamedTuple):
     goal: float | None
     checked: Callable[[Any], NDArray[Any]]
     to_scores: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    stretched: Stretched | None
 
 
 class Preparer:
-    """Plans queries over one collection; `bits` gives a filter's bitmap in a View."""
+    """Plans queries over one collection; `bits` gives a filter's bitmap in a View, `stretch` its stretch, if any."""
 
-    def __init__(self, schema: Schema, bits: Callable[[Any, View], Bits | None]) -> None:
-        self._schema, self._bits = schema, bits
+    def __init__(
+        self,
+        schema: Schema,
+        bits: Callable[[Any, View], Bits | None],
+        stretch: Callable[[Filter, View], Stretch | None],
+    ) -> None:
+        self._schema, self._bits, self._stretch = schema, bits, stretch
         self.checks = RecallChecks()
         self.kept_bits = _KEPT_BITS  # of bitmaps, with which plans of a View are kept
 
@@ -83,31 +93,69 @@ class Preparer:
         """What was kept for these options, else they are checked and planned; a typed error names what is wrong."""
         if exact or explain:
             return self._planned(view, k, filter, using, ef, recall_target, exact)
-        room = _KEPT_MAX if filter is None else min(_KEPT_MAX, self.kept_bits // max(view.n, 1))
-        if not room:
-            return self._planned(view, k, parse_filter(filter), using, ef, recall_target, exact)
+        tree = filter
         if filter is None or type(filter) is str:
             options: tuple[Any, ...] = (using, k, ef, recall_target, filter)
         else:
-            filter = parse_filter(filter)  # noqa: A001 - remembered by its text
-            options = (using, k, ef, recall_target, None if filter is None else canonical(filter))
-        kept = view.prepared
+            if type(filter) is not Filter:
+                tree = parse_filter(filter)
+            # remembered by its normal form
+            options = (using, k, ef, recall_target, None if tree is None else canonical(tree))
         try:
-            known: Ready | None = kept.get(options)
+            known: Ready | None = view.stretched.get(options) or view.prepared.get(options)
         except TypeError:  # not hashable, so refused below
             known = None
         # True is equal to 1, and refused
         if known is not None and k is not True and ef is not True and recall_target is not True:
             return known
-        if type(filter) is str:
-            tree = parse_filter(filter)
-            ready = self.ready(view, k, tree, using, ef, recall_target, exact)
+        if type(tree) is str:
+            ready = self.ready(view, k, parse_filter(tree), using, ef, recall_target, exact)
         else:
-            ready = self._planned(view, k, filter, using, ef, recall_target, exact)
+            tree = parse_filter(tree)
+            ready = self._by_stretch(view, k, tree, using, ef, recall_target) or self._planned(
+                view, k, tree, using, ef, recall_target, exact
+            )
+        self._keep(view, options, ready)
+        return ready
+
+    def _keep(self, view: View, options: tuple[Any, ...], ready: Ready) -> None:
+        """Keep an answer for queries with the same options, as far as there is room."""
+        if ready.plan is None:
+            kept, room = view.stretched, _STRETCHED_MAX
+        else:
+            kept, room = view.prepared, _KEPT_MAX
+            if options[-1] is not None:
+                room = min(room, self.kept_bits // max(view.n, 1))
+        if not room:
+            return
         if len(kept) >= room:
             kept.clear()
         kept[options] = ready
-        return ready
+
+    def _by_stretch(
+        self, view: View, k: Any, tree: Filter | None, using: Any, ef: Any, recall_target: Any
+    ) -> Ready | None:
+        """How a filter that is one stretch of a sorted column is answered, planned anew by each query."""
+        if tree is None:
+            return None
+        asked = self._asked(view, k, using, ef, recall_target)
+        stretch = None if asked.stretched is None else self._stretch(tree, view)
+        if asked.stretched is None or stretch is None:
+            return None
+        steps, sampled = 0, None
+        if asked.goal is not None:
+            kind = Kind.of(asked.name, asked.k, asked.goal, asked.stretched.matches(stretch))
+            steps = self.checks.steps(kind)
+            if steps >= STEPS_MOST:
+                return None
+            sampled, _ = self.checks.of(kind, lambda: self._target(view, asked, tree), view.forget)
+        answer = Answer(asked.stretched.answer(stretch, steps), slow=True)
+        return Ready(asked.checked, answer, asked.to_scores, None, sampled)
+
+    def _target(self, view: View, asked: _Asked, filter: Any) -> Target:
+        field = asked.field
+        allowed = view.allowed(field.present, self._bits(filter, view))
+        return Target(asked.metric, field.rows, field.graph, field.indexed, view.n, allowed, filter is not None)
 
     def answers(
         self, view: View, k: Any, filters: Sequence[Any], using: Any, ef: Any, recall_target: Any, exact: bool
@@ -127,10 +175,8 @@ class Preparer:
     def _planned(self, view: View, k: Any, filter: Any, using: Any, ef: Any, recall_target: Any, exact: bool) -> Ready:
         asked = self._asked(view, k, using, ef, recall_target)
         started = perf_counter()
-        field = asked.field
-        allowed = view.allowed(field.present, self._bits(filter, view))
+        target = self._target(view, asked, filter)
         evaluated = perf_counter()
-        target = Target(asked.metric, field.rows, field.graph, field.indexed, view.n, allowed, filter is not None)
         sampled = None
         if asked.goal is None:
             plan = plan_search(target, asked.k, asked.beam, exact)
@@ -139,7 +185,7 @@ class Preparer:
             steps = self.checks.steps(kind)
             plan = plan_search(target, asked.k, asked.beam, exact or steps >= STEPS_MOST, asked.goal, steps)
             if plan.way is not None:
-                sampled, plan.checked = self.checks.of(kind, target, view.prepared.clear)
+                sampled, plan.checked = self.checks.of(kind, target, view.forget)
         ready = Ready(asked.checked, prepare(target, asked.k, plan), asked.to_scores, plan, sampled)
         plan.filter_seconds, plan.plan_seconds = evaluated - started, perf_counter() - evaluated
         return ready
@@ -159,7 +205,8 @@ class Preparer:
         assert isinstance(field, DenseView), "the view follows the schema"
         beam = _effort(field, k, ef, recall_target)
         goal = None if recall_target is None else float(recall_target)
-        made = _Asked(name, field, spec.metric, k, beam, goal, _check_of(spec), to_scores(spec.metric))
+        short = stretched(view, field, k, beam, goal)
+        made = _Asked(name, field, spec.metric, k, beam, goal, _check_of(spec), to_scores(spec.metric), short)
         if len(view.prepared) >= _KEPT_MAX:
             view.prepared.clear()
         view.prepared[options] = made

@@ -40,6 +40,7 @@ _DOUBTED_FROM: Final = 8  # checks, from which a mean that is a standard error b
 _BELIEVED_FROM: Final = 64  # checks, from which any mean is
 
 Check = Callable[[NDArray[Any], NDArray[np.float32]], None]
+Among = Target | Callable[[], Target]
 
 
 class Kind(NamedTuple):
@@ -73,9 +74,10 @@ class RecallChecks:
         """How often the effort of a kind was raised."""
         return self._steps.get(kind, 0)
 
-    def of(self, kind: Kind, target: Target, forget: Callable[[], None]) -> tuple[Check, Callable[[], dict[str, Any]]]:
+    def of(self, kind: Kind, target: Among, forget: Callable[[], None]) -> tuple[Check, Callable[[], dict[str, Any]]]:
         """What is to hear of each answer (query, distances) of a kind, and what is known of it.
 
+        target: what such queries look among, or what makes it when a check asks for it.
         forget: called from another thread when the effort was raised, so that plans are made anew.
         """
         found, steps = self._found, self.steps(kind)
@@ -143,7 +145,7 @@ class _Asked(NamedTuple):
 
     kind: Kind
     steps: int
-    target: Target
+    target: Among
     forget: Callable[[], None]
 
 
@@ -156,8 +158,9 @@ def _falls_short(found: Sequence[float], goal: float) -> bool:
     return mean < goal if count >= _BELIEVED_FROM else mean + doubt < goal
 
 
-def _recall(target: Target, query: NDArray[Any], distances: NDArray[np.float32]) -> float:
+def _recall(among: Among, query: NDArray[Any], distances: NDArray[np.float32]) -> float:
     """The share of the nearest that an answer holds, by distance: of equal rows any is right."""
+    target = among if isinstance(among, Target) else among()
     _, true = exact_search(
         target.metric, target.rows, query, len(distances), start=0, stop=target.n, allowed=target.allowed
     )

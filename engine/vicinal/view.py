@@ -97,6 +97,12 @@ class View:
     fields: Mapping[str, DenseView | MultiView]
     changes: Changes = NO_CHANGES
     prepared: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)  # see `ready`
+    stretched: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)  # see `ready`
+
+    def forget(self) -> None:
+        """Plan anew what comes next."""
+        self.prepared.clear()
+        self.stretched.clear()
 
     def with_field(self, name: str, moved: DenseView | MultiView) -> View:
         """The same picture with one field's index moved on."""

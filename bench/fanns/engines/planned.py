@@ -19,7 +19,7 @@ from vicinal.filter.parse import parse_filter
 __all__ = ["text_of"]
 
 _BATCH = 10_000
-_EFS: Line = ("default", *(("ef", ef) for ef in (16, 24, 32, 48, 64, 96, 128, 192, 256, 400)))
+_EFS: Line = ("default", *(("ef", ef) for ef in (10, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 400)))
 _TARGETS: Line = tuple(("recall_target", target) for target in (0.9, 0.95, 0.98, 0.99))
 
 

@@ -22,6 +22,7 @@ from vicinal.index.bulk_pieces import Pieces
 from vicinal.index.coded_arrays import address, aligned
 from vicinal.kernels import cluster, rows8
 from vicinal.kernels.build import Panel
+from vicinal.kernels.centre_lines import GROUP
 from vicinal.kernels.lines import BATCH
 from vicinal.kernels.scan import CellFields
 from vicinal.kernels.scan_build import add_members, fill_chunks, mean_rows
@@ -186,11 +187,20 @@ class CellLists:
         self._choice.codec.encode(frame, self._choice.cells, framed, view_lines(lines), 0)
         return lines
 
-    def _fields(self, lines: NDArray[np.uint8]) -> Published:
+    def _fields(self, lines: NDArray[np.uint8], groups: NDArray[np.uint64] | None = None) -> Published:
         count = len(self._firsts)
-        fields = CellFields(count, address(lines), address(self._firsts), address(self._chunks))
+        if groups is None:
+            groups = self._groups_of(lines)
+        fields = CellFields(count, address(lines), address(self._firsts), address(self._chunks), address(groups))
         table = np.array(fields, np.int64)
-        return Published(address(table), count, (table, lines, self._firsts, self._chunks))
+        return Published(address(table), count, (table, lines, self._firsts, self._chunks, groups))
+
+    def _groups_of(self, lines: NDArray[np.uint8]) -> NDArray[np.uint64]:
+        """Lay sign lines out as `centre_lines` reads them."""
+        count = len(lines) // GROUP if self._choice.codec.name == "signs" else 0
+        groups = aligned((count, LINE // 8, GROUP), np.uint64)
+        groups[:] = lines.view(np.uint64)[: count * GROUP].reshape(count, GROUP, LINE // 8).transpose(0, 2, 1)
+        return groups
 
     @property
     def memory_bytes(self) -> int:
@@ -259,7 +269,7 @@ class CellLists:
         wider = _fresh_chunks(max(chunks, int(len(self._chunks) * _GROWTH)))
         wider[: self._used] = self._chunks[: self._used]
         self._chunks = wider
-        self.published = self._fields(self.published.kept[1])
+        self.published = self._fields(self.published.kept[1], self.published.kept[4])
 
     def _nearest(self, rows: Rows, slots: NDArray[np.int64]) -> NDArray[np.int32]:
         """Give the cell whose centre is nearest to each slot's row."""

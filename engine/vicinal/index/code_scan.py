@@ -24,19 +24,20 @@ from vicinal.index.cell_lists import CellLists, Published
 from vicinal.index.coded import CodedIndex
 from vicinal.index.coded_arrays import CodedArrays, address, aligned
 from vicinal.index.coded_scratch import Scratch, bits_at
-from vicinal.index.exact import exact_search, exact_search_list
+from vicinal.index.exact import Found, exact_search, exact_search_list
 from vicinal.kernels import entry, scan
 from vicinal.kernels.lines import BATCH
 from vicinal.kernels.scan_lists import SPARE
 from vicinal.kernels.walk_fields import EFFORT_BITS
 from vicinal.limits import K_MAX
-from vicinal.types import Bits, Rows
+from vicinal.types import Bits, Metric, Rows
 
-__all__ = ["RESCORE_MAX", "CodeScan", "Scanned"]
+__all__ = ["RESCORE_MAX", "Among", "CodeScan", "Scanned", "Sought", "Wanted"]
 
 RESCORE_MAX = (1 << EFFORT_BITS) - 1
 NO_MARGIN = float("-inf")
-_CALL = struct.Struct("<14qf")  # a ScanCall
+_INF = float("inf")
+_CALL = struct.Struct("<15qf")  # a ScanCall
 _KERNELS = {"signs": scan.scan_signs, "nibbles": scan.scan_nibbles, "bytes": scan.scan_bytes}
 _FLOAT32, _UINT32, _STRIDES = np.dtype(np.float32), np.dtype(np.uint32), (4,)
 _NO_LIMIT = 1 << 62
@@ -71,16 +72,39 @@ class Scanned(NamedTuple):
     gap: float = float("inf")
 
 
-class _Wanted(NamedTuple):
-    """One call; see `CodeScan.scan_list` and `CodeScan.scan_cells`."""
+Sought = tuple[NDArray[np.uint32], NDArray[np.float32], int, int, int, float, int, bool, float]
+
+
+class Among(NamedTuple):
+    """What a search may return, `matches` slots below its limit: those of `allowed`, or `listed` ones.
+
+    words: address of the bits `allowed`, 0 where all are. listed: address of as many slots of `order` as match, 0 where
+    they are those of the bits.
+    """
+
+    matches: int
+    words: int = 0
+    allowed: Bits | None = None
+    listed: int = 0
+    order: NDArray[np.uint32] | None = None
+
+    def exactly(self, metric: Metric, rows: Rows, query: NDArray[Any], k: int, limit: int) -> Found:
+        """The k nearest by the stored vectors alone."""
+        if self.order is None:
+            return exact_search(metric, rows, query, k, start=0, stop=limit, allowed=self.allowed)
+        begin = (self.listed - address(self.order)) >> 2
+        return exact_search_list(metric, rows, query, k, self.order[begin : begin + self.matches])
+
+
+class Wanted(NamedTuple):
+    """How a scan searches; see `CodeScan.scan_list` (quota 0) and `CodeScan.scan_cells`."""
 
     k: int
-    matches: int | None
-    quota: int
-    rescore: int
-    margin: float
-    most: int
-    hidden: int
+    quota: int = 0
+    rescore: int = 64
+    margin: float = NO_MARGIN
+    most: int = _NO_LIMIT
+    hidden: int = -1
 
 
 class CodeScan:
@@ -112,8 +136,7 @@ class CodeScan:
         matches: how many slots those are, counted when it is None. rescore: estimates whose distance is computed, at
         least k; as many as match, or more, make the answer exact. hidden: a slot to leave out, or -1.
         """
-        wanted = _Wanted(k, matches, 0, rescore, NO_MARGIN, _NO_LIMIT, hidden)
-        return self._scan(query, rows, limit, allowed, wanted)
+        return self._scan(query, rows, limit, allowed, matches, Wanted(k, rescore=rescore, hidden=hidden))
 
     def scan_cells(
         self,
@@ -140,8 +163,7 @@ class CodeScan:
             raise InvalidArgument("there are no cells to scan: give the scan its lists", field="quota", value=quota)
         if quota < 1:
             raise InvalidArgument("a quota is at least one row", field="quota", value=quota, limit=1)
-        wanted = _Wanted(k, matches, quota, rescore, margin, most, hidden)
-        return self._scan(query, rows, limit, allowed, wanted)
+        return self._scan(query, rows, limit, allowed, matches, Wanted(k, quota, rescore, margin, most, hidden))
 
     def count(self, allowed: Bits | None, limit: int) -> int:
         """How many slots below limit are allowed."""
@@ -153,68 +175,85 @@ class CodeScan:
         return found + (int(allowed[whole]) & ((1 << rest) - 1)).bit_count() if rest else found
 
     def _scan(
-        self, query: NDArray[Any], rows: Rows, limit: int | None, allowed: Bits | None, wanted: _Wanted
+        self,
+        query: NDArray[Any],
+        rows: Rows,
+        limit: int | None,
+        allowed: Bits | None,
+        matches: int | None,
+        wanted: Wanted,
     ) -> Scanned:
+        limit = self.index.n if limit is None else limit
+        self.check(wanted, rows, limit)
+        matches = self.count(allowed, limit) if matches is None else matches
+        among = Among(matches, 0 if allowed is None else bits_at(allowed, limit), allowed)
+        return Scanned(*self.seek(query, rows, limit, among, wanted))
+
+    def check(self, wanted: Wanted, rows: Rows, limit: int) -> None:
+        """Refuse what `seek`, which trusts its caller, would read beyond."""
+        self.index._bind(rows)
+        reach = min(self.index._bound[3], self.index.n)
+        if not 1 <= wanted.k <= K_MAX:
+            raise LimitExceeded(f"k is 1 to {K_MAX}", field="k", value=wanted.k, limit=K_MAX)
+        if not 1 <= wanted.rescore <= RESCORE_MAX:
+            raise LimitExceeded(
+                f"rescore is 1 to {RESCORE_MAX}", field="rescore", value=wanted.rescore, limit=RESCORE_MAX
+            )
+        if not 0 <= limit <= reach:
+            raise InvalidArgument(f"codes and rows reach {reach} slots", field="limit", value=limit, limit=reach)
+
+    def seek(self, query: NDArray[Any], rows: Rows, limit: int, among: Among, wanted: Wanted) -> Sought:
+        """What a `Scanned` holds, for a search that was checked; a query takes half as long as through the others."""
         index = self.index
         if rows is not index._bound[0]:
             index._bind(rows)
         bound = index._bound
-        limit = index.n if limit is None else limit
-        _check(wanted, limit, min(bound[3], index.n))
-        matches = self.count(allowed, limit) if wanted.matches is None else wanted.matches
-        k = min(wanted.k, matches - (wanted.hidden >= 0))
+        k = min(wanted.k, among.matches - (wanted.hidden >= 0))
         if k <= 0:
-            return Scanned(np.empty(0, _UINT32), np.empty(0, _FLOAT32), 0, 0, 0, float("inf"))
-        words = 0 if allowed is None else bits_at(allowed, limit)
-        found = self._run(query, bound, words, limit, k, matches, wanted)
-        if len(found.slots) < k:  # estimates that are not numbers: rows or query are too large for float32
-            return self._exactly(found, query, rows, limit, allowed, wanted)
+            return np.empty(0, _UINT32), np.empty(0, _FLOAT32), 0, 0, 0, _INF, 0, False, _INF
+        sent = query
+        if query.shape != self._shape or query.dtype is not _FLOAT32 or query.strides != _STRIDES:
+            query = index._cast(query)
+        found = self._run(query, bound, limit, k, among, wanted)
+        if len(found[0]) < k:  # estimates that are not numbers: rows or query are too large for float32
+            slots, distances = among.exactly(index.metric, rows, sent, wanted.k + (wanted.hidden >= 0), limit)
+            kept = slots != wanted.hidden
+            return slots[kept][: wanted.k], distances[kept][: wanted.k], *found[2:]
         if not bound[1]:  # stored in another type: the kernel leaves settling to its caller
-            slots, distances = exact_search_list(index.metric, rows, query, k, found.slots)
-            return found._replace(slots=slots, distances=distances)
+            return *exact_search_list(index.metric, rows, sent, k, found[0]), *found[2:]
         return found
 
     def _run(
         self,
-        query: NDArray[Any],
+        query: NDArray[np.float32],
         bound: tuple[Rows | None, int, int, int],
-        words: int,
         limit: int,
         k: int,
-        matches: int,
-        wanted: _Wanted,
-    ) -> Scanned:
+        among: Among,
+        wanted: Wanted,
+    ) -> Sought:
         """Call the kernel in borrowed memory; its answer may be short, or not settled."""
         lists = self._none if self.lists is None else self.lists.published
         arrays = self.index._arrays
-        if query.shape != self._shape or query.dtype is not _FLOAT32 or query.strides != _STRIDES:
-            query = self.index._cast(query)
-        _, _, quota, rescore, margin, most, hidden = wanted
-        rescore, settled = max(rescore, k), k + 2 + k // 8
+        _, quota, rescore, margin, most, hidden = wanted
+        matches, words, _, listed, _ = among
+        settled = k + 2 + k // 8
+        rescore = max(rescore, k)
         scratch = self._borrow(arrays, lists, max(rescore, settled))
         length = k if bound[1] else settled if arrays.exact_walk else rescore
         slots, distances = np.empty(length, _UINT32), np.empty(length, _FLOAT32)
         _CALL.pack_into(
             scratch.call, 0,
-            arrays.at, scratch.work.at, scratch.at, lists.at or scratch.no_cells, bound[1], bound[2], words,
+            arrays.at, scratch.work.at, scratch.at, lists.at or scratch.no_cells, bound[1], bound[2], words, listed,
             limit, hidden, k, matches, quota, most, rescore | settled << EFFORT_BITS, margin,
         )  # fmt: skip
         found = self._kernel(query, scratch.call_at, slots, distances)
-        rows, cells, rounds, _, members, gave_up = scratch.told.tolist()
+        estimated, cells, rounds, _, members, gave_up = scratch.told.tolist()
         margin, gap = scratch.margin.tolist()
         self._free.append(scratch)
         if found < length:
             slots, distances = slots[:found], distances[:found]
-        return Scanned(slots, distances, rows, cells, rounds, margin, members, gave_up != 0, gap)
-
-    def _exactly(
-        self, short: Scanned, query: NDArray[Any], rows: Rows, limit: int, allowed: Bits | None, wanted: _Wanted
-    ) -> Scanned:
-        """Answer from the stored vectors alone."""
-        k = wanted.k + (wanted.hidden >= 0)
-        slots, distances = exact_search(self.index.metric, rows, query, k, start=0, stop=limit, allowed=allowed)
-        kept = slots != wanted.hidden
-        return short._replace(slots=slots[kept][: wanted.k], distances=distances[kept][: wanted.k])
+        return slots, distances, estimated, cells, rounds, margin, members, gave_up != 0, gap
 
     def _borrow(self, arrays: CodedArrays, lists: Published, room: int) -> _Scratch:
         """Scratch of at least this room, for this thread alone until it is given back."""
@@ -249,8 +288,8 @@ class _Scratch:
             "listed": aligned((scan.BLOCK + SPARE,), np.uint32),
             "told": told,
         }
-        self.told = told
-        self.margin: NDArray[np.float32] = told[3:4].view(np.float32)
+        self.told = told.data  # an array takes longer to read
+        self.margin = told[3:4].view(np.float32).data
         self._held = held
         self._table = np.array(scan.ScanWork(**{name: address(array) for name, array in held.items()}), np.int64)
         self.at = address(self._table)
@@ -258,12 +297,3 @@ class _Scratch:
         self.call, self.call_at = self._called.data.cast("B"), address(self._called)
         self._no_cells = np.zeros(len(scan.CellFields._fields), np.int64)
         self.no_cells = address(self._no_cells)
-
-
-def _check(wanted: _Wanted, limit: int, reach: int) -> None:
-    if not 1 <= wanted.k <= K_MAX:
-        raise LimitExceeded(f"k is 1 to {K_MAX}", field="k", value=wanted.k, limit=K_MAX)
-    if not 1 <= wanted.rescore <= RESCORE_MAX:
-        raise LimitExceeded(f"rescore is 1 to {RESCORE_MAX}", field="rescore", value=wanted.rescore, limit=RESCORE_MAX)
-    if not 0 <= limit <= reach:
-        raise InvalidArgument(f"codes and rows reach {reach} slots", field="limit", value=limit, limit=reach)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ __all__ = ["Aim", "Scratch", "bits_at"]
 
 _GUARD = 8  # keys before a pool's first entry
 _LINE_BYTES = 256  # a query as code lines, at most four
+_CALL = struct.Struct("<7q")  # a Call
 
 
 class Aim(Protocol):
@@ -83,7 +85,7 @@ class Scratch:
         self.table = np.array(fields, np.int64)
         self.at = address(self.table)
         self.call = np.zeros(len(Call._fields), np.int64)
-        self.call_at = address(self.call)
+        self._call_bytes, self.call_at = self.call.data.cast("B"), address(self.call)
         told = arrays["hops"]
         self.hops, self.slack = told[:2].view(np.int64), told[2:].view(np.float32)
         self.sure: NDArray[np.int64] = arrays["sure"]  # type: ignore[assignment]
@@ -96,15 +98,18 @@ class Scratch:
         limit: int,
         allowed: Bits | None = None,
         hidden: int = -1,
+        words: int = 0,
     ) -> None:
         """Search these arrays from now on and settle on rows whose vectors and norms lie at `places`: see `Call`.
 
-        places: 0 for vectors that are not floats. allowed: None for all slots below limit. hidden: a slot to leave out
-        as if it were not in the graph, -1: none.
+        places: 0 for vectors that are not floats. allowed: None for all slots below limit, or those of bits that the
+        caller keeps at the address `words`; then it sets `index_at` back to 0 after the call. hidden: a slot to leave
+        out as if it were not in the graph, -1: none.
         """
-        words = 0 if allowed is None else bits_at(allowed, limit)
+        if allowed is not None:
+            words = bits_at(allowed, limit)
         self.index_at = arrays.at
-        self.call[:] = self.index_at, self.at, *places, words, limit, hidden
+        _CALL.pack_into(self._call_bytes, 0, self.index_at, self.at, *places, words, limit, hidden)
         self.has_floats = places[0] != 0
         self.rows, self.limit, self.allowed, self._searched = rows, limit, allowed, arrays
         self.aimed = None

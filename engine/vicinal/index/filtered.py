@@ -14,12 +14,13 @@ from vicinal.index.cell_lists import CellLists, Partition, partition
 from vicinal.index.code_scan import CodeScan
 from vicinal.index.coded import CodedIndex
 from vicinal.index.coded_effort import Effort
+from vicinal.index.coded_scratch import bits_at
 from vicinal.index.exact import exact_search_list
 from vicinal.index.filter_effort import STANDARD, FilterEfforts
 from vicinal.index.filter_prices import prices_of
 from vicinal.types import Bits, Rows
 
-__all__ = ["FilteredIndex", "Swept", "Table", "sweep"]
+__all__ = ["FilteredIndex", "Swept", "Table", "sweep", "sweep_words"]
 
 
 class Swept(NamedTuple):
@@ -50,23 +51,43 @@ def sweep(
     hidden: int = -1,
 ) -> Swept:
     """Walk the graph with a mask on what may be returned; every node is routed through."""
+    words = 0 if allowed is None else bits_at(allowed, limit)
+    return sweep_words(index, query, k, effort, index._packed_effort(effort), rows, limit, words, hidden)
+
+
+def sweep_words(
+    index: CodedIndex,
+    query: NDArray[Any],
+    k: int,
+    effort: Effort,
+    packed: int,
+    rows: Rows,
+    limit: int,
+    words: int,
+    hidden: int = -1,
+) -> Swept:
+    """As `sweep`, for a mask at an address, which has a bit for each slot below the limit; 0: all are allowed.
+
+    packed: the effort as kernels take it.
+    """
     vectors, inv_norms, _ = index._bind(rows)
     arrays = index._arrays
     scratch = index._borrow(arrays, effort.pool, (max(effort.stop, effort.rescore, effort.settle, k) + 15) // 8 * 8)
-    scratch.aim(arrays, rows, (vectors, inv_norms), limit, allowed, hidden)
+    scratch.aim(arrays, rows, (vectors, inv_norms), limit, hidden=hidden, words=words)
     sent = index._cast(query)
     wanted = k if vectors else max(k, effort.settle)
     slots, distances = np.empty(wanted, np.uint32), np.empty(wanted, np.float32)
-    found = index._walk(sent, scratch.call_at, index._packed_effort(effort), slots, distances)
-    if hidden >= 0:
-        scratch.index_at = 0  # so that the next search says again what it searches
+    found = index._walk(sent, scratch.call_at, packed, slots, distances)
+    scratch.index_at = 0  # so that the next search says again what it searches
     hops, seen = scratch.hops.tolist()
     slack = scratch.slack.item(0)
     index._free.append(scratch)
     whole = hops <= effort.pool and found >= min(wanted, effort.stop)
     if not vectors:
         slots, distances = exact_search_list(index.metric, rows, query, k, slots[:found])
-    return Swept(slots[:found], distances[:found], hops, seen, whole, slack)
+    if found < len(slots):
+        slots, distances = slots[:found], distances[:found]
+    return Swept(slots, distances, hops, seen, whole, slack)
 
 
 class Table(Protocol):
@@ -119,6 +140,10 @@ class FilteredIndex:
         else:
             made.efforts = efforts
         return made
+
+    def pack(self, effort: Effort) -> int:
+        """An effort as the one number that kernels take."""
+        return self.index._packed_effort(effort)
 
     def append(self, rows: Rows, start: int, stop: int) -> None:
         """List slots [start, stop), start = n, which the index has taken in already."""

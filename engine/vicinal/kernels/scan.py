@@ -26,10 +26,19 @@ import numpy as np
 from numba import types
 
 from vicinal.kernels import njit
+from vicinal.kernels.centre_lines import score_centres
 from vicinal.kernels.distance import DOT
 from vicinal.kernels.heap import pool_clear
-from vicinal.kernels.lines import BATCH, estimate, lines_at
-from vicinal.kernels.scan_lists import CHUNK, append_word, count_within, list_chunk, list_within, nth_distance
+from vicinal.kernels.lines import BATCH, estimate
+from vicinal.kernels.scan_lists import (
+    CHUNK,
+    append_word,
+    count_within,
+    list_chunk,
+    list_within,
+    nonzero_words,
+    nth_distance,
+)
 from vicinal.kernels.simd import (
     INF_KEY,
     get_f32,
@@ -68,8 +77,9 @@ SCAN = (types.float32[::1], types.int64, types.uint32[::1], types.float32[::1])
 BLOCK = 512  # slots listed before they are estimated
 ROW_MEMBERS = 4  # what a row estimated costs, in members of cells asked whether they match
 _AHEAD = 64  # lines asked for ahead of the estimates
+_CELLS_AHEAD = 8
 _PART = (1 << EFFORT_BITS) - 1
-_MARGIN_AT = 14 * 8  # in a ScanCall
+_MARGIN_AT = 15 * 8  # in a ScanCall
 _LEAST = np.float32(-np.inf)
 _MOST = np.float32(np.inf)
 
@@ -81,6 +91,7 @@ class CellFields(NamedTuple):
     centres: int  # code lines of the centres
     firsts: int  # int32 (cells,): the first chunk of each cell
     chunks: int  # u32 (chunks, 16), see `scan_lists`
+    groups: int  # the centres' sign lines as `centre_lines` reads them; 0: lines of another kind
 
 
 class ScanWork(NamedTuple):
@@ -103,6 +114,7 @@ class ScanCall(NamedTuple):
     vectors: int  # of the stored floats, 0: none
     inv_norms: int
     allowed: int  # of bits, 0: all
+    listed: int  # of as many slots as match, each once and below the limit, 0: those of the bits
     limit: int
     hidden: int
     k: int
@@ -155,42 +167,79 @@ def _word(sieve, at):
 
 
 @njit
-def _scan_all(code, index, work, scan, sieve, pool, vectors):
-    """Estimate every slot that may be returned; give how many."""
-    count, scored = 0, 0
-    for at in range((sieve.limit + 63) >> 6):
-        word = _word(sieve, at)
-        if word == 0:
-            continue
-        count = append_word(word, at * 64, scan.listed, count)
-        if count >= BLOCK:
-            _score(code, index, work, sieve, scan.listed, count, pool, vectors)
-            scored += count
-            count = 0
+def _some(sieve, at, words):
+    """Give which of up to eight words from `at` hold a slot that may be returned, as bits."""
+    if sieve.allowed == 0 or at + 8 > words:
+        return (np.int64(1) << min(words - at, 8)) - 1
+    return nonzero_words(sieve.allowed + at * 8)
+
+
+@njit
+def _scan_all(code, index, work, scan, sieve, listed, matches, pool, vectors):
+    """Estimate every slot that may be returned, in the list if there is one; give how many."""
+    if listed != 0:
+        _score(code, index, work, sieve, listed, matches, pool, vectors)
+        return matches
+    count, scored, words = 0, 0, (sieve.limit + 63) >> 6
+    for first in range(0, words, 8):
+        some = _some(sieve, first, words)
+        while some != 0:
+            at = first + lowest_bit(some)
+            some &= some - 1
+            count = append_word(_word(sieve, at), at * 64, scan.listed, count)
+            if count >= BLOCK:
+                _score(code, index, work, sieve, scan.listed, count, pool, vectors)
+                scored += count
+                count = 0
     _score(code, index, work, sieve, scan.listed, count, pool, vectors)
     return scored + count
 
 
 @njit
-def _take_all(sieve, pool):
+def _take(sieve, slot, pool, count):
+    """Put a slot into the pool unless it is the hidden one; give how many are there."""
+    if slot == sieve.hidden:
+        return count
+    set_i64(pool + count * 8, make_key(np.float32(0), slot))
+    return count + 1
+
+
+@njit
+def _take_all(sieve, listed, matches, pool):
     """Put every slot that may be returned into the pool, which has room; nothing need be ranked. Give how many."""
     count = 0
-    for at in range((sieve.limit + 63) >> 6):
-        word = _word(sieve, at)
-        while word != 0:
-            slot = at * 64 + lowest_bit(word)
-            word &= word - 1
-            if slot != sieve.hidden:
-                set_i64(pool + count * 8, make_key(np.float32(0), slot))
-                count += 1
+    if listed != 0:
+        for i in range(matches):
+            count = _take(sieve, get_u32(listed + i * 4), pool, count)
+        return count
+    words = (sieve.limit + 63) >> 6
+    for first in range(0, words, 8):
+        some = _some(sieve, first, words)
+        while some != 0:
+            at = first + lowest_bit(some)
+            some &= some - 1
+            word = _word(sieve, at)
+            while word != 0:
+                count = _take(sieve, at * 64 + lowest_bit(word), pool, count)
+                word &= word - 1
     return count
+
+
+@njit
+def _first_chunk(cells, scan, near):
+    """Give the address of the first chunk of a near cell."""
+    return cells.chunks + np.int64(get_i32(cells.firsts + get_u32(scan.near + near * 4) * 4)) * LINE
 
 
 @njit
 def _scan_members(code, index, work, scan, cells, sieve, near, pool, vectors):
     """Estimate the members of the first `near` cells of scan.near that may be returned; give how many, and of which."""
     count, scored, looked = 0, 0, 0
+    for i in range(min(near, _CELLS_AHEAD)):
+        prefetch(_first_chunk(cells, scan, i))
     for i in range(near):
+        if i + _CELLS_AHEAD < near:
+            prefetch(_first_chunk(cells, scan, i + _CELLS_AHEAD))
         chunk = get_i32(cells.firsts + get_u32(scan.near + i * 4) * 4)
         while chunk >= 0:
             count, chunk = list_chunk(
@@ -206,17 +255,6 @@ def _scan_members(code, index, work, scan, cells, sieve, near, pool, vectors):
 
 
 @njit
-def _score_centres(code, work, scan, cells):
-    """Estimate the distances of all centres into scan.scores."""
-    centres = lines_at(code, cells.centres)
-    for i in range(0, cells.cells, BATCH):
-        count = min(BATCH, cells.cells - i)
-        estimate(centres, scan.names + i * 4, count, _LEAST, scan.scores + i * 4, work.lane_work)
-    for i in range(cells.cells, (cells.cells + 15) & -16):
-        set_f32(scan.scores + i * 4, _MOST)
-
-
-@njit
 def _unit(index, kth):
     """Give the unit of gaps and margins where the k-th distance is `kth`."""
     if index.metric == DOT:
@@ -228,7 +266,7 @@ def _unit(index, kth):
 def _scan_cells(code, index, work, scan, cells, sieve, wanted, pool, vectors):
     """Estimate members of near cells until enough were seen; give rows, cells, rounds, the margin, members, done."""
     blocks = (cells.cells + 15) // 16
-    _score_centres(code, work, scan, cells)
+    score_centres(code, work, scan.names, cells, scan.scores)
     count = min(max(wanted.quota * cells.cells // wanted.matches, 1), cells.cells)
     low, high = _LEAST, nth_distance(scan.scores, cells.cells, count)
     scored, visited, rounds, looked = 0, 0, 0, 0
@@ -289,17 +327,17 @@ def _scan(code, framed, index, work, call, margin_of_call, query, slots, distanc
     pool_clear(pool, room >> 3)
     scored, visited, rounds, margin, looked, done = wanted.matches, 0, 1, _MOST, 0, True
     if wanted.matches <= effort.rescore:
-        _take_all(sieve, pool)
-    elif wanted.quota > 0 and cells.cells > 0:
-        scored, visited, rounds, margin, looked, done = _scan_cells(
-            code, index, work, scan, cells, sieve, wanted, pool, room >> 3
-        )
-        if not done:
-            pool_clear(pool, room >> 3)
-            scored += _scan_all(code, index, work, scan, sieve, pool, room >> 3)
-            margin = _MOST
+        _take_all(sieve, call.listed, wanted.matches, pool)
     else:
-        scored = _scan_all(code, index, work, scan, sieve, pool, room >> 3)
+        near, scored = wanted.quota > 0 and cells.cells > 0, 0
+        if near:
+            scored, visited, rounds, margin, looked, done = _scan_cells(
+                code, index, work, scan, cells, sieve, wanted, pool, room >> 3
+            )
+        if not near or not done:
+            pool_clear(pool, room >> 3)
+            scored += _scan_all(code, index, work, scan, sieve, call.listed, wanted.matches, pool, room >> 3)
+            margin = _MOST
     last = effort.rescore
     end, kth = get_i64(pool + (last - 1) * 8), get_i64(pool + (wanted.k - 1) * 8)
     if index.exact_walk != 0:

@@ -16,13 +16,16 @@ from numba.extending import intrinsic
 
 from vicinal.kernels import njit
 from vicinal.kernels.bitset import has_bit
+from vicinal.kernels.cpu import HAS_AVX512
 from vicinal.kernels.simd import (
     Loop,
+    at,
     call,
     const,
     get_i32,
     get_u32,
     i1,
+    i8,
     i16,
     i32,
     i64,
@@ -34,7 +37,16 @@ from vicinal.kernels.simd import (
 )
 from vicinal.kernels.walk_ir import LINE, V16F, V16I, gathered, larger, smaller, sum_lanes
 
-__all__ = ["CHUNK", "SPARE", "append_word", "count_within", "list_chunk", "list_within", "nth_distance"]
+__all__ = [
+    "CHUNK",
+    "SPARE",
+    "append_word",
+    "count_within",
+    "list_chunk",
+    "list_within",
+    "nonzero_words",
+    "nth_distance",
+]
 
 CHUNK = 15  # slots of a chunk
 SPARE = 64 + 16  # entries that one `append_word` or `list_chunk` may write beyond the count
@@ -149,9 +161,59 @@ def nth_distance(scores, n, wanted):
     return high
 
 
+@intrinsic
+def nonzero_words(typingctx, words):
+    """Give which of eight words are not 0, as bits."""
+
+    def gen(ctx, b, sig, args):
+        some = b.icmp_unsigned("!=", load(b, args[0], vec(i64, 8)), const(vec(i64, 8), 0))
+        return b.zext(b.bitcast(some, i8), i64)
+
+    return types.int64(types.intp), gen
+
+
+def _chunk_lister(*, among):
+    """Make the intrinsic that lists a chunk's slots below a limit and, with `among`, in a set."""
+
+    @intrinsic
+    def listed(typingctx, chunk, limit, allowed, out, count):
+        def gen(ctx, b, sig, args):
+            chunk, limit, allowed, out, count = args
+            slots = load(b, chunk, V16I)
+            inside = b.icmp_unsigned("<", slots, splat(b, b.trunc(limit, i32), 16))
+            inside = b.and_(inside, ir.Constant(_MASK, [1] * CHUNK + [0]))
+            if among:
+                name = "llvm.x86.avx512.mask.gather.dpi.512"
+                which = b.lshr(slots, const(V16I, 5))
+                words = call(b, name, V16I, [const(V16I, 0), at(b, allowed, i8), which, inside, i32(4)])
+                bit = b.and_(b.lshr(words, b.and_(slots, const(V16I, 31))), const(V16I, 1))
+                inside = b.and_(inside, b.icmp_unsigned("!=", bit, const(V16I, 0)))
+            return _append(b, slots, inside, out, count)
+
+        return types.int64(*[types.intp] * 5), gen
+
+    return listed
+
+
+_list_below, _list_among = _chunk_lister(among=False), _chunk_lister(among=True)
+
+
 @njit
-def list_chunk(chunk, limit, allowed, out, count):
-    """Append the slots of the chunk at an address that are below limit and, unless `allowed` is 0, in that set."""
+def _list_chunk_vector(chunk, limit, allowed, out, count):
+    """Do as `_list_chunk_scalar`, sixteen at a time."""
+    if allowed != 0:
+        count = _list_among(chunk, limit, allowed, out, count)
+    else:
+        count = _list_below(chunk, limit, allowed, out, count)
+    return count, get_i32(chunk + CHUNK * 4)
+
+
+@njit
+def _list_chunk_scalar(chunk, limit, allowed, out, count):
+    """Append the slots of the chunk at an address that are below limit and, unless `allowed` is 0, in that set.
+
+    Gives the new count and the number of the cell's next chunk.
+    """
     for i in range(CHUNK):
         slot = get_u32(chunk + i * 4)
         inside = np.int64(slot < limit)
@@ -160,3 +222,6 @@ def list_chunk(chunk, limit, allowed, out, count):
         set_u32(out + count * 4, slot)
         count += inside
     return count, get_i32(chunk + CHUNK * 4)
+
+
+list_chunk = _list_chunk_vector if HAS_AVX512 else _list_chunk_scalar

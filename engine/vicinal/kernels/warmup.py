@@ -21,6 +21,7 @@ from vicinal.kernels.insert import Builder, draw_levels, insert
 from vicinal.kernels.reach import flood, mend
 from vicinal.kernels.simd import SENTINEL
 from vicinal.kernels.spans import flip_spans, set_spans
+from vicinal.kernels.stretch import KINDS, StretchFields, find_stretch, mark_stretch, narrow
 
 __all__ = ["KernelMismatch", "warm"]
 
@@ -150,6 +151,33 @@ def _spans(bench: _Bench) -> None:
         fill(out)
         if not np.array_equal(out, true):
             raise KernelMismatch("spans disagree with numpy")
+    _stretch(order, ranks, sets, bench)
+
+
+def _stretch(order: NDArray[np.uint32], ranks: NDArray[np.int64], sets: NDArray[np.uint64], bench: _Bench) -> None:
+    keys = np.arange(len(order)) // 2
+    at_order, words = bench.keep(order), sets.shape[1]
+    fields = StretchFields(
+        bench.keep(keys),
+        KINDS["i8"],
+        len(keys),
+        at_order,
+        bench.keep(ranks),
+        len(sets),
+        bench.keep(sets),
+        words,
+        20,
+        99,
+    )
+    first = np.zeros(1, np.int64)
+    at = bench.keep(np.array(fields, np.int64))
+    count = find_stretch(at, bench.keep(first))
+    marked, lines = bench.make(_N, np.uint64), -(-words // 8)
+    mark_stretch(at, first.item(), count, marked, lines)
+    even = bench.keep(slots_to_bits(np.arange(0, _N, 2), _N))
+    both = narrow(marked, even, words)
+    if (count, first.item(), both) != (160, at_order + 160, (order[40:200] % 2 == 0).sum()):
+        raise KernelMismatch("stretches disagree with numpy")
 
 
 def _search(bench: _Bench) -> None:

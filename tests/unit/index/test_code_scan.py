@@ -15,7 +15,7 @@ from tests.support import codes_oracle as oracle
 
 from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded, VicinalError
 from vicinal.index.cell_lists import CellLists, Partition, partition
-from vicinal.index.code_scan import CodeScan
+from vicinal.index.code_scan import Among, CodeScan, Wanted
 from vicinal.index.coded import CodedIndex
 from vicinal.kernels.bitset import slots_to_bits
 from vicinal.types import Metric, Rows
@@ -79,6 +79,27 @@ def test_a_list_settles_the_best_estimates(kind, dim, metric, whole, mask, limit
         wanted, true = settled(metric, rows, query, estimated(scan, kind, query)[0], among, 10, 24)
         expect(found, wanted, true)
         assert found[2:5] == (len(among), 0, 1)
+
+
+@pytest.mark.parametrize(("kind", "dim", "metric", "whole"), KINDS)
+@pytest.mark.parametrize("size", [0, 1, 9, 30, 700])
+def test_listed_slots_are_found_as_bits_are(kind, dim, metric, whole, size):
+    scan, rows = made(kind, dim, metric, whole)
+    order = np.random.default_rng(2).permutation(N).astype(np.uint32)
+    first = 40
+    bits = slots_to_bits(order[first : first + size], N)
+    among = Among(size, listed=order.ctypes.data + first * 4, order=order)
+    for at, hidden in ((0, -1), (1, int(order[first]))):
+        query = query_of(rows, at, whole=whole)
+        wanted = Wanted(10, rescore=24, hidden=hidden if size else -1)
+        found = scan.seek(query, rows, N, among, wanted)
+        true = scan.scan_list(query, 10, rows=rows, allowed=bits, rescore=24, hidden=wanted.hidden)
+        assert found[0].tolist() == true.slots.tolist()
+        assert found[1].tolist() == true.distances.tolist()
+        assert found[2:] == true[2:]
+    if size >= 10 and metric is Metric.L2:  # estimates that are not numbers: the slots are compared as they are stored
+        far = query_of(rows, 0) * np.float32(1e30)
+        assert len(scan.seek(far, rows, N, among, Wanted(10))[0]) == 10
 
 
 def cells_to_scan(scan, centres, quota, matches):

@@ -1,0 +1,134 @@
+"""Answer filters that are one stretch of a sorted column: found, planned and searched anew by each query.
+
+Planning a filter for itself takes longer than answering a query under it, so what depends on the View and the options
+alone is kept, and each query finds how many match, takes the way that was chosen for about as many, and goes it: a list
+reads the stretch as it lies in the column, what needs bits has them marked in borrowed memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.bits import word_count
+from vicinal.filter.stretch import Stretch, stretch_kernels
+from vicinal.filtering import Carried
+from vicinal.index.code_scan import Among
+from vicinal.index.coded_arrays import LINE, address, aligned
+from vicinal.index.coded_scratch import bits_at
+from vicinal.index.filtered import FilteredIndex
+from vicinal.index.short import ShortSearcher
+from vicinal.planner import way_for
+from vicinal.types import Bits
+from vicinal.view import DenseView, View
+
+__all__ = ["Stretched", "stretched"]
+
+Pair = tuple[NDArray[np.uint32], NDArray[np.float32]]
+_FEW = 4  # first bits of a number of matches by which ways differ
+
+
+class Stretched:
+    """Queries of one View with the same options, under filters that are stretches; any number of threads.
+
+    living: the slots that may be returned without a filter, None: all n.
+    """
+
+    def __init__(
+        self,
+        filtered: FilteredIndex,
+        field: DenseView,
+        n: int,
+        living: Bits | None,
+        k: int,
+        ef: int,
+        goal: float | None,
+    ) -> None:
+        self._filtered, self._rows, self._n, self._living = filtered, field.rows, n, living
+        self._k, self._ef, self._goal = k, ef, goal
+        self._kernels = stretch_kernels()
+        self._ways: dict[tuple[int, int, int], Carried] = {}
+        self._free: list[_Marks] = []
+
+    def answer(self, stretch: Stretch, steps: int) -> Callable[[NDArray[Any]], Pair]:
+        """How the nearest slots of a stretch are found; steps: as of `way_for`."""
+        among = self._among_living if self._living is not None else self._among
+        free, n = self._free, self._n
+
+        def one(query: NDArray[Any]) -> Pair:
+            try:
+                marks = free.pop()  # atomic: two threads never get the same
+            except IndexError:
+                marks = _Marks(n)
+            carried, some = among(stretch, marks, steps)
+            found: Pair = _nothing() if carried is None else carried.brief(query, some)
+            free.append(marks)
+            return found
+
+        return one
+
+    def _among(self, stretch: Stretch, marks: _Marks, steps: int) -> tuple[Carried | None, Among]:
+        """How a stretch is searched now, and what in: its slots as they lie, or marked."""
+        find, mark, _ = self._kernels
+        matches, first = find(stretch.at, marks.first_at), marks.first[0]
+        carried = self._carried(matches, steps)
+        if carried is None or carried.reads_lists:
+            return carried, Among(matches, 0, None, first, stretch.order)
+        mark(stretch.at, first, matches, marks.at, marks.lines)
+        return carried, Among(matches, marks.at, marks.words)
+
+    def _among_living(self, stretch: Stretch, marks: _Marks, steps: int) -> tuple[Carried | None, Among]:
+        """The same where some slots may not be returned: all are marked, and those taken out."""
+        find, mark, narrow = self._kernels
+        matches = find(stretch.at, marks.first_at)
+        if matches:
+            mark(stretch.at, marks.first[0], matches, marks.at, marks.lines)
+            matches = narrow(marks.at, self._living_at, marks.words.size)
+        return self._carried(matches, steps), Among(matches, marks.at, marks.words)
+
+    @cached_property
+    def _living_at(self) -> int:
+        assert self._living is not None, "asked for where some slots may not be returned"
+        return bits_at(self._living, self._n)
+
+    def matches(self, stretch: Stretch) -> int:
+        """How many slots of a stretch may be returned."""
+        among = self._among_living if self._living is not None else self._among
+        return among(stretch, _Marks(self._n), 0)[1].matches
+
+    def _carried(self, matches: int, steps: int) -> Carried | None:
+        """The way for about so many matches, as `way_for` tells them apart; None for none."""
+        part = matches.bit_length() - _FEW
+        about = (matches >> part, part, steps) if part > 0 else (matches, 0, steps)
+        made = self._ways.get(about)
+        if made is None and matches:
+            way = way_for(self._filtered, self._k, self._ef, self._goal, self._n, matches, steps)
+            made = self._ways[about] = Carried.of(self._filtered, self._rows, self._n, self._k, way)
+        return made
+
+
+class _Marks:
+    """One thread's memory: the address of a stretch's first slot, and bits of n slots in whole lines."""
+
+    def __init__(self, n: int) -> None:
+        self.lines = -(-n // (LINE * 8))
+        room = aligned((self.lines * 8 + 8,), np.uint64)
+        self.words: Bits = room[8 : 8 + word_count(n)]
+        self.at = address(self.words)
+        self.first, self.first_at = room[:1].view(np.int64).data, address(room)
+
+
+def _nothing() -> Pair:
+    return np.empty(0, np.uint32), np.empty(0, np.float32)
+
+
+def stretched(view: View, field: DenseView, k: int, ef: int, goal: float | None) -> Stretched | None:
+    """What answers such filters; None where not all slots have codes, or only leading dimensions have."""
+    filtered = None if field.graph is None else field.graph.filtered
+    if filtered is None or isinstance(field.graph, ShortSearcher) or field.indexed < view.n or not view.n:
+        return None
+    return Stretched(filtered, field, view.n, view.allowed(field.present, None), k, ef, goal)
