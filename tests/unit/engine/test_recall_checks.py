@@ -107,7 +107,6 @@ def test_a_target_that_was_fitted_too_low_is_reached(
     if not quality:
         monkeypatch.setattr(FilterEfforts, "raised", lambda self, *_: (self.levels[0], 1.0))
     filtered.chosen.clear()
-    view_of(planned).forget()
     planned._generation.planned.checks = checks = RecallChecks()
     words: dict[str, Any] = {"filter": "n < 3333", "recall_target": 0.95}
     true = [set(np.flatnonzero(NUMBER < 3333)[np.argsort(distances_of(q)[NUMBER < 3333])[:10]]) for q in QUERIES]
