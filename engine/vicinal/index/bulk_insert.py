@@ -6,6 +6,7 @@ making arrays.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -46,6 +47,11 @@ class Patch(NamedTuple):
 
     slots: NDArray[np.uint32]
     links: NDArray[np.uint32]
+
+
+def _usable(threads: int) -> int:
+    """How many of so many threads have a core of their own: two on one core wait for each other's turns."""
+    return min(threads, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else threads
 
 
 def prefers_rebuild(n: int, stop: int) -> bool:
@@ -125,7 +131,7 @@ class GrowingLinks:
             if code is not None:
                 return self._insert_one(start, code, search)
         touched: list[NDArray[np.int32]] = []
-        with Pieces(self._threads, cancel) as pieces:
+        with Pieces(_usable(self._threads), cancel) as pieces:
             try:
                 while self.n < stop:
                     pieces.check()
