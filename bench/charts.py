@@ -21,6 +21,7 @@ SUITES = {
     "reach": "recall that is reached",
     "cold_start": "a fresh process to its first answer",
     "ingest": "durable upserts",
+    "multivector": "token matrices: recall of exact MaxSim's top 10 against speed, one thread; bytes a token",
     "start": "start-up",
 }
 LEAST_RECALL = 0.85
@@ -42,6 +43,7 @@ def draw(answer: dict[str, Any]) -> None:
         "cold_start": _cold_start,
         "ingest": _ingest,
         "start": _start,
+        "multivector": _multivector,
     }
     if answer["suite"] in drawers:
         drawers[answer["suite"]](answer)
@@ -101,6 +103,30 @@ def _curves(answer: dict[str, Any]) -> None:
         threads = "one thread" if answer["threads"] == 1 else f"{answer['threads']} threads"
         axes.set_ylabel(f"queries per second, {threads}")
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _multivector(answer: dict[str, Any]) -> None:
+    """Recall against QPS, and QPS at recall .9 against bytes a token."""
+    curves = {name: result for name, result in answer["engines"].items() if "failed" not in result}
+    with _figure(answer, height=6, panels=2) as (left, right):
+        for number, name in enumerate(curves):
+            best = metrics.pareto([(p["recall"], p["qps"]) for p in curves[name]["top_10"]["points"]])
+            style = {"color": f"C{number % 10}", "marker": "osv^D*Xp"[number // 10 + (0 if "vicinal" in name else 4)]}
+            style["linestyle"] = "solid" if "vicinal" in name else "dashed"
+            points = [(min(share, HIGHEST), qps) for share, qps in best]
+            left.plot(*zip(*points, strict=True), markersize=4, label=name, **style)
+            qps = curves[name]["top_10"]["qps_at"]["0.9"]
+            if qps:
+                right.plot([curves[name]["bytes_each_token"]], [qps], markersize=7, **style)
+        left.set_xlabel("recall@10 of exact MaxSim")
+        left.set_ylabel("queries per second, one thread")
+        right.set_xlabel("bytes a token sent")
+        right.set_ylabel("queries per second at recall .90")
+        right.set_xscale("log")
+        for axes in (left, right):
+            axes.set_yscale("log")
+            plain_numbers(axes.yaxis, minor=True)
+        left.legend(frameon=False, fontsize=7)
 
 
 def _filtered(answer: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from bench.multi.goals import FIGURES as MULTI_FIGURES
 from bench.results import RESULTS
 
 __all__ = ["FIGURES", "WHOLE", "result_of"]
@@ -59,6 +60,7 @@ FIGURES = {
     "fanns-784": f"fanns --dataset {PIXELS} --queries 1000",
     "fanns-384": f"fanns --dataset {TEXT} --queries 1000",
     "fanns-96": f"fanns --dataset {MIXTURE} --queries 1000 --engines {PLANNED}",
+    **MULTI_FIGURES,
 }
 WHOLE = {  # every engine there is, every row: only by name
     "speed-384-all": f"recall_qps --dataset {TEXT} {EVERY}",

@@ -26,6 +26,7 @@ SECTIONS = (
     ("recall_qps", "One thread, one query per call", tables.speed),
     ("batch", "Batch calls", tables.speed),
     ("fanns", "Filtered search", filtered.cells),
+    ("multivector", "Token matrices", tables.multivector),
     ("filter_masks", "Filters over a million slots", filtered.masks),
     ("columns_cost", "Queries without a filter beside columns", filtered.columns_cost),
     ("build", "Build time", tables.build),

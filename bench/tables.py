@@ -15,6 +15,7 @@ __all__ = [
     "ingest",
     "insert",
     "memory",
+    "multivector",
     "overhead",
     "reach",
     "scaling",
@@ -230,3 +231,19 @@ def start(answer: dict[str, Any]) -> Table:
         "coded_first_answer_empty_cache_seconds": "the same with an empty cache",
     }
     return Table(("start-up", "seconds"), [(words, _number(answer[key][1], 3)) for key, words in names.items()])
+
+
+def multivector(answer: dict[str, Any]) -> Table:
+    """QPS at recalls of exact MaxSim's top 10 and top 100, judges' measures, bytes and build time."""
+    engines = _ran(answer["engines"])
+    rows = []
+    for name in sorted(engines, key=lambda name: -(engines[name]["top_10"]["qps_at"]["0.95"] or 0)):
+        result = engines[name]
+        qps = [result[depth]["qps_at"][recall] for depth in ("top_10", "top_100") for recall in ("0.9", "0.95")]
+        last = result["top_100"]["points"][-1] if result["top_100"]["points"] else {}
+        judged = [last.get("ndcg_10"), last.get("judged_recall")]
+        cells = [_number(value) for value in qps] + [_number(value, 3) for value in judged]
+        rows.append((name, *cells, _number(result["bytes_each_token"], 1), _number(result["build_seconds"], 1)))
+    head = tuple(f"QPS, {recall} of top {depth}" for depth in (10, 100) for recall in (".90", ".95"))
+    rest = ("nDCG@10", "recall@100 of judged", "bytes a token sent", "build, s")
+    return Table(("engine", *head, *rest), rows, _failures(answer["engines"]))

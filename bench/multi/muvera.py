@@ -31,8 +31,7 @@ class MuveraHnswlib(MultiEngine):
 
         self.tokens, self.ends = data.floats(0, len(data.ends)), data.ends
         self.starts = np.concatenate(([0], data.ends[:-1]))
-        dim = data.tokens.shape[1]
-        self.encode_query, encode = _encoder(dim, average=False), _encoder(dim, average=True)
+        self.encode_query, encode = _encoder(average=False), _encoder(average=True)
         width = len(self.encode_query(self.tokens[:1]))
         self.index = hnswlib.Index("ip", width)
         self.spent = {"encode_seconds": 0.0, "insert_seconds": 0.0}
@@ -76,13 +75,13 @@ class MuveraHnswlib(MultiEngine):
         return self.spent
 
 
-def _encoder(dim: int, average: bool) -> Any:
+def _encoder(average: bool) -> Any:
     import muvfde
 
     config = muvfde.fixed_dimensional_encoding_config()  # its setters return changed copies
-    config = config.set_dimension(dim).set_num_repetitions(_SHAPE[0]).set_num_simhash_projections(_SHAPE[1])
+    config = config.set_num_repetitions(_SHAPE[0]).set_num_simhash_projections(_SHAPE[1])
     config = config.set_seed(42).set_projection_type(muvfde.projection_type.AMS_SKETCH)
     config = config.set_projection_dimension(_SHAPE[2])
     if average:
-        config = config.set_encoding_type(muvfde.encoding_type.AVERAGE).set_fill_empty_partitions(True)
+        config = config.set_encoding_type(muvfde.encoding_type.AVERAGE).enable_fill_empty(True)
     return lambda tokens: muvfde.generate_fixed_dimensional_encoding(np.ascontiguousarray(tokens), config)

@@ -68,8 +68,10 @@ class MultiWorker:
                 point |= {"ndcg_10": ndcg(answers, self.data.judged, 10)}
                 point |= {"judged_recall": judged_recall(answers, self.data.judged, k)}
             points.append(point)
-            if point["recall"] >= ENOUGH:
+            if point["recall"] >= ENOUGH and not isinstance(setting, tuple):
                 break
+        if not isinstance(points[0]["setting"], tuple):
+            return points
         kept = metrics.front(points, (0.0, ENOUGH))
         return [point for point in points if point["setting"] in kept]
 
