@@ -37,7 +37,7 @@ class Coded(Rival):
         made = build_links(self.rows, len(base), kind, fill=True, threads=threads)
         assert made is not None  # None only when cancelled
         self.links: NDArray[np.uint32] = made.links
-        self.index = CodedIndex.build(self.rows, len(base), kind, self.links)
+        self.index = CodedIndex.build(self.rows, len(base), kind, self.links, threads=threads)
 
     def save(self, folder: Path) -> None:
         """Keep the links: floats are in the data set's own file, codes are made again on opening."""

@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.support import data_zoo
 
 from vicinal.index.builder import build_links
-from vicinal.index.exact import exact_search
+from vicinal.index.exact import exact_search, exact_search_list
 from vicinal.index.field_index import FieldIndex
 from vicinal.index.hnsw import HnswIndex, search_graph
-from vicinal.types import HnswParams, Metric
+from vicinal.types import HnswParams, Metric, Rows
 
 ALLOWED = 0.005
+ROUNDED = 1e-5  # of the vectors' squares
 QUICK = [
     ("gaussian", 24, Metric.L2),
     ("tight", 24, Metric.COSINE),
@@ -36,7 +38,10 @@ FULL = [
 
 
 def losses(kind: str, n: int, dim: int, metric: Metric, efs: tuple[int, ...]) -> dict[int, tuple[float, float]]:
-    """By ef: recall lost to a walk on floats over the same links, and what chance may add to it."""
+    """By ef: recall lost to a walk on floats over the same links, and what chance may add to it.
+
+    What is found counts by its distance on floats; what codes say of that distance is true to `ROUNDED`.
+    """
     rows, queries = data_zoo.make(kind, n, dim, metric)
     index: Any = FieldIndex(metric, dim, HnswParams(), coded_from=1000)
     while index.n < n:
@@ -51,11 +56,22 @@ def losses(kind: str, n: int, dim: int, metric: Metric, efs: tuple[int, ...]) ->
         near = last + 1e-5 * abs(last) + (0 if metric is Metric.L2 else 2e-7)
         for ef in efs:
             floats = search_graph(picture, metric, rows, query, 10, ef, limit=n)[1]
-            codes = searcher.search(query, 10, ef, rows=rows, limit=n, allowed=None)[1]
+            slots, said = searcher.search(query, 10, ef, rows=rows, limit=n, allowed=None)
+            order, codes = exact_search_list(metric, rows, query, 10, slots)
+            said = said[np.argsort(slots)][np.argsort(np.argsort(order))]
+            assert (np.abs(said - codes) <= ROUNDED * squares(metric, rows, query, order) + 1e-30).all(), ef
             found[ef] += [(floats <= near).sum(), (codes <= near).sum()]
     asked = 10 * len(queries)
     recall = {ef: both / asked for ef, both in found.items()}
     return {ef: (r[0] - r[1], 2.5 * float(np.sqrt((r[0] * (1 - r[0]) + 0.002) / asked))) for ef, r in recall.items()}
+
+
+def squares(metric: Metric, rows: Rows, query: NDArray[np.float32], slots: NDArray[np.uint32]) -> NDArray[np.float64]:
+    """The larger of the squares of query and row, which rounding is measured by; 1 under cosine."""
+    if metric is Metric.COSINE:
+        return np.ones(len(slots))
+    lengths = np.linalg.norm(rows.vectors[slots].astype(np.float64), axis=1)
+    return np.asarray(np.maximum(lengths, np.linalg.norm(query.astype(np.float64))) ** 2)
 
 
 @pytest.mark.parametrize(("kind", "dim", "metric"), QUICK)

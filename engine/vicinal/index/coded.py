@@ -76,6 +76,7 @@ class CodedIndex:
         seed: int = 42,
         measure: bool = True,
         fine: bool = True,
+        threads: int = 1,
     ) -> CodedIndex:
         """Encode rows [0, n) and take their links (n, 32), each row ended by 0xFFFFFFFF unless full.
 
@@ -90,7 +91,7 @@ class CodedIndex:
         choice = choose(metric, rows, n, codec=codec, seed=seed)
         index = cls.of_choice(rows, n, metric, choice, links, capacity=capacity, fine=fine)
         if measure and links is not None and np.count_nonzero(links[:, 0] != SENTINEL) >= _MEASURE_FROM:
-            index.measure_efforts(rows, seed=seed)
+            index.measure_efforts(rows, seed=seed, threads=threads)
         return index
 
     @classmethod
@@ -157,11 +158,14 @@ class CodedIndex:
         choice = self._choice._replace(cell_nodes=arrays.cell_nodes.copy())
         return Fitted(choice, self.efforts, arrays.fine is not None, entry, links)
 
-    def measure_efforts(self, rows: Rows, *, queries: int = 150, seed: int = 42) -> None:
-        """Fit the table behind ef and recall_target on `queries` rows with links, each left out of its own search."""
+    def measure_efforts(self, rows: Rows, *, queries: int = 150, seed: int = 42, threads: int = 1) -> None:
+        """Fit the table behind ef and recall_target on rows with links, each left out of its own search.
+
+        `queries` of them choose among efforts, others tell what those find. Any number of threads gives the same table.
+        """
         from vicinal.index.coded_measure import fitted_efforts
 
-        fitted = fitted_efforts(self, rows, queries, seed)
+        fitted = fitted_efforts(self, rows, queries, seed, threads)
         if fitted is not None:
             self.efforts, self._packed = fitted, {}
             self._free.clear()  # they remember efforts of the former table

@@ -117,6 +117,13 @@ def _frontier(measured: Iterable[Measured]) -> tuple[Measured, ...]:
     return tuple(kept)
 
 
+def _measured(effort: Effort, told: tuple[float, float], *, exact_walk: bool) -> Measured:
+    """Give an effort with what was told of it: recall, and rows expanded, to which come those scored at the end."""
+    recall, hops = told
+    read = effort.rescore + effort.settle - K - 2 if exact_walk else effort.settle
+    return Measured(effort, recall, hops + RESCORE_COST * read)
+
+
 def _between(low: Effort, high: Effort, share: float) -> Effort:
     """Give the effort that lies so far on the way from one to another."""
     pool, stop, rescore, settle = (round(a + (b - a) * share) for a, b in zip(low, high, strict=True))
@@ -140,16 +147,19 @@ class EffortTable:
         *,
         exact_walk: bool,
         reference: Sequence[Reference] = (),
+        again: Callable[[Effort], tuple[float, float]] | None = None,
     ) -> EffortTable:
-        """Measure efforts until recall is all but 1: measure(effort) gives recall and rows expanded."""
+        """Measure efforts until recall is all but 1: measure(effort) gives recall and rows expanded.
+
+        again: the same on other rows, those of the reference. The best of many efforts owe some of their recall to the
+        rows that chose them; what they are worth, and to which ef they belong, is told by others.
+        """
+        again = again or measure
         found: list[Measured] = []
         before, settle = 0.0, 0
         for stop in _STOPS_ROWS if exact_walk else _STOPS_LINKS:
-            group: list[Measured] = []
-            for effort in trial_efforts(stop, exact_walk=exact_walk, settle=settle):
-                recall, hops = measure(effort)
-                read = effort.rescore + effort.settle - K - 2 if exact_walk else effort.settle
-                group.append(Measured(effort, recall, hops + RESCORE_COST * read))
+            efforts = trial_efforts(stop, exact_walk=exact_walk, settle=settle)
+            group = [_measured(effort, measure(effort), exact_walk=exact_walk) for effort in efforts]
             found += group
             best = max(m.recall for m in group)
             if best >= GOOD_ENOUGH:
@@ -157,11 +167,12 @@ class EffortTable:
             if 1 - best > _STUCK * (1 - before) and stop >= _SETTLE_FROM:
                 settle = min(max(settle, 16) * _SETTLE_FACTOR, _SETTLE_MOST)
             before = best
-        table = cls(exact_walk, _frontier(found), tuple(reference))
+        best_of = [_measured(m.effort, again(m.effort), exact_walk=exact_walk) for m in _frontier(found)]
+        table = cls(exact_walk, _frontier(best_of), tuple(reference))
         for allowed in ALLOWED:
             table = replace(table, allowed=allowed, checked=())
             asked = [ef for ef, _ in reference if ef >= _CHECK_FROM]
-            table = replace(table, checked=tuple(Reference(ef, measure(table.effort(K, ef))[0]) for ef in asked))
+            table = replace(table, checked=tuple(Reference(ef, again(table.effort(K, ef))[0]) for ef in asked))
             if table.lost <= ALLOWED[0]:
                 break
         return table

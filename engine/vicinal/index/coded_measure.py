@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.codecs.frame import nearest_rows, sample_slots
+from vicinal.index.bulk_graph import UPPER_DEGREE
 from vicinal.index.coded import CodedIndex
 from vicinal.index.coded_arrays import SENTINEL
 from vicinal.index.coded_effort import Effort, EffortTable, K, results_room
@@ -17,35 +22,69 @@ from vicinal.types import Rows
 __all__ = ["fitted_efforts"]
 
 _LISTED = K + 6  # likely nearest rows by products, of which K are by distance
+_TOLD = 250  # rows that tell what chosen efforts find
+_ENTRIES = 4_096
 
 
-def fitted_efforts(index: CodedIndex, rows: Rows, queries: int, seed: int) -> EffortTable | None:
-    """Give the table of `queries` rows with links, each left out of its own search; None if none can be asked."""
+def fitted_efforts(index: CodedIndex, rows: Rows, queries: int, seed: int, threads: int = 1) -> EffortTable | None:
+    """Give the table of rows with links, each left out of its own search; None if none can be asked.
+
+    `queries` rows choose among efforts; `_TOLD` others, the same that floats are asked about, tell their recall.
+    """
+    asked, furthest = _asked(index, rows, queries + _TOLD, seed)
+    choosing = np.zeros(len(asked), np.bool_)
+    choosing[sample_slots(len(asked), queries * len(asked) // (queries + _TOLD), seed)] = True
+    if not choosing.any() or choosing.all():
+        return None
+    choosers, tellers = _Asked(asked[choosing], furthest[choosing]), _Asked(asked[~choosing], furthest[~choosing])
+    links, entries = index._arrays.links[: index.n], _entries(index, seed)
+    with ThreadPoolExecutor(threads, "vicinal-fit") as pool:
+
+        def recall(asked: _Asked, effort: Effort) -> tuple[float, float]:
+            parts = [_Asked(asked.slots[part::threads], asked.furthest[part::threads]) for part in range(threads)]
+            found, hops = np.sum(list(pool.map(partial(_searched, index, rows, effort), parts)), axis=0).tolist()
+            return found / (K * len(asked.slots)), hops / len(asked.slots)
+
+        return EffortTable.fit(
+            partial(recall, choosers),
+            exact_walk=index._arrays.exact_walk,
+            reference=walk_floats(index.metric, rows, links, entries, *tellers, pool=pool, parts=threads),
+            again=partial(recall, tellers),
+        )
+
+
+class _Asked(NamedTuple):
+    """Rows to measure with, and how far the last of each one's nearest is."""
+
+    slots: NDArray[np.int64]
+    furthest: NDArray[np.float64]
+
+
+def _searched(index: CodedIndex, rows: Rows, effort: Effort, asked: _Asked) -> tuple[int, int]:
+    """Search with an effort; give how many of the ten nearest were found and the rows expanded."""
     vectors, inv_norms, _ = index._bind(rows)
     arrays = index._arrays
-    asked, furthest = _asked(index, rows, queries, seed)
-    if not len(asked):
-        return None
-    links, entries = arrays.links[: index.n], np.unique(arrays.cell_nodes)
-    reference = walk_floats(index.metric, rows, links, entries, asked, furthest)
+    scratch = index._scratch(arrays, effort.pool, results_room(effort, K))
+    wanted = K if vectors else max(K, effort.settle)
+    slots, distances = np.empty(wanted, np.uint32), np.empty(wanted, np.float32)
+    packed, found, hops = index._packed_effort(effort), 0, 0
+    for slot, last in zip(asked.slots.tolist(), asked.furthest.tolist(), strict=True):
+        query = rows.vectors[slot]
+        scratch.aim(arrays, rows, (vectors, inv_norms), index.n, hidden=slot)
+        count = index._walk(query.astype(np.float32, copy=False), scratch.call_at, packed, slots, distances)
+        near = distances[:count]
+        if not vectors or arrays.fine is not None:  # measured as on floats, to the last bit
+            _, near = exact_search_list(index.metric, rows, query, K, slots[:count])
+        found += int((near <= last).sum())
+        hops += int(scratch.hops[0])
+    return found, hops
 
-    def measure(effort: Effort) -> tuple[float, float]:
-        scratch = index._scratch(arrays, effort.pool, results_room(effort, K))
-        wanted = K if vectors else max(K, effort.settle)
-        slots, distances = np.empty(wanted, np.uint32), np.empty(wanted, np.float32)
-        packed, found, hops = index._packed_effort(effort), 0, 0
-        for at, slot in enumerate(asked):
-            query = rows.vectors[slot]
-            scratch.aim(arrays, rows, (vectors, inv_norms), index.n, hidden=int(slot))
-            count = index._walk(query.astype(np.float32, copy=False), scratch.call_at, packed, slots, distances)
-            near = distances[:count]
-            if not vectors or arrays.fine is not None:  # measured as on floats, to the last bit
-                _, near = exact_search_list(index.metric, rows, query, K, slots[:count])
-            found += int((near <= furthest[at]).sum())
-            hops += int(scratch.hops[0])
-        return found / (K * len(asked)), hops / len(asked)
 
-    return EffortTable.fit(measure, exact_walk=arrays.exact_walk, reference=reference)
+def _entries(index: CodedIndex, seed: int) -> NDArray[np.uint32]:
+    """Where walks on floats may start: as many rows as the levels above a graph of floats hold, or a few thousand."""
+    linked = np.flatnonzero(index._arrays.links[: index.n, 0] != SENTINEL)
+    some = linked[sample_slots(len(linked), min(len(linked) // UPPER_DEGREE, _ENTRIES), seed + 1)]
+    return np.union1d(index._arrays.cell_nodes, some).astype(np.uint32)
 
 
 def _asked(index: CodedIndex, rows: Rows, queries: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -5,6 +5,9 @@ The rows asked about stay in the graph, but no walk sees the one it asks about: 
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,26 +67,42 @@ def walk_floats(
     entries: NDArray[np.uint32],
     asked: NDArray[np.int64],
     furthest: NDArray[np.float64],
+    *,
+    pool: Executor,
+    parts: int,
 ) -> tuple[Reference, ...]:
     """Give the recall of the ten nearest at growing ef, until it is all but 1 or stops growing.
 
-    links (n, 32) uint32; entries: slots, from the nearest of which each walk starts.
+    links (n, 32) uint32; entries: slots, from the nearest of which each walk starts. The rows asked about are shared
+    out in so many parts.
     """
     n = len(links)
     arrays = GraphArrays.empty(links.shape[1] // 2, n, 0)
     arrays.links[:, : links.shape[1]] = links
-    starts = [int(exact_search_list(metric, rows, rows.vectors[slot], 1, entries)[0][0]) for slot in asked]
-    scratch = Scratch()
+    starts = np.array([_start(metric, rows, entries, int(slot)) for slot in asked])
+    scratches = [Scratch() for _ in range(parts)]
+
+    def walked(ef: int, part: int) -> int:
+        """How many of the ten nearest of a part of the rows are found."""
+        of = slice(part, None, parts)
+        return sum(
+            _found(metric, rows, arrays, scratches[part], ef, slot, start, last)
+            for slot, start, last in zip(asked[of].tolist(), starts[of].tolist(), furthest[of].tolist(), strict=True)
+        )
+
     measured: list[Reference] = []
     for ef in EFS:
-        found = sum(
-            _found(metric, rows, arrays, scratch, ef, int(slot), start, last)
-            for slot, start, last in zip(asked, starts, furthest, strict=True)
-        )
+        found = sum(pool.map(partial(walked, ef), range(parts)))
         measured.append(Reference(ef, found / (K * len(asked))))
         if measured[-1].recall >= GOOD_ENOUGH:
             break
     return tuple(measured)
+
+
+def _start(metric: Metric, rows: Rows, entries: NDArray[np.uint32], slot: int) -> int:
+    """Give the entry nearest to the row asked about, other than that row."""
+    nearest, _ = exact_search_list(metric, rows, rows.vectors[slot], 2, entries)
+    return int(nearest[-1] if nearest[0] == slot else nearest[0])
 
 
 def _found(

@@ -240,7 +240,9 @@ class FieldIndex:
         if links is None:
             return
         if self._wants_codes(len(living)):
-            large = CodedIndex.build(rows, stop, self._metric, links.links, codec=self._codec, seed=seed)
+            large = CodedIndex.build(
+                rows, stop, self._metric, links.links, codec=self._codec, seed=seed, threads=threads
+            )
             refused = large.efforts.refused if self._codec == "auto" else None
             if refused is None:
                 filtered = self._filtering(large, rows, cancel)
@@ -307,7 +309,8 @@ class FieldIndex:
     def _refit(self, large: CodedIndex, rows: Rows, cancel: Cancel) -> None:
         """Fit the codes again to all rows over the same links; readers keep the old ones until the next View."""
         links = large._arrays.links[: large.n].copy()  # noqa: SLF001
-        fitted = CodedIndex.build(rows, large.n, self._metric, links, codec=self._codec, seed=self._params.seed)
+        seed, threads = self._params.seed, os.cpu_count() or 1
+        fitted = CodedIndex.build(rows, large.n, self._metric, links, codec=self._codec, seed=seed, threads=threads)
         self._refits += 1
         if self._codec == "auto" and fitted.efforts.refused is not None:
             self._build(rows, large.n, cancel, self._removed)  # on floats, with levels above

@@ -84,7 +84,7 @@ def encode_rows(rows, squared, out, floats, numbers, start):
         floats[at, _NORM] = norm if squared else np.float32(0)
         floats[at, _STEP] = step
         numbers[at, _SUM] = total
-        numbers[at, _SQUARE] = 0
+        numbers[at, _SQUARE] = square
 
 
 @njit

@@ -40,6 +40,7 @@ __all__ = ["RowQuery", "answer", "fetch_last", "row_query", "row_score", "settle
 
 
 _NEAR = np.float32(0.25)  # of a row's square: distances below are too near 0 for 16 bits
+_SPIKY = 12 * 127 * 127  # square of a row's bytes, below which one dimension is more than .29 of its length
 
 
 class RowQuery(NamedTuple):
@@ -150,11 +151,17 @@ _fine_square, _fine_product = _fine_sum(squared=True), _fine_sum(squared=False)
 
 
 @njit
+def _is_spiky(row):
+    """Whether the row at an address is led by one dimension, which leaves the others' 16 bits too coarse a step."""
+    return get_i32(row + HEAD_SQUARE) < _SPIKY
+
+
+@njit
 def _settle_fine(index, work, query, inverse, vectors, inv_norms, count, room):
     """Insert the distances of `count` chosen nodes, on 16 bits a dimension, into work.settled.
 
     The padding of rows and of the query stands for 0 on both sides. Rounding is about 4e-6 of |x| |x - q|, so rows much
-    nearer than they are long are settled on the stored floats: a row finds itself at distance 0.
+    nearer than they are long are settled on the stored floats: a row finds itself at distance 0. So are spiky rows.
     """
     space = Space(index.metric, index.dim, vectors, inv_norms, index.dim * 4, 0, np.float32(0))
     scale = get_f32(index.numbers + 4 * Number.SCALE)
@@ -174,9 +181,9 @@ def _settle_fine(index, work, query, inverse, vectors, inv_norms, count, room):
             value = -(_fine_product(row + VECTOR_AT, low, factor, constant, work.vector, blocks) + across)
         else:
             value = _fine_square(row + VECTOR_AT, low, factor, constant, work.vector, blocks)
-        near = value < get_f32(row + HEAD_NORM) * _NEAR
+        near = value < get_f32(row + HEAD_NORM) * _NEAR and index.metric != DOT
         value *= unit
-        if near and vectors != 0 and index.metric != DOT:
+        if vectors != 0 and (near or _is_spiky(row)):
             value = distance(space, query, inverse, slot)
         pool_insert(work.settled, room, make_key(value, slot))
 
@@ -225,15 +232,16 @@ def answer(work, slots, distances):
 @njit
 def fetch_last(index, work, vectors, count):
     """Start fetching what settles the first `count` results: low bytes or stored floats."""
-    row, first = index.dim * 4, vectors
     if vectors == 0 and index.fine == 0:
         return
-    if index.fine != 0:
-        row, first = index.padded, index.fine
     for i in range(count):
         key = get_i64(work.results + i * 8)
         if key == INF_KEY:
             break
-        vector = first + key_slot(key) * row
+        slot = key_slot(key)
+        row, vector = index.dim * 4, vectors
+        if index.fine != 0 and (vectors == 0 or not _is_spiky(index.rows + slot * index.row_bytes)):
+            row, vector = index.padded, index.fine
+        vector += slot * row
         for at in range(0, row, LINE):
             prefetch_l2(vector + at)

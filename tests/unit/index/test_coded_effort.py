@@ -33,6 +33,23 @@ def test_the_table_ascends_and_keeps_only_what_nothing_cheaper_equals(exact_walk
     assert list(table.efs) == sorted(table.efs)
 
 
+def test_other_rows_tell_what_chosen_efforts_find():
+    """Some efforts are lucky on the rows that choose them."""
+
+    def lucky(effort):
+        recall, rows = fake(effort)
+        return min(recall + (0.04 if effort.stop % 4 == 0 else 0), 1.0), rows
+
+    floats = reference((16, 0.9), (64, 0.98))
+    table = EffortTable.fit(lucky, exact_walk=True, reference=floats, again=fake)
+    assert len(table.measured) > 3
+    assert all(one.recall == fake(one.effort)[0] for one in table.measured)
+    assert all(recall == fake(table.effort(10, ef))[0] for ef, recall in table.checked)
+    assert all(fake(table.effort(10, ef))[0] >= recall - 0.005 for ef, recall in floats)
+    luckily = EffortTable.fit(lucky, exact_walk=True, reference=floats)
+    assert any(fake(luckily.effort(10, ef))[0] < recall - 0.005 for ef, recall in floats)
+
+
 @pytest.mark.parametrize("table", [EffortTable.fit(fake, exact_walk=True), EffortTable(True), EffortTable(False)])
 def test_more_ef_never_asks_for_less(table):
     efforts = [table.effort(10, ef) for ef in range(1, EF_MAX + 1)]
@@ -130,7 +147,7 @@ def test_measured_recall_is_what_new_queries_get(measured):
 
 def test_the_same_rows_give_the_same_table(measured):
     index, rows, links = measured
-    again = CodedIndex.build(rows, N, Metric.L2, links, codec="signs")
+    again = CodedIndex.build(rows, N, Metric.L2, links, codec="signs", threads=2)
     assert again.efforts.measured == index.efforts.measured
     assert index.efforts.measured != ()
 
