@@ -11,7 +11,8 @@ from vicinal.codecs.frame import Frame, pack64
 
 __all__ = ["Projection", "byte_projection", "enough", "principal", "spectrum_share"]
 
-_EIGH_DIM = 1_024  # up to here all eigenvectors are cheap
+_EIGH_DIM = 1_024  # up to here all eigenvectors are cheap, unless few of them are wanted
+_FEW = 5  # times as many dimensions as directions
 _ROUNDS = 6
 
 
@@ -19,7 +20,7 @@ def principal(sample: NDArray[np.float32], count: int, seed: int) -> NDArray[np.
     """Give the leading `count` principal directions of centred rows: (dim, count) float64, orthonormal columns."""
     covariance = (sample.T @ sample).astype(np.float64)
     dim = len(covariance)
-    if dim <= _EIGH_DIM:
+    if dim <= min(_EIGH_DIM, _FEW * count):
         exact: NDArray[np.float64] = np.linalg.eigh(covariance)[1][:, ::-1][:, :count]
         return exact
     basis = np.random.default_rng(seed).standard_normal((dim, min(dim, count + 16)))

@@ -110,7 +110,8 @@ def fit_frame(metric: Metric, rows: Rows, n: int, *, seed: int, exact: bool = Tr
         shift[:dim] = least
         centre[:dim] = mean - least
         return Frame(metric, dim, padded, 1.0, True, shift, shift, centre)
-    spread = float(np.mean(np.sum((sample - mean) ** 2, axis=1, dtype=np.float64)))
+    sample -= mean.astype(np.float32)
+    spread = float(np.einsum("ij,ij->", sample, sample, dtype=np.float64)) / len(sample)
     scale = 1.0 / np.sqrt(spread) if spread > 1e-60 else 1.0
     shift = zeros.copy()
     shift[:dim] = mean * scale

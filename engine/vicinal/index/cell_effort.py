@@ -58,8 +58,16 @@ class CellEfforts(NamedTuple):
     measured: tuple[CellMeasured, ...] = ()
 
     @classmethod
-    def fit(cls, measure: Callable[[CellEffort], CellMeasured], most: int) -> CellEfforts:
-        """Measure efforts of quotas up to `most` until recall is all but 1; measure fills in recall, cost, margin."""
+    def fit(
+        cls,
+        measure: Callable[[CellEffort], CellMeasured],
+        most: int,
+        again: Callable[[CellEffort], CellMeasured] | None = None,
+    ) -> CellEfforts:
+        """Measure efforts of quotas up to `most` until recall is all but 1; measure fills in recall, cost, margin.
+
+        again: the same on rows that did not choose; the table holds what it tells.
+        """
         found: list[CellMeasured] = []
         first = 0
         for quota in [q for q in _QUOTAS if q < most] + [most]:
@@ -68,7 +76,8 @@ class CellEfforts(NamedTuple):
             if max(one.recall for one in group) >= _GOOD_ENOUGH:
                 break
             first += max(sum(two.recall - one.recall >= _LARGE_GAIN for one, two in pairwise(group)), 0)
-        return cls(_frontier(found))
+        best = _frontier(found)
+        return cls(best if again is None else _frontier(again(one.effort) for one in best))
 
     def effort(self, k: int, ef: int) -> CellEffort:
         """Give the effort for the k nearest at a given ef: more ef, more recall."""

@@ -34,6 +34,8 @@ __all__ = ["CellsIndex"]
 
 _MEASURE_FROM = 2_000
 _QUERIES = 100
+_TOLD = 150  # rows that tell what chosen efforts find
+_ERRORS = 2.0  # standard errors by which they tell less
 _LISTED = K + 6  # likely nearest rows by products, of which K are by distance
 _PARTS = 4  # in which they are asked, over threads
 _LIST_BELOW = 1.5  # times the quota: where as few rows match, all of them are estimated
@@ -96,7 +98,7 @@ class CellsIndex:
         cls, rows: Rows, n: int, metric: Metric, parts: Partition, *, codec: str, seed: int, threads: int
     ) -> CellsIndex:
         choice = choose_for_scans(metric, rows, n, codec=codec, seed=seed)
-        index = CodedIndex.of_choice(rows, n, metric, choice, None)
+        index = CodedIndex.of_choice(rows, n, metric, choice, None, threads=threads)
         lists = CellLists(rows, metric, index.choice, parts, threads=threads)
         return cls(index, lists, CellEfforts(), n)
 
@@ -195,23 +197,32 @@ class CellsIndex:
         return self.efforts.recall_at(ef)
 
     def measure_efforts(self, rows: Rows, *, queries: int = _QUERIES, seed: int = 42, threads: int = 1) -> None:
-        """Fit the table behind ef and recall_target on `queries` rows, each left out of its own search."""
-        asked, living = sample_slots(self.n, queries, seed), None
+        """Fit the table behind ef and recall_target on rows that are left out of their own search.
+
+        `queries` of them choose among efforts; others tell, a standard error off, what the chosen ones find.
+        """
+        asked, living = sample_slots(self.n, queries + _TOLD, seed), None
         if self.dropped.any():
             living = self.listed
             slots = np.flatnonzero(living)
-            asked = slots[sample_slots(len(slots), queries, seed)]
+            asked = slots[sample_slots(len(slots), queries + _TOLD, seed)]
         listed = nearest_rows(self.index.choice.frame, rows, self.n, asked, _LISTED, living)
-        furthest = []  # by distance, not by slot: of many equal rows any is right
-        for slot, names in zip(asked, listed, strict=True):
+        furthest = np.empty(len(asked))  # by distance, not by slot: of many equal rows any is right
+        for at, (slot, names) in enumerate(zip(asked, listed, strict=True)):
             _, distances = exact_search_list(self.index.metric, rows, rows.vectors[slot], K, names.astype(np.uint32))
-            furthest.append(float(distances[-1]) + abs(float(distances[-1])) * 1e-5 + 1e-12)
+            furthest[at] = float(distances[-1]) + abs(float(distances[-1])) * 1e-5 + 1e-12
+        choosing = np.zeros(len(asked), np.bool_)
+        choosing[sample_slots(len(asked), queries * len(asked) // (queries + _TOLD), seed)] = True
         with ThreadPoolExecutor(threads, "vicinal-cells") as pool:
 
-            def measure(effort: CellEffort) -> CellMeasured:
-                return self._measured(rows, asked.tolist(), furthest, effort, pool)
+            def measure(effort: CellEffort, of: NDArray[np.bool_], errors: float) -> CellMeasured:
+                return self._measured(rows, asked[of].tolist(), furthest[of].tolist(), effort, errors, pool)
 
-            self.efforts = CellEfforts.fit(measure, self.n)
+            self.efforts = CellEfforts.fit(
+                lambda effort: measure(effort, choosing, 0.0),
+                self.n,
+                lambda effort: measure(effort, ~choosing, _ERRORS),
+            )
         self.aim()
 
     @property
@@ -242,9 +253,15 @@ class CellsIndex:
         self.dropped = dead[: self.n].copy()
 
     def _measured(
-        self, rows: Rows, asked: list[int], furthest: list[float], effort: CellEffort, pool: ThreadPoolExecutor
+        self,
+        rows: Rows,
+        asked: list[int],
+        furthest: list[float],
+        effort: CellEffort,
+        errors: float,
+        pool: ThreadPoolExecutor,
     ) -> CellMeasured:
-        """Search for rows that are hidden from their own search."""
+        """Search for rows that are hidden from their own search; recall is told so many standard errors below."""
 
         def search(first: int) -> list[tuple[int, int, float]]:
             told = []
@@ -256,10 +273,11 @@ class CellsIndex:
             return told
 
         hits, scored, margins = zip(*chain.from_iterable(pool.map(search, range(_PARTS))), strict=True)
+        error = errors * float(np.std(hits)) / (K * np.sqrt(len(asked)))
         margin = float(np.quantile(margins, _MARGIN, method="lower"))
         return CellMeasured(
             effort._replace(margin=margin if np.isfinite(margin) else NO_MARGIN),
-            sum(hits) / (K * len(asked)),
+            max(sum(hits) / (K * len(asked)) - error, 0.0),
             sum(scored) / len(asked) + self.lists.cells + RESCORE_COST * effort.rescore,
         )
 

@@ -2,12 +2,15 @@
 
 Memory per node: 64 bytes of code and either a row (64 bytes of head, 128 of links, a byte per dimension) with a second
 byte per dimension beside it, or, where the codes' estimates are near exact, the links alone. Vectors stay with their
-owner, who passes them to each call: distances are those of the stored floats, to 1e-5 of the vectors' squares.
+owner, who passes them to each call: distances are those of the stored floats, to 1e-5 of the vectors' squares
+(2e-5 where one dimension holds nearly a quarter of a square).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,12 +20,12 @@ from vicinal.codecs.choice import Choice, choose, entry_nodes
 from vicinal.codecs.frame import Frame, sample_slots
 from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded
 from vicinal.index.coded_arrays import DEGREE, SENTINEL, CodedArrays, address, has_floats
+from vicinal.index.coded_checks import require_rows
 from vicinal.index.coded_drift import Drift
 from vicinal.index.coded_effort import Effort, EffortTable, results_room
 from vicinal.index.coded_scratch import Aim, Scratch
 from vicinal.index.coded_snapshot import Fitted
 from vicinal.index.exact import exact_search_list
-from vicinal.index.spaces import VECTOR_DTYPES
 from vicinal.limits import EF_MAX, K_MAX
 from vicinal.types import Bits, Metric, Rows
 
@@ -89,7 +92,7 @@ class CodedIndex:
         links None: code lines alone, for `CodeScan`; there is nothing to walk.
         """
         choice = choose(metric, rows, n, codec=codec, seed=seed)
-        index = cls.of_choice(rows, n, metric, choice, links, capacity=capacity, fine=fine)
+        index = cls.of_choice(rows, n, metric, choice, links, capacity=capacity, fine=fine, threads=threads)
         if measure and links is not None and np.count_nonzero(links[:, 0] != SENTINEL) >= _MEASURE_FROM:
             index.measure_efforts(rows, seed=seed, threads=threads)
         return index
@@ -107,9 +110,10 @@ class CodedIndex:
         fine: bool = False,
         plane: NDArray[np.uint8] | None = None,
         efforts: EffortTable | None = None,
+        threads: int = 1,
     ) -> CodedIndex:
         """Encode rows [0, n) by what was fitted before and take their links, effort table and second bytes if known."""
-        _check_rows(rows, n, metric)
+        require_rows(rows, n, metric)
         arrays = CodedArrays(
             choice.frame,
             choice.cells,
@@ -122,7 +126,7 @@ class CodedIndex:
             linked=links is not None,
         )
         index = cls(metric, choice.frame, choice, arrays, 0)
-        index._encode(rows, 0, n)
+        index._encode(rows, 0, n, threads if plane is None else 1)  # a plane may have to be replaced, once
         index.n = n
         if links is None:
             return index
@@ -177,14 +181,21 @@ class CodedIndex:
         ef = self.efforts.ef_for(recall_target)
         return EF_MAX if ef is None else ef
 
-    def _encode(self, rows: Rows, start: int, stop: int) -> None:
-        for at in range(start, stop, _CHUNK):
+    def _encode(self, rows: Rows, start: int, stop: int, threads: int = 1) -> None:
+        def encode(at: int) -> None:
             framed = self._frame.rows(rows, slice(at, min(at + _CHUNK, stop)))
             self._arrays.encode(framed, at)
 
+        if threads == 1:
+            for at in range(start, stop, _CHUNK):
+                encode(at)
+            return
+        with ThreadPoolExecutor(threads, "vicinal-encode") as pool:
+            deque(pool.map(encode, range(start, stop, _CHUNK)), maxlen=0)
+
     def append(self, rows: Rows, start: int, stop: int) -> None:
         """Encode slots [start, stop), start = n; nothing leads to them until links are patched."""
-        _check_rows(rows, stop, self.metric)
+        require_rows(rows, stop, self.metric)
         if start != self.n or stop < start:
             raise InvalidArgument(
                 f"append begins at slot {self.n}, the next one", field="start", value=start, limit=self.n
@@ -336,7 +347,7 @@ class CodedIndex:
         known = self._bound
         if known[0] is not None and known[0].vectors is vectors and known[0].inv_norms is inv_norms:
             return known[1:]
-        _check_rows(rows, 0, self.metric)
+        require_rows(rows, 0, self.metric)
         if vectors.shape[1] != self.dim:
             raise InvalidVector(f"rows have {self.dim} dimensions", field="rows", value=vectors.shape, limit=self.dim)
         floats = address(vectors) if has_floats(vectors) else 0
@@ -389,13 +400,3 @@ class CodedIndex:
             "bytes": self.memory_bytes,
             "bytes_per_vector": self._arrays.node_bytes,
         }
-
-
-def _check_rows(rows: Rows, n: int, metric: Metric) -> None:
-    """Refuse rows that kernels cannot read by address."""
-    vectors, inv_norms = rows
-    if vectors.dtype not in VECTOR_DTYPES or vectors.ndim != 2 or vectors.strides[1] != vectors.itemsize:
-        known = [str(dtype) for dtype in VECTOR_DTYPES]
-        raise InvalidVector("vectors are a (capacity, dim) array of whole rows", field="rows", limit=known)
-    if len(vectors) < n or (metric is Metric.COSINE and len(inv_norms) < len(vectors)):
-        raise InvalidVector(f"rows hold at least {n} vectors and, under cosine, their norms", field="rows", limit=n)

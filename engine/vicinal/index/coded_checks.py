@@ -1,4 +1,4 @@
-"""Shapes that kernels rely on without looking, of a code that was read from a file."""
+"""Shapes that kernels rely on without looking: of rows, and of a code that was read from a file."""
 
 from __future__ import annotations
 
@@ -11,12 +11,24 @@ from vicinal.codecs.frame import Frame, lines_of
 from vicinal.codecs.levels import BYTE_DIMS, NIBBLE_DIMS, ByteCodec, NibbleCodec
 from vicinal.codecs.lines import Codec, QueryArrays
 from vicinal.codecs.signs import SIGN_BITS, SignCodec
-from vicinal.types import Metric
+from vicinal.errors import InvalidVector
+from vicinal.index.spaces import VECTOR_DTYPES
+from vicinal.types import Metric, Rows
 
-__all__ = ["require_fitting"]
+__all__ = ["require_fitting", "require_rows"]
 
 _GROUP = 64  # outputs of a projection, and cells, that are scored at a time
 _SIGN_STEP = 128
+
+
+def require_rows(rows: Rows, n: int, metric: Metric) -> None:
+    """Refuse rows that kernels cannot read by address."""
+    vectors, inv_norms = rows
+    if vectors.dtype not in VECTOR_DTYPES or vectors.ndim != 2 or vectors.strides[1] != vectors.itemsize:
+        known = [str(dtype) for dtype in VECTOR_DTYPES]
+        raise InvalidVector("vectors are a (capacity, dim) array of whole rows", field="rows", limit=known)
+    if len(vectors) < n or (metric is Metric.COSINE and len(inv_norms) < len(vectors)):
+        raise InvalidVector(f"rows hold at least {n} vectors and, under cosine, their norms", field="rows", limit=n)
 
 
 def require_fitting(choice: Choice, metric: Metric, dim: int, n: int) -> None:

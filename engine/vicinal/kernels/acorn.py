@@ -4,8 +4,10 @@ A slot keeps M * gamma links on the levels above and, on level 0, its `near` (M_
 others those that no candidate kept beyond `near` links to. Attributes are never looked at: a link is dropped only
 where a search that looks through links finds it again.
 
-Departures: the candidates of an insertion are those of a beam as wide as the pool, not of one without a bound. A full
-row is cut to its budget, which leaves room for the next links, so that not every link costs a choice.
+Departures: the candidates of an insertion are those of a beam as wide as the pool, not of one without a bound. The way
+down to them follows whole rows: the M nearest links, which nothing has pruned, seldom leave a cluster, and rows that
+descend into a wrong one get their links there. A full row is cut to its budget, which leaves room for the next links,
+so that not every link costs a choice.
 """
 
 from __future__ import annotations
@@ -115,7 +117,7 @@ def insert_dense(space, graph, work, density, order, start, stop, marks):
         entry, top = get_i64(density.state + ENTRY * 8), get_i64(density.state + TOP * 8)
         if entry >= 0:
             query, scale = space.vectors + slot * space.row_bytes, row_scale(space, slot)
-            nearest = descend(space, thin, query, scale, entry, top, min(level, top))
+            nearest = descend(space, graph, query, scale, entry, top, min(level, top))
             pool_clear(work.pool, density.pool_vectors)
             pool_insert(work.pool, density.pool_vectors, make_key(distance(space, query, scale, nearest), nearest))
             for lc in range(min(level, top), -1, -1):

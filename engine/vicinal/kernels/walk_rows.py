@@ -40,7 +40,7 @@ __all__ = ["RowQuery", "answer", "fetch_last", "row_query", "row_score", "settle
 
 
 _NEAR = np.float32(0.25)  # of a row's square: distances below are too near 0 for 16 bits
-_SPIKY = 12 * 127 * 127  # square of a row's bytes, below which one dimension is more than .29 of its length
+_SPIKY = 4 * 127 * 127  # square of a row's bytes, below which one dimension is more than half its length
 
 
 class RowQuery(NamedTuple):
