@@ -44,6 +44,8 @@ __all__ = [
 ]
 
 EF_DEFAULT: Final = 128
+_DEFAULT_RECALL: Final = 0.95  # of the ten nearest, that the default width is to find
+_WIDER_MOST: Final = 8  # times as wide
 # Distances that a sweep computes per unit of ef, times what a random row costs beside a row of a scan (measured
 # on 384-d text: 10 distances per ef, twice the time each). A sweep under a filter visits 1 / selectivity times more.
 SWEEP_COST: Final = 20
@@ -138,9 +140,17 @@ class Plan:
         }
 
 
-def default_ef(k: int) -> int:
-    """Beam width when the caller names none."""
-    return min(max(EF_DEFAULT, 2 * k), limits.EF_MAX)
+def default_ef(k: int, graph: Searcher | None = None) -> int:
+    """Beam width when the caller names none: wider where the graph's table says that this finds too little.
+
+    Inner products of independent directions, for one, have neighbours that lie everywhere.
+    """
+    width = min(max(EF_DEFAULT, 2 * k), limits.EF_MAX)
+    found = graph.recall_at(width) if graph is not None else None
+    if graph is None or found is None or found >= _DEFAULT_RECALL:
+        return width
+    wanted = graph.ef_for(_DEFAULT_RECALL) or width
+    return max(width, min(wanted, _WIDER_MOST * width, limits.EF_MAX))
 
 
 def ef_for(graph: Searcher | None, k: int, recall_target: float) -> int:

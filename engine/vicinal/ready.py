@@ -216,7 +216,7 @@ class Preparer:
 def _effort(field: DenseView, k: int, ef: Any, recall_target: Any) -> int:
     """The beam width of a query."""
     if recall_target is None:
-        return default_ef(k) if ef is None else check_count("ef", ef, EF_MAX)
+        return default_ef(k, field.graph) if ef is None else check_count("ef", ef, EF_MAX)
     if ef is not None:
         raise InvalidArgument("give either ef or recall_target", field="recall_target", value=recall_target)
     fits = isinstance(recall_target, float | int | np.floating) and not isinstance(recall_target, bool)

@@ -13,6 +13,7 @@ from vicinal.collection import Collection
 from vicinal.database import Database
 from vicinal.errors import InvalidArgument, InvalidVector, VicinalError
 from vicinal.index.coded_batch import search_share
+from vicinal.planner import default_ef
 
 RNG = np.random.default_rng(11)
 ROWS = RNG.standard_normal((11_000, 32)).astype(np.float32)
@@ -196,3 +197,30 @@ def test_where_nothing_was_measured_explain_says_so() -> None:
         )
         assert (usual["plan"], usual["ef"], usual["recall_measured"]) == ("sweep", 128, None)
         assert hard["plan"] == "exact"
+
+
+class _Table:
+    """A graph that finds little at the usual width."""
+
+    def __init__(self, found: float | None, wanted: int | None) -> None:
+        self._found, self._wanted = found, wanted
+
+    def recall_at(self, ef: int) -> float | None:
+        assert ef in (128, 400)
+        return self._found
+
+    def ef_for(self, recall_target: float) -> int | None:
+        assert recall_target == 0.95
+        return self._wanted
+
+
+def test_the_usual_width_grows_where_it_finds_too_little() -> None:
+    def width(found: float | None, wanted: int | None, k: int = 10) -> int:
+        graph: Any = _Table(found, wanted)
+        return default_ef(k, graph)
+
+    assert default_ef(10) == width(None, None) == width(0.95, 300) == 128
+    assert width(0.7, 300) == 300
+    assert width(0.7, 30) == 128
+    assert width(0.7, 9000) == 1024
+    assert width(0.7, 300, k=200) == 400
