@@ -281,3 +281,16 @@ def test_the_table_keeps_what_nothing_cheaper_equals():
     half = table.ef_for(0.5)
     assert half is not None
     assert CellEfforts().effort(10, 50).quota < CellEfforts().effort(10, 100).quota
+
+
+def test_other_rows_tell_what_chosen_efforts_of_cells_find():
+    def told(effort):
+        return CellMeasured(effort, 1 - 40 / (effort.quota + effort.rescore), float(effort.quota + 40 * effort.rescore))
+
+    def lucky(effort):
+        return told(effort)._replace(recall=min(told(effort).recall + 0.02, 1.0))
+
+    table = CellEfforts.fit(lucky, 20_000, told)
+    assert len(table.measured) > 2
+    assert all(one.recall == told(one.effort).recall for one in table.measured)
+    assert table.ef_for(0.95) > CellEfforts.fit(lucky, 20_000).ef_for(0.95)
