@@ -39,6 +39,7 @@ __all__ = [
 K = 10  # neighbours whose recall is measured
 RESCORE_COST = 0.2  # of a row scored at the end, in rows expanded
 ALLOWED = (0.003, 0.0, -0.005, -0.01)  # recall below floats' with which an effort may stand for their ef, tried in turn
+LOST_LITTLE = 0.001  # of recall on a few hundred rows, below which nothing further is tried
 MARGIN_SHARE = 0.1  # of the misses, by which it must beat that: measuring is noisy
 LOST_MOST = 0.005  # of recall, that codes may cost
 POOL_MOST = 8  # times ef: a longer walk on codes costs as much as one on floats
@@ -173,7 +174,7 @@ class EffortTable:
             table = replace(table, allowed=allowed, checked=())
             asked = [ef for ef, _ in reference if ef >= _CHECK_FROM]
             table = replace(table, checked=tuple(Reference(ef, again(table.effort(K, ef))[0]) for ef in asked))
-            if table.lost <= ALLOWED[0]:
+            if table.lost <= LOST_LITTLE:
                 break
         return table
 

@@ -293,4 +293,4 @@ def test_other_rows_tell_what_chosen_efforts_of_cells_find():
     table = CellEfforts.fit(lucky, 20_000, told)
     assert len(table.measured) > 2
     assert all(one.recall == told(one.effort).recall for one in table.measured)
-    assert table.ef_for(0.95) > CellEfforts.fit(lucky, 20_000).ef_for(0.95)
+    assert (table.ef_for(0.95) or 0) > (CellEfforts.fit(lucky, 20_000).ef_for(0.95) or 0) > 0
