@@ -163,10 +163,7 @@ class CodedIndex:
         return Fitted(choice, self.efforts, arrays.fine is not None, entry, links)
 
     def measure_efforts(self, rows: Rows, *, queries: int = 150, seed: int = 42, threads: int = 1) -> None:
-        """Fit the table behind ef and recall_target on rows with links, each left out of its own search.
-
-        `queries` of them choose among efforts, others tell what those find. Any number of threads gives the same table.
-        """
+        """Fit the table behind ef and recall_target on rows left out of their own search, of which `queries` choose."""
         from vicinal.index.coded_measure import fitted_efforts
 
         fitted = fitted_efforts(self, rows, queries, seed, threads)
@@ -187,8 +184,7 @@ class CodedIndex:
             self._arrays.encode(framed, at)
 
         if threads == 1:
-            for at in range(start, stop, _CHUNK):
-                encode(at)
+            deque(map(encode, range(start, stop, _CHUNK)), maxlen=0)
             return
         with ThreadPoolExecutor(threads, "vicinal-encode") as pool:
             deque(pool.map(encode, range(start, stop, _CHUNK)), maxlen=0)
