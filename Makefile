@@ -6,7 +6,7 @@ DEV := $(VENV)/.dev
 BENCH := $(VENV)/.bench
 RIVALS := $(VENV)/.rivals
 
-.PHONY: demo check test full full-crash full-codes full-rest bench clean
+.PHONY: demo check test full full-kills full-crash full-damage full-together full-model full-codes full-rest bench clean
 
 $(DEV): pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
@@ -33,21 +33,38 @@ check: $(DEV)
 test: $(DEV)
 	$(BIN)/pytest -q -m 'not full' -n 2 --dist loadfile
 
-# The long suite, in parts that end within 25 minutes each: what crashes, codes on every kind of data, all the rest.
+# The long suite, in parts that end within 25 minutes each on two cores that nothing else uses: a thousand kills, every
+# other crash, damaged files, readers and writers at once, the model, codes on every kind of data, all the rest.
 FULL := $(BIN)/pytest -q -m full --timeout 1500
-CRASH := tests/crash tests/unit/storage tests/model tests/concurrency
+KILLS := tests/crash/test_kill.py
+CRASH := tests/crash tests/unit/storage
+DAMAGE := tests/corrupt
+TOGETHER := tests/concurrency
+MODEL := tests/model
 CODES := tests/property/test_codec_choice.py
 
-full: full-crash full-codes full-rest
+full: full-kills full-crash full-damage full-together full-model full-codes full-rest
+
+full-kills: $(BENCH)
+	$(FULL) $(KILLS)
 
 full-crash: $(BENCH)
-	$(FULL) $(CRASH)
+	$(FULL) -n 2 $(CRASH) --ignore=$(KILLS)
+
+full-damage: $(BENCH)
+	$(FULL) -n 2 $(DAMAGE)
+
+full-together: $(BENCH)
+	$(FULL) $(TOGETHER)
+
+full-model: $(BENCH)
+	$(FULL) $(MODEL)
 
 full-codes: $(BENCH)
 	$(FULL) $(CODES)
 
 full-rest: $(BENCH)
-	$(FULL) tests $(addprefix --ignore=,$(CRASH) $(CODES))
+	$(FULL) tests $(addprefix --ignore=,$(CRASH) $(DAMAGE) $(TOGETHER) $(MODEL) $(CODES))
 
 bench: $(RIVALS)
 	$(BIN)/python -m bench.figures $(FIGURES)

@@ -52,6 +52,7 @@ FIGURES = {
     "compression-384": f"compression --dataset {TEXT}",
     "compression-784": f"compression --dataset {PIXELS}",
     "compression-50": f"compression --dataset {WORDS}",
+    "durability": "durability",
     "ingest": f"ingest --dataset {PIXELS}",
     "filtered-784": f"filtered_scans --dataset {PIXELS} --rivals faiss --queries 300",
     "filtered-384": f"filtered_scans --dataset {TEXT} --rivals faiss --queries 300",

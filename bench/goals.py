@@ -54,6 +54,7 @@ def _all() -> Iterator[_Goal]:
     yield from _speed()
     yield from _built()
     yield from _memory()
+    yield from _durable()
     yield from _others()
     yield from _matrices()
 
@@ -109,6 +110,14 @@ def _memory() -> Iterator[_Goal]:
             ("vicinal", "ratio_to_hnswlib", 1.6, "RAM with float32 resident"),
         ):
             yield _Goal(f"memory-{width}", f"{name}, {width}-d", f"{part} of hnswlib", _most(part), _part(key, ours))
+
+
+def _durable() -> Iterator[_Goal]:
+    for key, most, name in (("clean", 2.0, "clean close"), ("killed", 3.0, "kill with a tail of 20,000")):
+        what = f"first answer of 100,000 x 128 after a {name}"
+        yield _Goal("durability", what, f"{most:g} s", _most(most), _recovered(f"{key}_seconds"))
+    for dim in ("128", "384", "1536"):
+        yield _Goal("durability", f"durable ingest, {dim}-d", "more than the fastest store", _least(1), _ingested(dim))
 
 
 def _others() -> Iterator[_Goal]:
@@ -199,6 +208,26 @@ def _share(answer: dict[str, Any]) -> tuple[float, str]:
 
 def _seconds(key: str) -> Read:
     return lambda answer: (answer[key][1], f"{answer[key][1]:.2f} s")
+
+
+def _recovered(key: str) -> Read:
+    def read(answer: dict[str, Any]) -> tuple[float, str]:
+        low, middle, high = answer["recovery"]["100000"][key]
+        return middle, f"{middle:.2f} s ({low:.2f} to {high:.2f})"
+
+    return read
+
+
+def _ingested(dim: str) -> Read:
+    """Our points per second in terms of the fastest other store's."""
+
+    def read(answer: dict[str, Any]) -> tuple[float, str]:
+        rates = {name: told["points_per_second"][1] for name, told in answer["ingest"][dim].items() if "mode" in told}
+        ours = rates.pop("vicinal")
+        best = max(rates, key=lambda name: rates[name])
+        return ours / rates[best], f"{ours / rates[best]:.2f} x {best} ({ours:,.0f} points/s)"
+
+    return read
 
 
 def _lost(answer: dict[str, Any]) -> tuple[float, str]:

@@ -38,6 +38,7 @@ SECTIONS = (
     ("overhead", "What the API adds to the kernel", tables.overhead),
     ("insert", "Additions to a built graph", tables.insert),
     ("ingest", "Durable ingest", tables.ingest),
+    ("durability", "Durable ingest beside other stores", tables.durability),
     ("start", "Start-up", tables.start),
 )
 STYLE = """

@@ -35,6 +35,7 @@ SUITES = (
     "overhead",
     "insert",
     "ingest",
+    "durability",
     "start",
 )
 UNFINISHED = 3  # exit status: run the same command again

@@ -12,6 +12,7 @@ __all__ = [
     "build",
     "cold_start",
     "compression",
+    "durability",
     "ingest",
     "insert",
     "memory",
@@ -219,6 +220,25 @@ def ingest(answer: dict[str, Any]) -> Table:
         for part in [answer[f"callers_{count}"]]
     ]
     return Table(("callers", "points per second, durable", "recall right after"), rows)
+
+
+def durability(answer: dict[str, Any]) -> Table:
+    """Points per second, bytes written and kept of each store by dimension; notes tell its mode and recovery."""
+    rows, notes = [], []
+    for dim, stores in answer["ingest"].items():
+        notes += [f"{dim} dimensions: {note}" for note in _failures(stores)]
+        for store, told in _ran(stores).items():
+            cells = (_number(told["points_per_second"][1]), _number(told["written_per_point"]))
+            rows.append((f"{store}, {dim} dimensions", *cells, _number(told["disk_per_point"])))
+    for store, told in _ran(answer["ingest"]["128"]).items():
+        notes.append(f"{store} {told['version']}: {told['mode']}")
+    for points, told in answer["recovery"].items():
+        clean, killed = told["clean_seconds"][1], told["killed_seconds"][1]
+        notes.append(
+            f"{int(points):,} points of 128 dimensions: first answer {clean:.2f} s after opening, {killed:.2f} s after "
+            f"a kill with {told['tail']:,.0f} points in no graph; closing {told['close_seconds']:.2f} s"
+        )
+    return Table(("store", "points per second", "bytes written a point", "bytes on disk a point"), rows, notes)
 
 
 def start(answer: dict[str, Any]) -> Table:

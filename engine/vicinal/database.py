@@ -68,7 +68,9 @@ class Database:
             raise NotFound(f"{directory} is no database", field="target", value=str(directory))
         self._lock = self._files.lock(directory / "LOCK", shared=self._read_only)
         try:
-            self._names = DatabaseCatalog.open(self._files, names, read_only=self._read_only)
+            # without its names every collection would look like what a crash left, and be removed
+            used = not self._read_only and bool(self._files.listdir(directory / "collections"))
+            self._names = DatabaseCatalog.open(self._files, names, read_only=self._read_only, create=not used)
             if not self._read_only:
                 self._remove_orphans(directory)
         except BaseException:

@@ -133,7 +133,7 @@ class Generation:
         self.planned.checks.close()
         if self.indexer.failure is None:
             self.matcher.close(self.writer.view)
-        close_files(self.opened)
+        close_files(self.opened, seq=self.writer.view.seq)
 
     def stop(self) -> None:
         """Stop threads and save nothing; its files stay open for calls that go on."""

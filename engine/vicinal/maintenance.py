@@ -7,7 +7,7 @@ norms and ends, newest usable graph snapshot. Slots that no snapshot covers are 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,10 +124,13 @@ def _recovered(
     return Opened(schema, catalog, fields, view, dead, directory, files)
 
 
-def close_files(opened: Opened) -> None:
-    """Close row files and catalogue."""
+def close_files(opened: Opened, *, seq: int | None = None) -> None:
+    """Close row files and catalogue; `seq`: the last commit, which a clean close leaves in every row file."""
     for field in opened.fields.values():
         for file in field.files.values():
+            if seq is not None:
+                with suppress(StorageFull, ReadOnly):
+                    file.stamp(seq)
             file.close()
     opened.catalog.close()
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.batch import DensePart, MultiPart
+from vicinal.errors import CorruptData
 from vicinal.fields import Cancel, Presence, growable, present_at
 from vicinal.index.field_index import CHUNK_ROWS
 from vicinal.multivector.proxy_kinds import make_proxies
@@ -155,10 +156,24 @@ class MultiField:
         return (last - first) * self.spec.row_bytes
 
     def load(self, n: int, present: NDArray[np.bool_]) -> None:
-        """Read where each point's tokens end."""
+        """Read where each point's tokens end; CorruptData when that cannot be."""
         self._presence.load(present)
         records = self._ends_file.matrix(np.dtype(np.uint8), (_RECORD.itemsize,))[:n]
-        self._take(np.ascontiguousarray(records).view(_RECORD).reshape(n), 0)
+        ends = np.ascontiguousarray(records).view(_RECORD).reshape(n)
+        self._check_ends(ends)
+        self._take(ends, 0)
+
+    def _check_ends(self, records: NDArray[Any]) -> None:
+        """Raise CorruptData unless each point's tokens end behind where they begin, inside of what is stored."""
+        bounds = np.concatenate(([0], records["end"], [self._tokens.rows]))
+        sent = np.where(records["sent"] > 0, records["sent"].astype(np.int64), np.diff(bounds[:-1]))
+        fits = self._originals is None or sent.sum() <= self._originals.rows
+        if np.any(bounds[1:] < bounds[:-1]) or not fits or not np.all(np.isfinite(records["scale"])):
+            raise CorruptData(
+                f"{self._ends_file.name}: a point's tokens end before they begin, or behind the last of "
+                f"{self._tokens.rows}; restore the collection from a backup",
+                field=self._ends_file.name,
+            )
 
     def restore(self, buffer: memoryview | bytes, n: int) -> None:
         """Take a snapshot of proxies."""

@@ -7,11 +7,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.support.engine_script import NAME, Script, State, act, create, make_script, observed, play, read_state
+from tests.support.engine_script import Script, Session, act, create, make_script, observed, play, read_state
 from tests.support.faulty_files import FAULTS, Fault, FaultAt
 from tests.support.own_process import run_alone, scratch_folder
 
-from vicinal.database import Database
 from vicinal.errors import StorageFull, VicinalError
 from vicinal.storage import vfs
 from vicinal.storage.files import IoCall
@@ -39,41 +38,37 @@ def _one_fault(root: Path, at: int, fault: Fault, script: Script) -> FaultAt:
             done[0] = number
 
     with observed(observer):
-        database = None
+        session = None
         try:
-            database = Database(root)
-            database = play(root, database, script, 0, note)
+            session = Session(root)
+            play(session, script, 0, note)
         except VicinalError as error:
             assert observer.hit is not None, "nothing failed"
-            if database is not None and script.operations[done[0]].kind != "reopen":
-                _reads_go_on(database, script.states[done[0]])
+            if session is not None and session.database is not None:
+                # what was acknowledged is answered; a collection that could not be opened can be opened now
+                assert read_state(session.collection) == script.states[done[0]]
                 if isinstance(error, StorageFull):
-                    act(database.collection(NAME), script.operations[done[0]])
-                    assert read_state(database) == script.states[done[0] + 1]
+                    act(session.collection, script.operations[done[0]])
                     done[0] += 1
+                    assert read_state(session.collection) == script.states[done[0]]
         finally:
-            if database is not None:
-                database.close()
+            if session is not None:
+                session.close()
     with observed(None):
         _goes_on(root, script, done[0])
     return observer
 
 
-def _reads_go_on(database: Database, acknowledged: State) -> None:
-    """After a failed write the acknowledged points are answered; a read that failed can be tried again."""
-    assert read_state(database) == acknowledged
-
-
 def _goes_on(root: Path, script: Script, done: int) -> None:
     """Reopened, the state is the one before or after what failed; from there the rest of the script works."""
-    database = Database(root)
-    state = read_state(database)
+    session = Session(root)
+    state = read_state(session.collection)
     allowed = script.states[done : done + 2]
     assert state in allowed, f"{done} acknowledged, and neither state is there"
     first = done + (state != script.states[done])
-    database = play(root, database, script, first, lambda *_: None)
-    assert read_state(database) == script.states[-1]
-    database.close()
+    play(session, script, first, lambda *_: None)
+    assert read_state(session.collection) == script.states[-1]
+    session.close()
 
 
 def fail_every_call(script_seed: int, operations: int, stride: int, *faults: Fault) -> None:

@@ -34,7 +34,7 @@ def _check(where: Path, script: Script, acknowledged: int, tried: int, *, more: 
         if "c" not in opened.list_collections():
             assert acknowledged < 0, "the collection is gone"
             return
-        state = read_state(opened)
+        state = read_state(opened.collection("c"))
         allowed = script.states[max(acknowledged, 0) : max(tried, acknowledged, 0) + 1]
         assert state in allowed, f"of {acknowledged} operations acknowledged, {tried} tried, the state is of neither"
         if more:
@@ -51,9 +51,10 @@ def power_loss(script_seed: int, operations: int, seeds: int, part: int, parts: 
         vfs.register()
         with observed(recorder):
             root.mkdir()
-            database = create(root)
+            session = create(root)
             recorder.note("acknowledged", 0)
-            play(root, database, script, 0, recorder.note).close()
+            play(session, script, 0, recorder.note)
+            session.close()
         opened = 0
         with observed(None, often=1000):
             for number, (at, seed, mode, image) in enumerate(images(recorder, root, seeds)):

@@ -39,7 +39,8 @@ class _Turns(Recorder):
 
 def made(root: Path, script: Script) -> Database:
     """A database in which the script was played."""
-    database = create(root)
+    database = create(root).database
+    assert database is not None
     for operation in script.operations:
         act(database.collection(NAME), operation)
     return database
@@ -58,7 +59,7 @@ def carry_out(database: Database, kind: str, root: Path) -> None:
 def check(root: Path, kind: str, tried: bool, done: bool, script: Script) -> None:
     """What a directory holds: the collection as it was, and what was done whole or not at all."""
     with Database(root) as database:
-        assert read_state(database) == script.states[-1]
+        assert read_state(database.collection(NAME)) == script.states[-1]
         assert all(report.ok for report in database.verify())
         names = database.list_collections()
         assert len(list((root / "collections").iterdir())) == len(names), "a directory without a name stays"
@@ -140,7 +141,7 @@ def one_fault(kind: str, at: int, fault: Fault) -> FaultAt:
                 if observer.hit is None:
                     raise AssertionError("nothing failed") from error
             observer.at = 1 << 60
-            assert read_state(database) == SCRIPT.states[-1]
+            assert read_state(database.collection(NAME)) == SCRIPT.states[-1]
             if not collection.info().read_only:
                 collection.set_payload({"late": 1}, filter="n < 0")
             else:
@@ -180,7 +181,7 @@ def two_together(first: Callable[[], None], second: Callable[[], None]) -> None:
 def test_a_backup_beside_a_compaction(tmp_path: Path) -> None:
     with made(tmp_path / "db", SCRIPT) as database:
         two_together(database.collection(NAME).compact, lambda: database.backup(tmp_path / "b.tar"))  # type: ignore[arg-type]
-        assert read_state(database) == SCRIPT.states[-1]
+        assert read_state(database.collection(NAME)) == SCRIPT.states[-1]
         database.restore(tmp_path / "b.tar", {NAME: "again"})
         assert len(database.collection("again")) == len(SCRIPT.states[-1])
 

@@ -191,9 +191,9 @@ def _run(examples: int, steps: int) -> None:
 
 
 def test_collection_agrees_with_a_dict() -> None:
-    _run(60, 30)
+    _run(200, 12)
 
 
 @pytest.mark.full
 def test_collection_agrees_with_a_dict_for_long() -> None:
-    _run(2000, 50)
+    _run(5000, 50)

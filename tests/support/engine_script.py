@@ -28,6 +28,7 @@ __all__ = [
     "NAME",
     "Operation",
     "Script",
+    "Session",
     "State",
     "act",
     "create",
@@ -121,13 +122,13 @@ def observed(observer: Observer | None, *, often: int = 12) -> Any:
         yield
 
 
-def create(root: Path) -> Database:
-    """Make the database and its collection."""
+def create(root: Path) -> Session:
+    """Make a database and its collection."""
     made = Database(root)
     fields = {"v": {"kind": "dense", "dim": DIM, "metric": "l2", "M": 4}}
     fields["t"] = {"kind": "multi", "dim": DIM, "pooling": 2, "originals": True}  # all the files there are
     made.create_collection(NAME, vectors=fields)
-    return made
+    return Session(root, made)
 
 
 def act(collection: Collection, operation: Operation) -> None:
@@ -145,23 +146,44 @@ def act(collection: Collection, operation: Operation) -> None:
         collection.flush(60)
 
 
-def play(root: Path, database: Database, script: Script, first: int, note: Callable[[str, int], None]) -> Database:
-    """Carry out the operations from `first` on; returns the database, which `reopen` replaces."""
+class Session:
+    """A database that may be opened again; `database` is the one open now, None between two."""
+
+    database: Database | None
+
+    def __init__(self, root: Path, database: Database | None = None) -> None:
+        self.root = root
+        self.database = Database(root) if database is None else database
+
+    @property
+    def collection(self) -> Collection:
+        assert self.database is not None
+        return self.database.collection(NAME)
+
+    def reopen(self) -> None:
+        self.close()
+        self.database = Database(self.root)
+
+    def close(self) -> None:
+        if self.database is not None:
+            old, self.database = self.database, None
+            old.close()
+
+
+def play(session: Session, script: Script, first: int, note: Callable[[str, int], None]) -> None:
+    """Carry out the operations from `first` on."""
     for number in range(first, len(script.operations)):
         operation = script.operations[number]
         note("tried", number + 1)
         if operation.kind == "reopen":
-            database.close()
-            database = Database(root)
+            session.reopen()
         else:
-            act(database.collection(NAME), operation)
+            act(session.collection, operation)
         note("acknowledged", number + 1)
-    return database
 
 
-def read_state(database: Database) -> State:
+def read_state(collection: Collection) -> State:
     """Every point by scrolling; ids, counts, filters and exact queries must agree with it."""
-    collection = database.collection(NAME)
     points, rest = collection.scroll(limit=1000, with_vectors=True)
     assert rest is None
     state: State = {}

@@ -1,16 +1,22 @@
-"""The catalogue of a data directory: which names lead to which collection directories."""
+"""The catalogue of a data directory: which names lead to which collection directories.
+
+A collection that no name leads to is what a crash left, and is removed. So an older copy of the catalogue put back
+would cost the collections made since: `database.seen` beside it holds the number of changes that were made for certain,
+and a catalogue that knows of fewer is refused.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
+from crc32c import crc32c
 
-from vicinal.errors import AlreadyExists, Closed, CorruptData, NotFound, ReadOnly
+from vicinal.errors import AlreadyExists, Closed, CorruptData, NotFound, ReadOnly, StorageFull
 from vicinal.storage.files import Files
 from vicinal.storage.sqlite import check_format, close, connect, one, transaction, translated
 
@@ -22,6 +28,11 @@ _TABLES: Final = """
 CREATE TABLE collections(name TEXT PRIMARY KEY, uuid TEXT NOT NULL UNIQUE) STRICT, WITHOUT ROWID;
 CREATE TABLE aliases(alias TEXT PRIMARY KEY, name TEXT NOT NULL) STRICT, WITHOUT ROWID;
 """
+_CHANGES: Final = """
+CREATE TABLE IF NOT EXISTS changes(one INTEGER PRIMARY KEY CHECK (one = 1), count INTEGER NOT NULL) STRICT;
+INSERT INTO changes VALUES (1, 1) ON CONFLICT DO UPDATE SET count = count + 1;
+"""
+_SEEN: Final = ".seen"
 _FIND: Final = """
 SELECT name, uuid FROM collections WHERE name = ?1
 UNION ALL SELECT name, uuid FROM aliases JOIN collections USING (name) WHERE alias = ?1"""
@@ -33,8 +44,9 @@ class DatabaseCatalog:
     A name is either a collection's or an alias, never both. Dropping a collection drops its aliases.
     """
 
-    def __init__(self, path: Path | str, connection: apsw.Connection, *, read_only: bool) -> None:
+    def __init__(self, files: Files, path: Path | str, connection: apsw.Connection, *, read_only: bool) -> None:
         self.path = path
+        self._files = files
         self._connection = connection
         self._read_only = read_only
         self._lock = threading.Lock()
@@ -42,21 +54,26 @@ class DatabaseCatalog:
         self._failed = False
 
     @classmethod
-    def open(cls, files: Files, path: Path | str, read_only: bool = False) -> DatabaseCatalog:
-        """Open the catalogue, made where there is none; ":memory:" is a path. CorruptData, FormatTooNew."""
+    def open(cls, files: Files, path: Path | str, read_only: bool = False, *, create: bool = True) -> DatabaseCatalog:
+        """Open the catalogue; ":memory:" is a path. CorruptData, FormatTooNew.
+
+        `create` makes it where there is none, or an empty file; else that is CorruptData.
+        """
         with translated(path):
-            connection = connect(files, path, create=not read_only, read_only=read_only)
+            connection = connect(files, path, create=create and not read_only, read_only=read_only)
             try:
                 # an empty file is what a crash in the middle of the first open leaves
-                if not read_only and not one(connection, "SELECT count(*) FROM sqlite_schema"):
+                if create and not read_only and not one(connection, "SELECT count(*) FROM sqlite_schema"):
                     _make_tables(connection)
                     if isinstance(path, Path):
                         files.sync_dir(path.parent)
                 check_format(connection, path, _APPLICATION_ID, _FORMAT)
+                _check_pages(connection, path)
+                _check_seen(files, connection, path)
             except BaseException:
                 close(connection)
                 raise
-        return cls(path, connection, read_only=read_only)
+        return cls(files, path, connection, read_only=read_only)
 
     @contextmanager
     def _reading(self) -> Iterator[apsw.Connection]:
@@ -72,11 +89,21 @@ class DatabaseCatalog:
             why = "was opened read-only" if self._read_only else "failed to be written; reopen the data directory"
             raise ReadOnly(f"{self.path} {why}", field=str(self.path))
         try:
-            with self._reading() as connection, transaction(connection):
-                yield connection
+            with self._reading() as connection:
+                with transaction(connection):
+                    yield connection
+                    connection.execute(_CHANGES)
+                self._note_seen(connection)
         except (ReadOnly, CorruptData):  # what a later opening finds is unknown
             self._failed = True
             raise
+
+    def _note_seen(self, connection: apsw.Connection) -> None:
+        """Let the last change be missed if an older copy is put back; without it only that is not noticed."""
+        if isinstance(self.path, Path):
+            count = str(_changes(connection)).encode()
+            with suppress(StorageFull, ReadOnly):
+                self._files.write_atomic(self.path.with_suffix(_SEEN), [b"%b %d\n" % (count, crc32c(count))])
 
     def create(self, name: str, uuid: str) -> None:
         """Let `name` lead to collection directory `uuid`. AlreadyExists when a collection or alias has it."""
@@ -167,6 +194,41 @@ class DatabaseCatalog:
 def _require_free(connection: apsw.Connection, name: str) -> None:
     if one(connection, _FIND, (name,)) is not None:
         raise AlreadyExists(f"{name!r} exists; drop it first or choose another name", field="name", value=name)
+
+
+def _changes(connection: apsw.Connection) -> int:
+    """How often the names were changed."""
+    if not one(connection, "SELECT count(*) FROM sqlite_schema WHERE name = 'changes'"):
+        return 0  # none yet, or by a version that did not count
+    return int(one(connection, "SELECT count FROM changes"))
+
+
+def _check_seen(files: Files, connection: apsw.Connection, path: Path | str) -> None:
+    """Raise CorruptData when the file beside tells of changes that the catalogue does not know."""
+    if not isinstance(path, Path) or not files.exists(path.with_suffix(_SEEN)):
+        return
+    file = files.open(path.with_suffix(_SEEN), read_only=True)
+    try:
+        count, _, crc = file.pread(64, 0).strip().partition(b" ")
+    finally:
+        file.close()
+    if not (count.isdigit() and crc.isdigit() and crc32c(count) == int(crc)):
+        return  # a damaged witness says nothing
+    known = _changes(connection)
+    if known < int(count):
+        raise CorruptData(
+            f"{path} knows of {known} changes of {int(count)}: an older copy of it was put back; restore the newest, "
+            f"or remove {path.with_suffix(_SEEN).name} and with it the collections that it does not name",
+            field=str(path),
+            value=known,
+        )
+
+
+def _check_pages(connection: apsw.Connection, path: Path | str) -> None:
+    """Read all of the file: it has few pages, and a name lost is a collection lost."""
+    problem = one(connection, "PRAGMA quick_check(1)")
+    if problem != "ok":
+        raise CorruptData(f"{path} is damaged: {problem}", field=str(path))
 
 
 def _make_tables(connection: apsw.Connection) -> None:

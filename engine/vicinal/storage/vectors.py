@@ -207,6 +207,15 @@ class RowFile:
             self._backing.sync()
         self._dirty = False
 
+    def stamp(self, seq: int) -> None:
+        """Write the last committed seq into the head, durably, before a clean close.
+
+        So an older catalogue is noticed even when the commits it lacks changed no row.
+        """
+        if seq > self.head_seq and not self._refused:
+            self._dirty = True
+            self.sync(seq)
+
     @contextmanager
     def _refusing_after_failure(self) -> Iterator[None]:
         try:
