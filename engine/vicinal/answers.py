@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.index.shared_search import SharedSearcher
 from vicinal.limits import ID_MAX
 from vicinal.multivector.stores import plain_tokens, unrotated
 from vicinal.schema import Dense, Multi, Schema
@@ -129,7 +130,12 @@ def _dense_state(spec: Dense, field: DenseView, n: int) -> tuple[int, dict[str, 
     """Bytes in memory or mapped, and what is told of a field of single vectors."""
     rows, graph = field.rows, field.graph
     used = n * rows.vectors.shape[1] * rows.vectors.itemsize + rows.inv_norms.nbytes + (graph.nbytes if graph else 0)
-    return used, {"row_bytes": spec.row_bytes, "codec": _codec(spec, graph), "layout": _layout(spec, graph)}
+    told = {"row_bytes": spec.row_bytes, "codec": _codec(spec, graph), "layout": _layout(spec, graph)}
+    if spec.share is not None:
+        told["shared"] = (
+            graph.shared if isinstance(graph, SharedSearcher) else {"rows": 0, "groups": 0, "bytes_saved": 0}
+        )
+    return used, told
 
 
 def _multi_state(field: MultiView, n: int) -> tuple[int, dict[str, Any]]:

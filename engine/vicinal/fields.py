@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from vicinal.batch import DensePart, MultiPart
 from vicinal.bits import bits_at, bits_from_mask
 from vicinal.casting import inverse_norms_of
-from vicinal.index.field_index import FieldIndex
+from vicinal.index.field_index import FieldIndex, Searcher
 from vicinal.index.mapped import let_go
+from vicinal.index.shared import SharedIndex
 from vicinal.index.short import ShortSearcher, short_norms
 from vicinal.schema import Dense
 from vicinal.storage.vectors import RowFile
@@ -118,13 +119,20 @@ class FieldStore(Protocol):
         """Take a graph snapshot over at most n slots; CorruptData when it does not fit."""
 
 
+def _index_of(spec: Dense) -> FieldIndex | SharedIndex:
+    """The index of a field, empty; over leaders of near-copies where these share nodes."""
+    index = FieldIndex(spec.metric, spec.walked, spec.params, codec=spec.codec, layout=spec.layout, filters=True)
+    if spec.share is None:
+        return index
+    return SharedIndex(index, spec.metric, spec.columns, spec.stored, spec.share, spec.search_dims)
+
+
 class DenseField:
     """Vectors by slot, in the declared dtype, in one row file; 1/|x| derived under cosine."""
 
     def __init__(self, name: str, spec: Dense, vectors: RowFile) -> None:
-        self._index = FieldIndex(
-            spec.metric, spec.walked, spec.params, codec=spec.codec, layout=spec.layout, filters=True
-        )
+        self._index = _index_of(spec)
+        self._short = spec.search_dims if spec.share is None else None  # leading columns that are read where they lie
         self.name, self.spec = name, spec
         self.files: Mapping[str, RowFile] = {vector_file(name): vectors}
         self._vectors = vectors
@@ -167,16 +175,16 @@ class DenseField:
 
     def _walked(self) -> Rows:
         """The rows that the index is over: all of each, or its leading dimensions where they lie."""
-        rows, dims = self._rows(), self.spec.search_dims
+        rows, dims = self._rows(), self._short
         return rows if dims is None else Rows(rows.vectors[:, :dims], self._short_norms)
 
     def _shorten(self, block: NDArray[Any], first: int) -> None:
         """Derive 1/|x| of the leading dimensions of rows from `first` on, where the index is over them."""
-        if self.spec.search_dims is None or self.spec.metric is not Metric.COSINE:
+        if self._short is None or self.spec.metric is not Metric.COSINE:
             return
         stop = first + len(block)
         norms = growable(self._short_norms, max(stop, len(self._rows().vectors)))
-        norms[first:stop] = short_norms(block[:, : self.spec.search_dims])
+        norms[first:stop] = short_norms(block[:, : self._short])
         self._short_norms = norms
 
     def _grow_norms(self, n: int) -> None:
@@ -185,8 +193,8 @@ class DenseField:
 
     def view(self, n: int) -> DenseView:
         """Picture of the first n slots."""
-        graph = self._index.searcher()  # before the rows: what it links to must lie inside their map
-        if graph is not None and self.spec.search_dims is not None:
+        graph: Searcher | None = self._index.searcher()  # before the rows: what it links to must lie inside their map
+        if graph is not None and self._short is not None:
             graph = ShortSearcher(graph, self.spec.metric, self._walked())
         return DenseView(self._rows(), graph, graph.n if graph else 0, self._presence.bits(n))
 

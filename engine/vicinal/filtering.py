@@ -22,8 +22,9 @@ from vicinal.index.exact import Found, exact_search, exact_search_list, merge
 from vicinal.index.filter_effort import listed
 from vicinal.index.filter_prices import Work
 from vicinal.index.filtered import FilteredIndex, Swept, sweep_words
+from vicinal.index.shared_search import SharedSearcher
 from vicinal.index.short import ShortSearcher
-from vicinal.planner import Target, Way
+from vicinal.planner import Target, Way, over_leaders
 from vicinal.types import Rows
 
 __all__ = ["Carried", "Outcome", "answer_filtered", "carry"]
@@ -91,12 +92,33 @@ def carry(target: Target, matches: int, wanted: int, way: Way, stop: int) -> Cal
     if not k:  # all matches are in the tail
         none = Outcome(np.empty(0, np.uint32), np.empty(0, np.float32), way.kind, Work)
         return lambda _: none
+    if isinstance(target.graph, SharedSearcher):
+        return _by_leaders(target, target.graph, k, way, stop)
     if isinstance(target.graph, ShortSearcher):
         return _by_leading(target, target.graph, matches, k, way, stop)
     among = Among(matches, 0 if target.allowed is None else bits_at(target.allowed, stop), target.allowed)
     carried = Carried.of(filtered, target.rows, stop, k, way)
     go = carried.go
     return lambda query: go(query, among)
+
+
+def _by_leaders(
+    target: Target, graph: SharedSearcher, k: int, way: Way, stop: int
+) -> Callable[[NDArray[Any]], Outcome]:
+    """How slots are searched by the leaders of their groups: as many, of whose members the k nearest."""
+    inner = over_leaders(target, graph, stop)
+    matches = inner.matches
+    wanted = min(graph.candidates(k), matches)
+    near = carry(inner, matches, wanted, way, inner.n)
+    rows, allowed = target.rows, target.allowed
+
+    def search(query: NDArray[Any]) -> Outcome:
+        outcome = near(query)
+        found = np.ascontiguousarray(outcome.slots, np.uint32), outcome.distances
+        slots, distances = graph.settle(query, found, k, rows=rows, limit=stop, allowed=allowed)
+        return outcome._replace(slots=slots, distances=distances)
+
+    return search
 
 
 def _by_leading(

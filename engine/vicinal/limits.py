@@ -7,6 +7,8 @@ from typing import Final
 # Vectors and ids
 DIM_MAX: Final = 8_192  # 32 KiB per float32 row; no embedding model in use is wider
 INT8_CODE_DIM_MAX: Final = 56  # dimensions of 8 bits that a code line of 64 bytes holds beside its constants
+SHARE_MIN: Final = 0.001  # of a length: float32 tells cosines apart by about the square of this
+SHARE_MAX: Final = 0.5  # wider groups cost searches more than they save
 QUERY_TOKENS_MAX: Final = 1 << 14  # tokens of one query: its table of products with centroids takes 512 MiB then
 POOLING_MAX: Final = 1_000  # tokens that one takes the place of
 PROXY_DIM_MAX: Final = 1 << 16  # numbers of one fixed dimensional encoding

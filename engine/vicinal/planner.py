@@ -28,6 +28,7 @@ from vicinal.index.coded_effort import Effort
 from vicinal.index.field_index import Searcher
 from vicinal.index.filter_effort import FilterEffort
 from vicinal.index.filtered import FilteredIndex
+from vicinal.index.shared_search import SharedSearcher
 from vicinal.types import Bits, Metric, Rows
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "choose_way",
     "default_ef",
     "ef_for",
+    "over_leaders",
     "plan_search",
     "way_for",
 ]
@@ -211,12 +213,23 @@ def choose_way(filtered: FilteredIndex, k: int, ef: int, goal: float, n: int, ma
     return Way(kind, within, int(_CELLS_BUDGET * members), int(_AFTERWARDS * members), farther)
 
 
+def over_leaders(target: Target, graph: SharedSearcher, stop: int) -> Target:
+    """The leaders of near-copies among the slots below `stop`, as slots of their own."""
+    groups = graph.groups.below(stop)
+    allowed = None if target.allowed is None else graph.admitted(target.allowed, stop)
+    return Target(target.metric, graph.leaders, graph.inner, groups, groups, allowed, target.narrowed)
+
+
 def _under_filter(
     target: Target, filtered: FilteredIndex, k: int, ef: int, goal: float | None, matches: int, steps: int
 ) -> Plan:
     """The plan where there are codes to scan."""
     n = min(target.indexed, target.n)
-    way = way_for(filtered, k, ef, goal, n, min(matches, n), steps)
+    walked, matched = n, min(matches, n)
+    if isinstance(target.graph, SharedSearcher):
+        leaders, k = over_leaders(target, target.graph, n), target.graph.candidates(k)
+        walked, matched = leaders.n, max(leaders.matches, 1)
+    way = way_for(filtered, k, ef, goal, walked, matched, steps)
     return Plan(way.kind, matches, target.n, target.n - n, ef, way=way)
 
 

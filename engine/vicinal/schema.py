@@ -69,8 +69,9 @@ class Dense:
     Whatever it is, results are settled on the stored vectors. layout: a `graph` answers fastest; `cells` (k-means) take
     far less time to build and to insert into, and memory for codes only; `auto` is a graph unless it would not fit in
     half of the machine's memory. search_dims: search on so many leading dimensions and settle on all, which suits
-    Matryoshka embeddings. M and ef_construction are HNSW's (Malkov & Yashunin,
-    2018).
+    Matryoshka embeddings. share: rows within so much of their length count as near-copies, which take one node
+    together (docs/dtypes.md); 0 for equal rows alone, None for none; of bits, the share that may differ, under jaccard
+    the distance. M and ef_construction are HNSW's (Malkov & Yashunin, 2018).
     """
 
     dim: int
@@ -81,6 +82,7 @@ class Dense:
     codec: Literal["auto", "none", "int8", "int4", "rabitq"] = "auto"
     layout: Literal["auto", "graph", "cells"] = "auto"
     search_dims: int | None = None
+    share: float | None = None
 
     def __post_init__(self) -> None:
         _whole(self.dim, "dim", 1, limits.DIM_MAX)
@@ -98,6 +100,8 @@ class Dense:
         self._check_bits()
         if self.search_dims is not None:
             _whole(self.search_dims, "search_dims", 1, self.dim)
+        if self.share is not None:
+            self._check_share(self.share)
         if self.codec == "int8" and self.walked > limits.INT8_CODE_DIM_MAX:
             raise LimitExceeded(
                 f"codec int8 holds {limits.INT8_CODE_DIM_MAX} dimensions: rabitq keeps 8-bit rows beside its bits",
@@ -105,6 +109,19 @@ class Dense:
                 value=self.walked,
                 limit=limits.INT8_CODE_DIM_MAX,
             )
+
+    def _check_share(self, share: Any) -> None:
+        low, high = limits.SHARE_MIN, limits.SHARE_MAX
+        real = isinstance(share, int | float) and not isinstance(share, bool)
+        if not real or not (share == 0 or low <= share <= high):
+            raise InvalidArgument(
+                f"share is a part of a vector's length: 0 for equal vectors, or {low} to {high}",
+                field="share",
+                value=share,
+                limit=[low, high],
+            )
+        if share and self.metric.is_function and self.metric is not Metric.L1:
+            raise InvalidArgument(f"under {self.metric} equal vectors alone share: 0", field="share", value=share)
 
     def _check_bits(self) -> None:
         if (self.dtype == "bit") != self.metric.of_bits:

@@ -54,12 +54,16 @@ class CollectionModel(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.rng = np.random.default_rng(0)
 
-    @initialize(metric=st.sampled_from(FLOAT_METRICS), seed=st.integers(0, 2**32 - 1))
-    def begin(self, metric: Metric, seed: int) -> None:
+    @initialize(
+        metric=st.sampled_from(FLOAT_METRICS),
+        seed=st.integers(0, 2**32 - 1),
+        share=st.sampled_from([None, None, 0.0, 0.2]),
+    )
+    def begin(self, metric: Metric, seed: int, share: float | None) -> None:
         self.rng = np.random.default_rng(seed)
         self.model = ModelCollection(metric)
         self.database = Database(self.folder / "db")
-        self.database.create_collection("c", dim=DIM, metric=metric.value, M=4, ef_construction=16)
+        self.database.create_collection("c", dim=DIM, metric=metric.value, M=4, ef_construction=16, share=share)
 
     @property
     def real(self) -> Collection:

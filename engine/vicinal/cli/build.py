@@ -50,6 +50,7 @@ class BuildPlan:
     codec: CodecName = "auto"
     layout: LayoutName = "auto"
     search_dims: int | None = None
+    share: float | None = None
     shown: bool = True
     resume: bool = False
 
@@ -81,6 +82,7 @@ def build(
     dtype: Annotated[DtypeName, typer.Option(help="How a vector is stored; bit: rows of packed bytes.")] = "float32",
     codec: Annotated[CodecName, typer.Option(help="What a large collection is walked on.")] = "auto",
     search_dims: Annotated[int | None, typer.Option(help="Leading dimensions to search on; settles on all.")] = None,
+    share: Annotated[float | None, typer.Option(help="Near-copies so near share a node; 0: equal ones.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a build that was broken off.")] = False,
     layout: Annotated[
         LayoutName, typer.Option(help="Graph: fastest answers. Cells: built and grown faster, less memory.")
@@ -90,7 +92,7 @@ def build(
     """Build a collection from files: insert every row, then wait until the graph holds them all."""
     rows = _rows(source, payload, ids_col, vector_col)
     matrices = None if tokens is None else _tokens(tokens, rows.total)
-    options = (metric, M, ef_construction, dtype, codec, layout, search_dims)
+    options = (metric, M, ef_construction, dtype, codec, layout, search_dims, share)
     plan = BuildPlan(name or source.stem, rows, matrices, *options, resume=resume)
     plan.dim  # noqa: B018  a source without vectors fails here, before the directory is made
     announce_compilation()
@@ -187,7 +189,7 @@ def _tokens(path: Path, total: int) -> Tokens:
 
 
 def _graph(plan: BuildPlan) -> dict[str, Any]:
-    names = ("M", "ef_construction", "dtype", "codec", "layout", "search_dims")
+    names = ("M", "ef_construction", "dtype", "codec", "layout", "search_dims", "share")
     return {name: getattr(plan, name) for name in names}
 
 

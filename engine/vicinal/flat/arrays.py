@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,24 +10,14 @@ from numpy.typing import NDArray
 from vicinal.bits import word_count
 from vicinal.types import Bits
 
-__all__ = ["all_bits", "bits_without", "last_of_each", "longer"]
+__all__ = ["all_bits", "bits_without", "last_of_each"]
 
 _ALL: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
-Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def all_bits(slots: int) -> Bits:
     """A set of at least so many slots, all in it."""
     return np.full(word_count(slots), _ALL, np.uint64)
-
-
-def longer(array: NDArray[Scalar], rows: int, used: int) -> NDArray[Scalar]:
-    """The array if it holds so many rows, else a copy of its used part that does; readers keep the old one."""
-    if rows <= len(array):
-        return array
-    wider = np.empty((rows, *array.shape[1:]), array.dtype)
-    wider[:used] = array[:used]
-    return wider
 
 
 def last_of_each(

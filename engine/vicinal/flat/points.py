@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.bits import word_count
-from vicinal.flat.arrays import all_bits, bits_without, last_of_each, longer
+from vicinal.flat.arrays import all_bits, bits_without, last_of_each
 from vicinal.flat.inputs import Refused, unknown_label
 from vicinal.flat.labels import MISSING, LabelMap
 from vicinal.flat.picture import Picture, walks
-from vicinal.flat.row_room import RowRoom
 from vicinal.index.field_index import FieldIndex
 from vicinal.index.functions import check_function
 from vicinal.index.mapped import is_mapped, let_go
+from vicinal.index.row_room import RowRoom, longer
 from vicinal.types import Bits, HnswParams, Metric, Rows
 
 __all__ = ["ALIVE", "DELETED", "GONE", "Points", "Tell"]

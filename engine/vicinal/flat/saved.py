@@ -14,7 +14,7 @@ from vicinal.errors import CorruptData
 from vicinal.flat.file_format import MAGIC, Bytes, Parts, Settings, encode, parse, total_bytes
 from vicinal.flat.inputs import Refused, metric_of
 from vicinal.flat.points import DELETED, GONE, Points
-from vicinal.flat.row_room import RowRoom, copy_of_file
+from vicinal.index.row_room import RowRoom, copy_of_file
 from vicinal.io.hnswlib_file import HnswlibPoints, read_brute_force, read_hnsw
 from vicinal.limits import EF_CONSTRUCTION_MAX, SLOTS_MAX
 from vicinal.storage.files import Files, OpenFile

@@ -17,7 +17,7 @@ from vicinal.flat.filters import allowed_by, filters_of_rows
 from vicinal.flat.inputs import Refused, as_labels, as_rows, as_vectors, metric_of
 from vicinal.flat.picture import Picture, answering, answering_lazily, label_matrix
 from vicinal.flat.points import Points, Tell
-from vicinal.flat.row_room import KEEP
+from vicinal.index.row_room import KEEP
 from vicinal.limits import DIM_MAX, ID_MAX, SLOTS_MAX
 from vicinal.searching import Answer, Batch, answer_all
 from vicinal.types import Metric

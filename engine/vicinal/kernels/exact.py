@@ -11,7 +11,7 @@ from vicinal.kernels.distance import distance_within, query_scale, space_at
 from vicinal.kernels.heap import pool_clear, pool_insert
 from vicinal.kernels.simd import get_i64, get_u32, key_distance, key_slot, lowest_bit, make_key, prefetch_l2
 
-__all__ = ["NO_LIMIT", "Work", "drain", "scan_list", "scan_range", "work_at"]
+__all__ = ["NO_LIMIT", "Work", "drain", "offer", "scan_list", "scan_range", "work_at"]
 
 
 NO_LIMIT = 0x7FFFFFFF  # above every slot
@@ -65,7 +65,7 @@ def drain(pool, entries, limit, slots, distances):
 
 
 @njit
-def _offer(space, query, scale, slot, pool, vectors, last):
+def offer(space, query, scale, slot, pool, vectors, last):
     """Insert the slot if it beats the pool's last entry; return the last entry's key."""
     key = make_key(distance_within(space, query, scale, slot, key_distance(last)), slot)
     if key < last:
@@ -89,7 +89,7 @@ def scan_range(element, space_block, work_block, start, stop, allowed, slots, di
     last = get_i64(pool + vectors * 64 - 8)
     if allowed == 0:
         for slot in range(start, stop):
-            last = _offer(space, query, scale, slot, pool, vectors, last)
+            last = offer(space, query, scale, slot, pool, vectors, last)
         return drain(pool, k, NO_LIMIT, slots, distances)
     for w in range(start >> 6, (stop + 63) >> 6):
         word = get_i64(allowed + w * 8)
@@ -97,7 +97,7 @@ def scan_range(element, space_block, work_block, start, stop, allowed, slots, di
             slot = w * 64 + lowest_bit(word)
             word &= word - 1
             if start <= slot < stop:
-                last = _offer(space, query, scale, slot, pool, vectors, last)
+                last = offer(space, query, scale, slot, pool, vectors, last)
     return drain(pool, k, NO_LIMIT, slots, distances)
 
 
@@ -117,5 +117,5 @@ def scan_list(element, space_block, work_block, listed, count, slots, distances)
             ahead = space.vectors + get_u32(listed + (i + 2) * 4) * bytes_
             for line in range(0, lines, 64):
                 prefetch_l2(ahead + line)
-        last = _offer(space, query, scale, get_u32(listed + i * 4), pool, vectors, last)
+        last = offer(space, query, scale, get_u32(listed + i * 4), pool, vectors, last)
     return drain(pool, k, NO_LIMIT, slots, distances)

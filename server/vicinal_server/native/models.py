@@ -98,6 +98,7 @@ class Create(_Request):
     codec: str | None = None
     layout: str | None = None
     search_dims: int | None = None
+    share: float | None = None
 
 
 class Insert(_Request):

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from vicinal.errors import StorageFull
-from vicinal.flat import row_room
 from vicinal.flat.inputs import Refused
-from vicinal.flat.row_room import RowRoom
 from vicinal.flat_api import BFIndex, Index
+from vicinal.index import row_room
 from vicinal.index.mapped import is_mapped, pages_of
+from vicinal.index.row_room import RowRoom
 
 DIM = 16
 X = np.random.default_rng(3).standard_normal((600, DIM)).astype(np.float32)

@@ -1,6 +1,6 @@
-"""Where an index keeps its float rows: in memory, or in an unlinked temporary file mapped into it.
+"""Where an index keeps rows of its own: in memory, or in an unlinked temporary file mapped into it.
 
-A search on codes reads few float rows or none, so large indexes keep them in a file: its pages leave memory when
+A search on codes reads few stored rows or none, so large indexes keep them in a file: its pages leave memory when
 others need it, and are read again when touched. The file is in the folder that TMPDIR names, or in /var/tmp where that
 one lies in memory itself; it has no name, so it ends with the process. Its blocks are reserved before they are written,
 so that a full disk is an error here and not a signal at some later store.
@@ -16,22 +16,31 @@ import os
 import tempfile
 import weakref
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from vicinal.errors import StorageFull
-from vicinal.flat.arrays import longer
 from vicinal.index.mapped import is_mapped, let_go
 
-__all__ = ["FILE_FROM_BYTES", "KEEP", "RowRoom", "copy_of_file"]
+__all__ = ["FILE_FROM_BYTES", "KEEP", "RowRoom", "copy_of_file", "longer"]
 
 KEEP: Final = ("auto", "memory", "file")
 FILE_FROM_BYTES: Final = 64 << 20  # below, memory costs little, and a file's pages are found more slowly
 _COPIED_BYTES: Final = 8 << 20  # at a time
 _VOLATILE: Final = ("tmpfs", "ramfs")
-Floats = NDArray[np.float32]
+Stored = NDArray[Any]
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+def longer(array: NDArray[Scalar], rows: int, used: int) -> NDArray[Scalar]:
+    """The array if it holds so many rows, else a copy of its used part that does; readers keep the old one."""
+    if rows <= len(array):
+        return array
+    wider = np.empty((rows, *array.shape[1:]), array.dtype)
+    wider[:used] = array[:used]
+    return wider
 
 
 def _device_kinds() -> dict[str, str]:
@@ -108,28 +117,33 @@ def _none_takes(size: int) -> StorageFull:
 
 
 class RowRoom:
-    """Makes and lengthens the array (n, dim) float32 of an index's rows.
+    """Makes and lengthens the array (n, dim) of an index's rows.
 
     keep: `memory`; `file`, StorageFull where no folder takes one; or `auto`, a file for large arrays, where that works.
+    file_from: bytes that are large; FILE_FROM_BYTES unless given.
     """
 
-    def __init__(self, dim: int, keep: str) -> None:
-        self._dim, self.keep = dim, keep
+    def __init__(self, dim: int, keep: str, dtype: DTypeLike = np.float32, *, file_from: int | None = None) -> None:
+        self._dim, self.keep, self._dtype, self._file_from = dim, keep, np.dtype(dtype), file_from
         self._file: _NamelessFile | None = None
 
     def in_file(self, rows: int) -> bool:
         """Whether so many rows should be in a file."""
-        return self.keep == "file" or (self.keep == "auto" and self._bytes(rows) >= FILE_FROM_BYTES)
+        return self.keep == "file" or (self.keep == "auto" and self._bytes(rows) >= self._large)
 
     @property
     def shared(self) -> bool:
         """Whether the rows lie in the file of another process, so that writing takes another array."""
         return self._file is not None and self._file.shared
 
-    def _bytes(self, rows: int) -> int:
-        return 4 * self._dim * max(rows, 1)
+    @property
+    def _large(self) -> int:
+        return FILE_FROM_BYTES if self._file_from is None else self._file_from
 
-    def longer(self, array: Floats, rows: int, used: int) -> Floats:
+    def _bytes(self, rows: int) -> int:
+        return self._dtype.itemsize * self._dim * max(rows, 1)
+
+    def longer(self, array: Stored, rows: int, used: int) -> Stored:
         """The array if it holds so many rows and may be written, else one that does; readers keep the old one."""
         if rows <= len(array) and not self.shared:
             return array
@@ -148,7 +162,7 @@ class RowRoom:
         _copy(made, array[:used])
         return made
 
-    def taken(self, array: Floats, slots: NDArray[np.int64] | None = None) -> Floats:
+    def taken(self, array: Stored, slots: NDArray[np.int64] | None = None) -> Stored:
         """Some rows of an array, None for all, as an array to keep: a file for what belongs in one."""
         if slots is None and is_mapped(array):
             return array
@@ -158,7 +172,7 @@ class RowRoom:
         _copy(made, array, slots)
         return made
 
-    def _made(self, rows: int) -> Floats | None:
+    def _made(self, rows: int) -> Stored | None:
         """A new array in a file if that is where so many rows go."""
         if not self.in_file(rows):
             return None
@@ -170,11 +184,11 @@ class RowRoom:
         self._file, pages = found
         return self._view(pages, rows)
 
-    def _view(self, pages: mmap.mmap, rows: int) -> Floats:
-        return np.frombuffer(pages, np.float32, rows * self._dim).reshape(rows, self._dim)
+    def _view(self, pages: mmap.mmap, rows: int) -> Stored:
+        return np.frombuffer(pages, self._dtype, rows * self._dim).reshape(rows, self._dim)
 
 
-def _copy(target: Floats, source: Floats, slots: NDArray[np.int64] | None = None) -> None:
+def _copy(target: Stored, source: Stored, slots: NDArray[np.int64] | None = None) -> None:
     """Copy rows piece by piece, so that no second array of all of them is needed."""
     count = len(source) if slots is None else len(slots)
     step = max(1, _COPIED_BYTES // max(1, source[:1].nbytes))
