@@ -16,10 +16,11 @@ from vicinal.schema import Dense, Schema
 from vicinal.types import Metric
 
 DIM, GROUPS = 64, 10_200
-ROWS = near_copies(GROUPS, 3, DIM, 0.02, 3)
+SPREAD = np.exp(-np.arange(DIM) / 20).astype(np.float32)  # most of what matters comes first
+ROWS = near_copies(GROUPS, 3, DIM, 0.02, 3) * SPREAD
 N, TAIL = len(ROWS) - 400, 400
 NUMBER = np.random.default_rng(4).permutation(len(ROWS))
-QUERIES = (ROWS[:60] + near_copies(60, 1, DIM, 0.0, 9) * 0.7).astype(np.float32)
+QUERIES = (ROWS[:60] + near_copies(60, 1, DIM, 0.0, 9) * SPREAD * 0.7).astype(np.float32)
 
 
 @pytest.fixture(scope="module", params=[None, 48], ids=["whole", "leading"])
