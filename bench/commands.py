@@ -53,6 +53,7 @@ FIGURES = {
     "compression-784": f"compression --dataset {PIXELS}",
     "compression-50": f"compression --dataset {WORDS}",
     "durability": "durability",
+    "compression-copies": "compression --dataset near-copies-384",
     "ingest": f"ingest --dataset {PIXELS}",
     "filtered-784": f"filtered_scans --dataset {PIXELS} --rivals faiss --queries 300",
     "filtered-384": f"filtered_scans --dataset {TEXT} --rivals faiss --queries 300",

@@ -114,6 +114,7 @@ DATASETS: dict[str, Callable[[], made.Parts]] = {
     "mixture-96": made.mixture,
     "islands-64": made.islands,
     "copies-32": made.copies,
+    "near-copies-384": made.near_copies,
     "sample-192": partial(made.sample, "cosine", 192),
     "sample-50": partial(made.sample, "l2", 50),
 }

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Parts", "copies", "islands", "mixture", "patches", "sample"]
+__all__ = ["Parts", "copies", "islands", "mixture", "near_copies", "patches", "sample"]
 
 PATCH_ROWS = 200_000
 PATCH = 16  # pixels on a side: 4 x 4 fields of 8 directions make 128 dimensions
@@ -109,6 +109,21 @@ def copies(distinct: int = 1000, times: int = 50, dim: int = 32, seed: int = 3) 
     rng = np.random.default_rng(seed)
     rows = rng.standard_normal((distinct, dim))
     return Parts("l2", np.repeat(rows, times, axis=0), rows + rng.standard_normal((distinct, dim)) * 0.2)
+
+
+def near_copies(families: int = 20_000, times: int = 5, dim: int = 384, seed: int = 6) -> Parts:
+    """Families of near-copies, as of text that is posted again: 20,000 x 5 rows of 384 dimensions, cosine.
+
+    Centres have 48 dimensions that matter and noise in all; members lie .02 from theirs, so about .028 apart.
+    """
+    rng = np.random.default_rng(seed)
+    asked = 2000
+    wide = rng.standard_normal((families + asked, 48)) @ rng.standard_normal((48, dim)) / np.sqrt(48)
+    centres = (wide + 0.3 * rng.standard_normal(wide.shape)).astype(np.float32)
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    rows = np.repeat(centres[:families], times, axis=0)
+    rows += rng.standard_normal(rows.shape, np.float32) * np.float32(0.02 / np.sqrt(dim))
+    return Parts("cosine", rows, centres[families:])
 
 
 def sample(metric: str, dim: int, rows: int = 2000, seed: int = 4) -> Parts:

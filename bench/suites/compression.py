@@ -3,7 +3,8 @@
 Options are those a user has: `Dense(dtype=..., codec=...)`. Rows of other dtypes are made as a user would make them:
 int8 by one scale for all (127 at the largest value), uint8 where the data are such numbers, bits by whether a number
 exceeds its dimension's mean. Recall is against the exact answers on float32, so it holds what the dtype lost; `ef` is
-the default. Every option is built by one fresh process and opened and asked by another.
+the default. One option more lets near-copies share nodes (`Dense(share=0.05)`): what that saves where there are some,
+and costs where there are none. Every option is built by one fresh process and opened and asked by another.
 
 After "Experimental Analysis of Large-scale Learnable Vector Storage Compression" (Zhang et al., VLDB 2024), which
 reports memory, quality, latency and build time of every method together.
@@ -36,6 +37,8 @@ BATCH = 20_000
 NARROW = 56  # dimensions that a code line holds in 8 bits
 WARM = 10_000  # rows that a coded graph is made of
 FEW = 64
+SHARE = 0.05
+SHARED = f"share {SHARE}"
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -43,9 +46,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     data = datasets.prepare(options.dataset)
     kept = Kept(options)
     engines: dict[str, Any] = {}
-    for dtype, codec in _options(data):
-        name = f"{dtype}, {codec}"
-        engines[name] = kept.get(name, _measured, dtype, codec, options)
+    for option in _options(data):
+        name = ", ".join(option)
+        engines[name] = kept.get(name, _measured, option, options)
         print(name, engines[name], flush=True)
     kept.done()
     return {
@@ -58,19 +61,27 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _options(data: datasets.Dataset) -> list[tuple[str, str]]:
-    """(dtype, codec) that the data allow."""
+def _options(data: datasets.Dataset) -> list[tuple[str, ...]]:
+    """(dtype, codec) that the data allow, and one with near-copies sharing nodes."""
     some = data.base[:1000]
     whole = bool((some == np.rint(some)).all() and some.min() >= 0 and some.max() <= 255)
     bytes_ = "uint8" if whole else "int8"
     narrow = [("float32", "int8")] if data.base.shape[1] <= NARROW else []
     codecs = [("float32", "auto"), ("float32", "none"), *narrow, ("float32", "int4"), ("float32", "rabitq")]
-    return [*codecs, ("float16", "auto"), ("float16", "none"), (bytes_, "auto"), (bytes_, "none"), ("bit", "none")]
+    return [
+        *codecs,
+        ("float32", "auto", SHARED),
+        ("float16", "auto"),
+        ("float16", "none"),
+        (bytes_, "auto"),
+        (bytes_, "none"),
+        ("bit", "none"),
+    ]
 
 
-def _measured(dtype: str, codec: str, options: argparse.Namespace) -> dict[str, Any]:
+def _measured(option: tuple[str, ...], options: argparse.Namespace) -> dict[str, Any]:
     shutil.rmtree(FOLDER, ignore_errors=True)
-    words = [options.dataset, dtype, codec, str(options.queries), str(options.k), str(options.rounds)]
+    words = [options.dataset, json.dumps(option), str(options.queries), str(options.k), str(options.rounds)]
     try:
         with busy(options.lock):
             built = _child("build", words)
@@ -99,26 +110,29 @@ def _cast(data: datasets.Dataset, rows: NDArray[np.float32], dtype: str) -> NDAr
     return rows.astype(dtype)
 
 
-def _create(database: Any, data: datasets.Dataset, dtype: str, codec: str) -> Any:
+def _create(database: Any, data: datasets.Dataset, option: list[str]) -> Any:
+    dtype, codec = option[:2]
+    share = SHARE if option[2:] else None
     dim, metric = data.base.shape[1], data.metric
     if dtype == "bit":
         dim, metric = -(-dim // 8) * 8, "hamming"
-    return database.create_collection("c", dim=dim, metric=metric, dtype=dtype, codec=codec)
+    return database.create_collection("c", dim=dim, metric=metric, dtype=dtype, codec=codec, share=share)
 
 
-def _build(data: datasets.Dataset, dtype: str, codec: str) -> dict[str, Any]:
+def _build(data: datasets.Dataset, option: list[str]) -> dict[str, Any]:
     """Seconds to insert durably and until the graph holds all; bytes on disk."""
     import vicinal
 
     with vicinal.connect(":memory:") as warm:  # compile or load what building needs
-        small = _create(warm, data, dtype, codec)
-        small.upsert(range(WARM), _cast(data, data.base[:WARM], dtype))
+        small = _create(warm, data, option)
+        rows = data.base[: 3 * WARM if option[2:] else WARM]  # of which few enough are copies
+        small.upsert(range(len(rows)), _cast(data, rows, option[0]))
         small.flush()
     began = time.perf_counter()
     with vicinal.connect(FOLDER) as database:
-        collection = _create(database, data, dtype, codec)
+        collection = _create(database, data, option)
         for first in range(0, len(data.base), BATCH):
-            rows = _cast(data, data.base[first : first + BATCH], dtype)
+            rows = _cast(data, data.base[first : first + BATCH], option[0])
             collection.upsert(range(first, first + len(rows)), rows)
         inserted = time.perf_counter()
         collection.flush()
@@ -134,14 +148,14 @@ def _build(data: datasets.Dataset, dtype: str, codec: str) -> dict[str, Any]:
     }
 
 
-def _ask(data: datasets.Dataset, dtype: str, codec: str, asked: int, k: int, rounds: int) -> dict[str, Any]:
+def _ask(data: datasets.Dataset, option: list[str], asked: int, k: int, rounds: int) -> dict[str, Any]:
     """Recall and latency at the default ef, and what opening and asking takes of memory."""
     import vicinal
 
-    queries = list(_cast(data, data.queries[:asked], dtype))
+    queries = list(_cast(data, data.queries[:asked], option[0]))
     with vicinal.connect(":memory:") as warm:
-        small = _create(warm, data, dtype, codec)
-        small.upsert(range(FEW), _cast(data, data.base[:FEW], dtype))
+        small = _create(warm, data, option)
+        small.upsert(range(FEW), _cast(data, data.base[:FEW], option[0]))
         small.query(queries[0], k, with_payload=False)
     before = resident()
     with vicinal.connect(FOLDER, read_only=True) as database:
@@ -163,15 +177,17 @@ def _ask(data: datasets.Dataset, dtype: str, codec: str, asked: int, k: int, rou
         "ram_mb": {part: (after[part] - before[part]) / 1024 for part in before},
         "row_bytes": field["row_bytes"],
         "codec": field["codec"],
+        "shared": field.get("shared"),
     }
 
 
 def main(words: list[str]) -> None:
     """One child process: `build` or `ask`, and its answer as the last line."""
-    what, dataset, dtype, codec, asked, k, rounds = words
+    what, dataset, option, asked, k, rounds = words
     data = datasets.load(dataset)
     building = what == "build"
-    told = _build(data, dtype, codec) if building else _ask(data, dtype, codec, int(asked), int(k), int(rounds))
+    chosen = json.loads(option)
+    told = _build(data, chosen) if building else _ask(data, chosen, int(asked), int(k), int(rounds))
     sys.stdout.write(json.dumps(told) + "\n")
 
 

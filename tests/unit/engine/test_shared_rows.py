@@ -14,6 +14,7 @@ from vicinal.index.shared_search import SharedSearcher
 from vicinal.index.short import ShortSearcher
 from vicinal.schema import Dense, Schema
 from vicinal.types import Metric
+from vicinal.view import DenseView
 
 DIM, GROUPS = 64, 10_200
 SPREAD = np.exp(-np.arange(DIM) / 20).astype(np.float32)  # most of what matters comes first
@@ -35,7 +36,9 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         assert collection.flush(300)
     with Database(folder) as database:  # from what was saved
         collection = database.collection("c")
-        searcher = collection._view.fields[""].graph
+        field = collection._view.fields[""]
+        assert isinstance(field, DenseView)
+        searcher = field.graph
         assert isinstance(searcher, SharedSearcher)
         assert isinstance(searcher.inner, ShortSearcher) == (request.param is not None)
         assert searcher.layout == "coded"

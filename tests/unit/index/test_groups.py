@@ -130,7 +130,9 @@ def test_dead_rows_lead_nothing_and_closed_groups_take_nothing_in():
     groups = grouped(Metric.L2, rows, 0.0, 8, useless=dead)
     assert groups.group_of.tolist() == [0] * 5 + [NONE] * 2 + [1]
     dead[:5] = True
-    assert groups.gone(dead).tolist() == [True, False]
+    gone = groups.gone(dead)
+    assert gone is not None
+    assert gone.tolist() == [True, False]
     again = Rows(np.concatenate([vectors[:8], vectors[:1], vectors[5:8]]), rows.inv_norms)
     groups.extend(again, 12, None, lambda: False)
     assert groups.group_of[8:].tolist() == [2, 1, 1, 1], "the first copy leads anew, the others join who lives"

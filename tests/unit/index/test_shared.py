@@ -37,8 +37,9 @@ def extend(index: SharedIndex, rows: Rows, stop: int, dead: Any = None) -> Share
     return found
 
 
-def check_recall(searcher: SharedSearcher, rows: Rows, mask: Any, k: int, least: float, ef: int = 128) -> None:
+def check_recall(searcher: SharedSearcher | None, rows: Rows, mask: Any, k: int, least: float, ef: int = 128) -> None:
     """Answers are full, allowed, by their own distances and, but for a few, the nearest."""
+    assert searcher is not None
     allowed = None if mask is None else bits_from_mask(mask)
     stop, found = searcher.n, 0.0
     for query in QUERIES:
@@ -62,7 +63,8 @@ def made(request: pytest.FixtureRequest) -> tuple[SharedSearcher, Rows]:
 
 @pytest.mark.parametrize("k", [1, 10, 60])
 def test_members_are_found_by_their_own_distances(made, k):
-    check_recall(*made, None, k, 0.995)
+    searcher, rows = made
+    check_recall(searcher, rows, None, k, 0.995)
 
 
 @pytest.mark.parametrize("part", [0.5, 0.05, 0.004])
@@ -219,6 +221,7 @@ def test_graphs_that_lag_behind_groups_answer_for_what_they_have(monkeypatch):
     while index.n < len(X):
         index.extend(rows, len(X), lambda: False)
         searcher = index.searcher()
+        assert searcher is not None
         seen.append(searcher.n)
         assert (searcher.groups.group_of[: searcher.n] < searcher.inner.n).all()
         check_recall(searcher, rows, None, 10, 0.98, 300)
