@@ -137,6 +137,10 @@ class SharedIndex:
         gone = _followed(self._groups.gone(dead), self._groups.count)
         return self._index.retire(self._leaders.walked, gone, cancel)
 
+    def problems(self) -> list[str]:
+        """What does not hold of the index of leaders, in words; for the thread that extends it."""
+        return self._index.problems()
+
     def chunks(self) -> list[bytes | memoryview]:
         """Groups and index as bytes, to be written to a file before it takes in more."""
         groups = self._groups
