@@ -43,8 +43,8 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         assert isinstance(searcher.inner, ShortSearcher) == (request.param is not None)
         assert searcher.layout == "coded"
         collection.delete(searcher.groups.first[:2000].tolist())
-        assert collection._indexer.wait_retired(300)
-        collection._indexer._stop = True
+        assert collection._generation.indexer.wait_retired(300)
+        collection._generation.indexer._stop = True
         collection.upsert(np.arange(N, N + TAIL), ROWS[N:], payloads[N:])
         assert collection.info().tail == TAIL
         yield collection, request.param
@@ -133,7 +133,6 @@ def test_other_rows_share_too(dtype, metric):
 def test_a_collection_all_of_whose_points_died_is_flushed() -> None:
     with Database(":memory:") as database:
         made = database.create_collection("c", dim=8, share=0.0)
-        made._indexer._stop = False
         made.upsert(range(50), np.ones((50, 8), np.float32))
         made.delete(range(50))
         assert made.flush(100)
