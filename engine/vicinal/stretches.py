@@ -21,6 +21,7 @@ from vicinal.index.code_scan import Among
 from vicinal.index.coded_arrays import LINE, address, aligned
 from vicinal.index.coded_scratch import bits_at
 from vicinal.index.filtered import FilteredIndex
+from vicinal.index.shared_search import SharedSearcher
 from vicinal.index.short import ShortSearcher
 from vicinal.planner import way_for
 from vicinal.types import Bits
@@ -127,8 +128,13 @@ def _nothing() -> Pair:
 
 
 def stretched(view: View, field: DenseView, k: int, ef: int, goal: float | None) -> Stretched | None:
-    """What answers such filters; None where not all slots have codes, or only leading dimensions have."""
+    """What answers such filters; None where not all slots have codes, or only leaders or leading dimensions have."""
     filtered = None if field.graph is None else field.graph.filtered
-    if filtered is None or isinstance(field.graph, ShortSearcher) or field.indexed < view.n or not view.n:
+    if (
+        filtered is None
+        or isinstance(field.graph, SharedSearcher | ShortSearcher)
+        or field.indexed < view.n
+        or not view.n
+    ):
         return None
     return Stretched(filtered, field, view.n, view.allowed(field.present, None), k, ef, goal)
