@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from vicinal.codecs.frame import Frame, pack64
 
-__all__ = ["Cells", "assign", "fit_cells"]
+__all__ = ["FAR", "Cells", "assign", "fit_cells"]
 
 FloatMatrix = NDArray[np.float32]
 
 _ROUNDS = 6
 _FEW = 4  # rows for which a matrix product is not worth its making
 _SAMPLE_PER_CELL = 64
-_FAR = np.float32(3e38)  # score of a place in the table that holds no cell
+FAR = np.float32(3e38)  # score of a place in the table that holds no cell
 
 
 class Cells(NamedTuple):
@@ -84,7 +84,7 @@ def fit_cells(sample: FloatMatrix, frame: Frame, count: int, seed: int) -> Cells
     table[:kept, : frame.dim] = np.clip(np.rint(centres / np.float32(step) + np.float32(zero)), 0, 255)
     centres = (table[:kept, : frame.dim].astype(np.float32) - np.float32(zero)) * np.float32(step)
     squares = np.einsum("ij,ij->i", centres, centres)
-    norms = np.full(count, _FAR, np.float32)
+    norms = np.full(count, FAR, np.float32)
     norms[:kept] = squares if frame.squared else 0
     sums = np.zeros(count, np.float32)
     sums[:kept] = table[:kept].sum(1, dtype=np.int64)

@@ -21,7 +21,7 @@ from vicinal.codecs.basis import spectrum_share
 from vicinal.codecs.cells import Cells, fit_cells
 from vicinal.codecs.frame import Frame, fit_frame, sample_slots
 from vicinal.codecs.levels import BYTE_DIMS, NIBBLE_DIMS, ByteCodec, fit_nibbles
-from vicinal.codecs.lines import LINE, Codec, view_lines
+from vicinal.codecs.lines import ENTRIES, LINE, Codec, view_lines
 from vicinal.codecs.signs import fit_signs
 from vicinal.errors import InvalidArgument
 from vicinal.types import Metric, Rows
@@ -35,6 +35,7 @@ FOUND = 0.97  # share of the nearest that nibbles must find
 _SAMPLE_ROWS = 10_000
 _QUERIES = 100
 _SPECTRUM_ROWS = 4_000
+_ENTRY_SHARE = 4
 _MANY_ROWS = 20_000  # from here more cells pay
 
 
@@ -79,11 +80,21 @@ def found_by_estimates(frame: Frame, cells: Cells, codec: Codec, sample: NDArray
     return float(found) / (k * len(asked))
 
 
-def entry_nodes(cells: Cells, sample: NDArray[np.float32], slots: NDArray[np.int64]) -> NDArray[np.uint32]:
-    """Give the sampled slot nearest to each centre; unused places repeat the first."""
-    scores = np.einsum("ij,ij->i", sample, sample)[:, None] - np.float32(2) * sample @ cells.centres.T
-    nodes = np.zeros(len(cells.norms), np.uint32)
-    nodes[: len(cells.centres)] = slots[scores.argmin(0)]
+def entry_nodes(cells: Cells, sample: NDArray[np.float32], slots: NDArray[np.int64], n: int) -> NDArray[np.uint32]:
+    """Give where walks may enter each cell: (places, ENTRIES) sampled slots of an index of n.
+
+    The first is the nearest to the centre, further ones lie anywhere in the cell; they are repeated where there are
+    fewer, and so that no more than a quarter of all slots are entries. Unused places repeat the first cell.
+    """
+    scores = np.float32(-2) * sample @ cells.centres.T
+    members = (scores + cells.squares).argmin(1)
+    scores += np.einsum("ij,ij->i", sample, sample)[:, None]
+    most = int(np.clip(n // (_ENTRY_SHARE * len(cells.centres)), 1, ENTRIES))
+    nodes = np.zeros((len(cells.norms), ENTRIES), np.uint32)
+    for cell, first in enumerate(scores.argmin(0)):
+        others = np.flatnonzero(members == cell)
+        spread = others[np.linspace(0, len(others) - 1, min(most - 1, len(others))).astype(np.int64)]
+        nodes[cell] = np.resize(slots[np.concatenate([[first], spread]).astype(np.int64)], ENTRIES)
     nodes[len(cells.centres) :] = nodes[0]
     return nodes
 
@@ -131,5 +142,5 @@ def choose(metric: Metric, rows: Rows, n: int, *, codec: str, seed: int) -> Choi
         rows_too, why = code.kept < NEAR_EXACT, f"asked for; it keeps {code.kept:.3f} of the variance"
     else:
         code, rows_too, why = ByteCodec(), False, f"{dim} dimensions fit a line in 8 bits"
-    nodes = entry_nodes(fitted.cells, fitted.sample, fitted.slots)
+    nodes = entry_nodes(fitted.cells, fitted.sample, fitted.slots, n)
     return Choice(fitted.frame, fitted.cells, nodes, code, rows_too, why)

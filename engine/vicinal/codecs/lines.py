@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from vicinal.codecs.cells import Cells
 from vicinal.codecs.frame import Frame
 
-__all__ = ["Codec", "Lines", "QueryArrays", "view_lines"]
+__all__ = ["ENTRIES", "Codec", "Lines", "QueryArrays", "view_lines"]
 
 LINE = 64
+ENTRIES = 32  # slots of a cell where walks may enter: their lines are estimated in one go
 PACKED = 64  # rows of a matrix packed together, see `frame.pack64`
 
 
@@ -44,6 +45,9 @@ class QueryArrays(NamedTuple):
     projection_shift: NDArray[np.float32] | None = None
     projection_shift_whole: NDArray[np.float32] | None = None
     signs: NDArray[np.float32] | None = None
+    narrow: NDArray[np.uint8] | None = None  # the cells' centres, projected: step * (byte - 128), packed
+    narrow_norms: NDArray[np.float32] | None = None  # |centre|^2 about the frame's
+    narrow_step: float = 0.0
 
     @property
     def outputs(self) -> int:

@@ -14,7 +14,7 @@ from vicinal.codecs.cells import fit_cells
 from vicinal.codecs.choice import Choice, choose, found_by_estimates
 from vicinal.codecs.frame import Frame, fit_frame, sample_slots
 from vicinal.codecs.levels import BYTE_DIMS, ByteCodec, fit_nibbles
-from vicinal.codecs.lines import Codec
+from vicinal.codecs.lines import ENTRIES, Codec
 from vicinal.types import Metric, Rows
 
 __all__ = ["choose_for_scans"]
@@ -61,4 +61,4 @@ def _thinned(sample: NDArray[np.float32], most: int) -> NDArray[np.float32]:
 def _choice(frame: Frame, sample: NDArray[np.float32], code: Codec, why: str, seed: int) -> Choice:
     """A code of scans, beside which nothing is walked: rough cells, no entries."""
     cells = fit_cells(_thinned(sample, _CELLS * _CELL_ROWS), frame, _CELLS, seed)
-    return Choice(frame, cells, np.zeros(len(cells.norms), np.uint32), code, False, why)
+    return Choice(frame, cells, np.zeros((len(cells.norms), ENTRIES), np.uint32), code, False, why)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.codecs.basis import byte_projection, enough, principal
-from vicinal.codecs.cells import Cells, assign
-from vicinal.codecs.frame import Frame
+from vicinal.codecs.cells import FAR, Cells, assign
+from vicinal.codecs.frame import Frame, pack64
 from vicinal.codecs.lines import PACKED, Lines, QueryArrays
 
 __all__ = ["SignCodec", "fit_signs"]
@@ -24,6 +24,7 @@ __all__ = ["SignCodec", "fit_signs"]
 SIGN_BITS = 384
 HELD = 0.95  # of the variance: what further components add to estimates is less than what they cost a query
 _MEASURED_ROWS = 4_000
+NARROW_FROM = 0.9  # of the variance: what centres hold beside it does not matter to which is nearest
 _CELL, _ADD, _MUL = 12, 14, 15  # places of 4 bytes in a line
 
 
@@ -86,6 +87,18 @@ def _rotated(
     return out
 
 
+def _narrow(frame: Frame, cells: Cells, basis: NDArray[np.float32]) -> dict[str, Any]:
+    """Give the cells' centres as `enter` compares them with a projected query."""
+    centred = cells.centres - frame.centre[: frame.dim]
+    projected = centred @ basis
+    step = max(float(np.abs(projected).max()), 1e-30) / 127
+    table = np.zeros((len(cells.norms), basis.shape[1]), np.uint8)
+    table[: len(centred)] = np.rint(projected / np.float32(step) + np.float32(128))
+    norms = np.full(len(cells.norms), FAR, np.float32)
+    norms[: len(centred)] = np.einsum("ij,ij->i", centred, centred)
+    return {"narrow": pack64(table), "narrow_norms": norms, "narrow_step": step}
+
+
 def fit_signs(frame: Frame, cells: Cells, sample: NDArray[np.float32], seed: int, bits: int = SIGN_BITS) -> SignCodec:
     """Fit sign lines of `bits` bits (a multiple of 128, at most 384) to framed rows."""
     rng = np.random.default_rng(seed)
@@ -95,8 +108,11 @@ def fit_signs(frame: Frame, cells: Cells, sample: NDArray[np.float32], seed: int
     if frame.padded > bits:
         centred = sample - frame.centre[: frame.dim]
         full = principal(centred, bits, seed)
-        full = full[:, : enough(centred[:: max(1, len(centred) // _MEASURED_ROWS)], full, HELD, PACKED)]
+        some = centred[:: max(1, len(centred) // _MEASURED_ROWS)]
+        full = full[:, : enough(some, full, HELD, PACKED)]
         basis = np.ascontiguousarray(full, dtype=np.float32)
-        projection = byte_projection(full, frame)
-        query = QueryArrays(bits, *projection, signs)
+        query = QueryArrays(bits, *byte_projection(full, frame), signs)
+        held = np.square(some @ basis).sum(dtype=np.float64) / max(np.square(some).sum(dtype=np.float64), 1e-300)
+        if frame.squared and held >= NARROW_FROM:
+            query = query._replace(**_narrow(frame, cells, basis))
     return SignCodec(query, basis, _rotated(frame, cells.centres, basis, query))

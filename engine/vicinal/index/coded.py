@@ -130,6 +130,7 @@ class CodedIndex:
         index.n = n
         if links is None:
             return index
+        arrays.enter_at(choice.cell_nodes)
         index.patch_links(np.arange(n, dtype=np.uint32), links)
         linked = links[:, 0] != SENTINEL
         if linked.any() and not linked.all():
@@ -141,7 +142,7 @@ class CodedIndex:
     def enter_elsewhere(self, rows: Rows, removed: NDArray[np.bool_]) -> None:
         """See that no walk enters at a slot of `removed` (n,), of which some are False.
 
-        The cells concerned are entered at the nearest to their centre of a sample of the others.
+        Each of these is replaced by one of its cell from a sample of the others.
         """
         nodes = self._arrays.cell_nodes
         lost = removed[nodes]
@@ -149,7 +150,8 @@ class CodedIndex:
             return
         living = np.flatnonzero(~removed)
         slots = living[sample_slots(len(living), _ENTRY_ROWS, 0)]
-        nodes[lost] = entry_nodes(self._choice.cells, self._frame.rows(rows, slots), slots)[lost]
+        others = entry_nodes(self._choice.cells, self._frame.rows(rows, slots), slots, len(living))
+        self._arrays.enter_at(np.where(lost, others, nodes))
 
     def fitted(self, entry: int, removed: NDArray[np.bool_]) -> Fitted:
         """All that cannot be made again from the rows; `entry`: the slot that insertion starts from.
@@ -252,9 +254,7 @@ class CodedIndex:
         self._free.append(scratch)
         if not settled:
             return exact_search_list(self.metric, rows, sent, k, slots[:found])
-        if found < k:
-            return slots[:found], distances[:found]
-        return slots, distances
+        return (slots[:found], distances[:found]) if found < k else (slots, distances)
 
     def search_row(self, query: NDArray[Any], k: int, ef: int, aim: Aim, kind: np.dtype[Any]) -> _Row | None:
         """Do as `search`, and give slots of a type and distances as (1, k); None where there is more to look at.

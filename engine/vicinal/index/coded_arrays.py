@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vicinal.codecs.cells import Cells
 from vicinal.codecs.frame import Frame
-from vicinal.codecs.lines import Codec, Lines, view_lines
+from vicinal.codecs.lines import ENTRIES, Codec, Lines, view_lines
 from vicinal.types import Metric
 
 __all__ = ["DEGREE", "SENTINEL", "CodedArrays", "address", "aligned", "has_floats"]
@@ -62,12 +62,12 @@ class RowViews(NamedTuple):
 
 
 def _constants(
-    frame: Frame, cells: Cells, cell_nodes: NDArray[np.uint32], codec: Codec
+    frame: Frame, cells: Cells, cell_nodes: NDArray[np.uint32], codec: Codec, *, linked: bool
 ) -> dict[str, NDArray[Any] | None]:
     """Name the arrays that never change as `IndexFields` names their addresses."""
-    numbers = np.array([frame.scale, 0.0 if frame.whole else 128.0, cells.step, cells.zero], np.float32)
+    numbers = [frame.scale, 0.0 if frame.whole else 128.0, cells.step, cells.zero, codec.query.narrow_step]
     return {
-        "numbers": numbers,
+        "numbers": np.array(numbers, np.float32),
         "shift": frame.query_shift,
         "mean_shift": frame.shift,
         "centre": frame.centre,
@@ -80,6 +80,10 @@ def _constants(
         "projection_shift": codec.query.projection_shift,
         "projection_shift_whole": codec.query.projection_shift_whole,
         "signs": codec.query.signs,
+        "narrow": codec.query.narrow,
+        "narrow_norms": codec.query.narrow_norms,
+        "entry_places": np.arange(cell_nodes.size, dtype=np.uint32) if linked else None,
+        "entry_lines": np.zeros((cell_nodes.size, LINE), np.uint8) if linked else None,
     }
 
 
@@ -123,7 +127,8 @@ class CodedArrays:
         self.links = memory[:, links_at : links_at + 4 * DEGREE].view(np.uint32)
         self.lines: Lines = view_lines(aligned((capacity, LINE), np.uint8))
         self.links[:] = SENTINEL
-        self._constants = {name: on_line(array) for name, array in _constants(frame, cells, cell_nodes, codec).items()}
+        constants = _constants(frame, cells, cell_nodes, codec, linked=linked)
+        self._constants = {name: on_line(array) for name, array in constants.items()}
         self._check(cells, cell_nodes, codec)
         self.whole = frame.whole and exact_walk  # without rows there are no bytes to settle on
         self._tables: list[NDArray[np.int64]] = []  # all of them: a reader may be using an older one
@@ -134,7 +139,8 @@ class CodedArrays:
         frame = self._parts[0]
         count = len(cells.norms)
         assert count % 64 == 0, "cells are scanned 64 at a time"
-        assert len(cells.sums) == count == len(cell_nodes)
+        assert cell_nodes.shape == (count, ENTRIES)
+        assert len(cells.sums) == count
         assert cells.table.size == count * frame.padded, "every cell has a whole row of bytes"
         assert len(frame.query_shift) == len(frame.centre) == frame.padded, "shifts are padded"
         assert int(cell_nodes.max()) < self.capacity, "walks enter at nodes of the index"
@@ -152,10 +158,20 @@ class CodedArrays:
 
     @property
     def cell_nodes(self) -> NDArray[np.uint32]:
-        """Where walks of each cell enter: (cells,) uint32. Written to in place, one aligned number at a time."""
+        """Where walks of each cell may enter: (cells, ENTRIES) uint32; `enter_at` changes them in place."""
         nodes = self._constants["cell_nodes"]
         assert nodes is not None, "there is always one"
         return nodes
+
+    def enter_at(self, nodes: NDArray[np.uint32]) -> None:
+        """Let walks enter at these slots, whose lines are there: (cells, ENTRIES) uint32.
+
+        A reader sees each aligned number old or new, and any line only says which entry is taken.
+        """
+        lines = self._constants["entry_lines"]
+        assert lines is not None, "there are always some"
+        self.cell_nodes[:] = nodes
+        lines[:] = self.lines.bytes[self.cell_nodes.reshape(-1)]
 
     def _fields(self) -> NDArray[np.int64]:
         """Give IndexFields as an int64 array."""
@@ -164,8 +180,7 @@ class CodedArrays:
         frame, cells, _, codec = self._parts
         stride = self.rows.bytes.shape[1]
         places = {name: address(array) for name, array in self._constants.items()}
-        if codec.query.projection is None:
-            places["projection"] = 0
+        places |= {name: 0 for name in ("projection", "narrow") if getattr(codec.query, name) is None}
         fields = IndexFields(
             capacity=self.capacity,
             dim=frame.dim,
@@ -211,6 +226,8 @@ class CodedArrays:
             new.fine[:n] = self.fine[:n]
         new.rows.bytes[:n] = self.rows.bytes[:n]
         new.lines.bytes[:n] = self.lines.bytes[:n]
+        if self.linked:
+            new.enter_at(self.cell_nodes)
         if self.whole != new.whole:
             new.whole = self.whole
             new._publish()

@@ -9,7 +9,7 @@ import numpy as np
 from vicinal.codecs.choice import Choice
 from vicinal.codecs.frame import Frame, lines_of
 from vicinal.codecs.levels import BYTE_DIMS, NIBBLE_DIMS, ByteCodec, NibbleCodec
-from vicinal.codecs.lines import Codec, QueryArrays
+from vicinal.codecs.lines import ENTRIES, Codec, QueryArrays
 from vicinal.codecs.signs import SIGN_BITS, SignCodec
 from vicinal.errors import InvalidVector
 from vicinal.index.spaces import VECTOR_DTYPES
@@ -33,7 +33,7 @@ def require_rows(rows: Rows, n: int, metric: Metric) -> None:
 
 def require_fitting(choice: Choice, metric: Metric, dim: int, n: int) -> None:
     """ValueError unless frame, cells and code fit each other, rows of `dim` dimensions and `n` slots."""
-    frame, cells, nodes = choice.frame, choice.cells, choice.cell_nodes
+    frame, cells, nodes, query = choice.frame, choice.cells, choice.cell_nodes, choice.codec.query
     padded, count = lines_of(dim), len(nodes)
     if (frame.metric, frame.dim, frame.padded) != (metric, dim, padded) or not frame.scale > 0:
         raise ValueError(f"a frame of {frame.dim} dimensions under {frame.metric}")
@@ -41,7 +41,7 @@ def require_fitting(choice: Choice, metric: Metric, dim: int, n: int) -> None:
         _require(array, np.float32, (padded,))
     if not 0 < len(cells.centres) <= count or count % _GROUP or int(nodes.max()) >= n:
         raise ValueError(f"{len(cells.centres)} cells in {count} places")
-    _require(nodes, np.uint32, (count,))
+    _require(nodes, np.uint32, (count, ENTRIES))
     _require(cells.centres, np.float32, (len(cells.centres), dim))
     _require(cells.squares, np.float32, (len(cells.centres),))
     _require(cells.norms, np.float32, (count,))
@@ -49,6 +49,9 @@ def require_fitting(choice: Choice, metric: Metric, dim: int, n: int) -> None:
     _require(cells.table, np.uint8, (count // _GROUP, padded // 4, _GROUP, 4))
     if not all(np.isfinite((frame.scale, cells.step, cells.zero))):
         raise ValueError("a scale is not finite")
+    if query.narrow is not None:
+        _require(query.narrow, np.uint8, (count // _GROUP, query.outputs // 4, _GROUP, 4))
+        _require(query.narrow_norms, np.float32, (count,))
     _require_code(choice.codec, frame, len(cells.centres))
 
 

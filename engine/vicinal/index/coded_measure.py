@@ -84,7 +84,7 @@ def _entries(index: CodedIndex, seed: int) -> NDArray[np.uint32]:
     """Where walks on floats may start: as many rows as the levels above a graph of floats hold, or a few thousand."""
     linked = np.flatnonzero(index._arrays.links[: index.n, 0] != SENTINEL)
     some = linked[sample_slots(len(linked), min(len(linked) // UPPER_DEGREE, _ENTRIES), seed + 1)]
-    return np.union1d(index._arrays.cell_nodes, some).astype(np.uint32)
+    return np.union1d(index._arrays.cell_nodes[:, 0], some).astype(np.uint32)
 
 
 def _asked(index: CodedIndex, rows: Rows, queries: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

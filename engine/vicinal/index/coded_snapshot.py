@@ -31,10 +31,10 @@ from vicinal.index.filter_effort import SHARES, FilterEffort, FilterEfforts, Lev
 from vicinal.packing import pack_parts, unpack
 from vicinal.types import Metric
 
-__all__ = ["MAGIC", "Fitted", "chunks", "decode", "encode"]
+__all__ = ["FORMAT", "MAGIC", "Fitted", "chunks", "decode", "encode"]
 
 MAGIC: Final = b"VICCODES"
-FORMAT: Final = 2
+FORMAT: Final = 3
 _WHAT: Final = "snapshot of a coded graph"
 _LINE: Final = 64
 _KINDS: Final[Mapping[str, Any]] = {

@@ -20,13 +20,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from llvmlite import ir
 from numba import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
-from vicinal.kernels.simd import Loop, call, const, i16, i32, i64, load, reduce_add, splat, store, vec
+from vicinal.kernels.simd import Loop, call, const, f32, i16, i32, i64, load, reduce_add, splat, store, vec
 from vicinal.kernels.vnni import multiply_add
-from vicinal.kernels.walk_ir import LINE, V16F, V16I, gathered, take
+from vicinal.kernels.walk_ir import LINE, V16F, V16I, gathered, least, take
 
 __all__ = [
     "ADD_AT",
@@ -42,6 +43,7 @@ __all__ = [
     "NibbleQuery",
     "SignQuery",
     "estimate",
+    "least_estimate",
     "lines_at",
 ]
 
@@ -239,6 +241,17 @@ def _estimate(query, slots, count, limit, out, work):
     return lambda query, slots, count, limit, out, work: levels(
         slots, count, query.codes, query.lines, query.base, query.k0, query.k1, limit, out, work
     )
+
+
+@intrinsic
+def least_estimate(typingctx, estimates):
+    """Place of the least of BATCH estimates at an address, the first of equals."""
+
+    def gen(ctx, b, sig, args):
+        places = ir.Constant(vec(i32, BATCH), list(range(BATCH)))
+        return b.zext(least(b, load(b, args[0], vec(f32, BATCH)), places), i64)
+
+    return types.int64(types.intp), gen
 
 
 def lines_at(query, codes):

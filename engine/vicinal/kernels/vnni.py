@@ -31,21 +31,15 @@ from vicinal.kernels.simd import (
     store,
     vec,
 )
-from vicinal.kernels.walk_ir import LINE, V16F, V16I, gathered, take
+from vicinal.kernels.walk_ir import LINE, V16F, V16I, gathered, halves, least, take
 
 __all__ = ["affine64", "dot_bytes", "dots64", "multiply_add", "nearest_cell"]
-
-
-def _halves(b, x):
-    """Split a vector into its two halves."""
-    n = x.type.count // 2
-    return take(b, x, x, list(range(n))), take(b, x, x, list(range(n, 2 * n)))
 
 
 def _pairs_avx2(b, x, y):
     """Multiply <32 x i16> by <32 x i16>, adding neighbours: <16 x i32>."""
     kind = vec(i32, 8)
-    parts = zip(_halves(b, x), _halves(b, y), strict=True)
+    parts = zip(halves(b, x), halves(b, y), strict=True)
     return concat(b, *(call(b, "llvm.x86.avx2.pmadd.wd", kind, [p, q]) for p, q in parts))
 
 
@@ -148,16 +142,7 @@ def nearest_cell(typingctx, table, query, quads, blocks, norms, sums, dot_factor
             first = splat(b, b.trunc(b.add(b.mul(outer.i, outer.i.type(64)), outer.i.type(16 * u)), i32), 16)
             best, which = b.select(less, score, best), b.select(less, b.add(first, lane), which)
         best, which = outer.close([best, which])
-        return b.zext(_least(b, best, which), i64)
+        return b.zext(least(b, best, which), i64)
 
     address, number = types.intp, types.float32
     return types.int64(*[address] * 6, number, number, number, address), gen
-
-
-def _least(b, values, names):
-    """The name (u32) that goes with the least value; the lower name among equals."""
-    while values.type.count > 1:
-        (v, w), (x, y) = _halves(b, values), _halves(b, names)
-        less = b.or_(b.fcmp_ordered("<", w, v), b.and_(b.fcmp_ordered("==", w, v), b.icmp_unsigned("<", y, x)))
-        values, names = b.select(less, w, v), b.select(less, y, x)
-    return b.extract_element(names, i32(0))

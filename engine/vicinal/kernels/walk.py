@@ -10,7 +10,7 @@ scored, and the first few are settled on the stored floats, or as integers where
 
 After SymphonyQG (Gou et al. 2025). Departures: one code per node instead of one per edge (a quarter of the memory; an
 update touches one row), about its cell's centre; two arrays instead of one, so exact distances re-sort what was
-expanded; entry by the nearest cell; choice one step ahead.
+expanded; entry by the nearest of a cell's 32 spread over it, for the nearest cell; choice one step ahead.
 
 What a search may return is a mask on the results (`Sieve`): every node is routed through, and nodes that may not be
 returned never tighten the bound.
@@ -25,7 +25,7 @@ from vicinal.kernels import njit
 from vicinal.kernels.bitset import has_bit
 from vicinal.kernels.distance import COSINE, dot
 from vicinal.kernels.heap import pool_clear
-from vicinal.kernels.lines import estimate
+from vicinal.kernels.lines import BATCH, estimate, least_estimate, lines_at
 from vicinal.kernels.simd import (
     INF_KEY,
     get_f32,
@@ -78,21 +78,16 @@ def _ask_for(index, slot):
 
 
 @njit
-def _open(code, index, work, sieve, entry):
-    """Mark the entry (and the hidden slot) as seen; give the entry's key and how many slots are listed."""
+def _open(work, sieve, entry):
+    """Mark the entry (and the hidden slot) as seen; give how many slots are listed."""
     listed = 0
     if sieve.hidden >= 0:
         mark_seen(work.seen, sieve.hidden)
         set_u32(work.listed, sieve.hidden)
         listed = 1
-    first = work.listed + listed * 4
     mark_seen(work.seen, entry)
-    set_u32(first, entry)
-    key = np.int64(0)
-    if index.exact_walk == 0:
-        estimate(code, first, 1, np.float32(np.inf), work.estimates, work.lane_work)
-        key = make_key(get_f32(work.estimates), entry)
-    return key, listed + 1
+    set_u32(work.listed + listed * 4, entry)
+    return listed + 1
 
 
 @njit
@@ -107,13 +102,13 @@ def _admit(work, slots, mask, head, room):
 
 
 @njit
-def _walk(code, rows, index, work, effort, sieve, entry, results_room):
+def _walk(code, rows, index, work, effort, sieve, entry_key, results_room):
     """Walk from the entry; give the pool's head, the rows expanded and the slots listed."""
     room = effort.pool
     last = work.pool + (room - 1) * 8
     stop = work.results + (effort.stop - 1) * 8
-    pending_key, listed = _open(code, index, work, sieve, entry)
-    pending, key = entry, np.int64(0)
+    pending, pending_key, key = key_slot(entry_key), entry_key, np.int64(0)
+    listed = _open(work, sieve, pending)
     head, hops, waiting = 0, 0, 0
     while True:
         chosen = np.int64(-1)
@@ -200,9 +195,21 @@ def _slack(work, k, last):
 
 
 @njit
-def _search(code, framed, index, work, query, call, slots, distances, effort, entry):
+def _entry(code, index, work, cell):
+    """Give the key of the cell's slot whose estimate is best; the walk enters there."""
+    first = cell * BATCH
+    lines = lines_at(code, index.entry_lines)
+    estimate(lines, index.entry_places + first * 4, BATCH, np.float32(np.inf), work.estimates, work.lane_work)
+    best = least_estimate(work.estimates)
+    return make_key(get_f32(work.estimates + best * 4), get_u32(index.cell_nodes + (first + best) * 4))
+
+
+@njit
+def _search(code, framed, index, work, query, call, slots, distances, effort, cell):
     """Walk, re-score, settle; give how many of k were found."""
     k = slots.shape[0]
+    entry = _entry(code, index, work, cell)
+    _ask_for(index, key_slot(entry))
     rows = row_query(framed, index, work)
     sieve = Sieve(call.limit, call.allowed, call.hidden)
     results_room = (max(effort.stop, effort.settle, k) + 7) & -8
@@ -244,16 +251,16 @@ def _is_sure(query, index, framed):
 
 @njit
 def _begin(query, call_at):
-    """Frame a query, give the slot where the walk enters and start fetching its row."""
+    """Frame a query, give the nearest cell and start fetching the lines of its entries."""
     call = read_fields(Call, call_at)
     index, work = read_fields(IndexFields, call.index_at), read_fields(Work, call.work_at)
     framed = frame_query(query.ctypes.data, index, work)
     cell = enter(framed, index, work)
-    entry = get_u32(index.cell_nodes + cell * 4)
-    _ask_for(index, entry)
-    prefetch(index.codes + entry * LINE)
+    lines = index.entry_lines + cell * (BATCH * LINE)
+    for at in range(0, BATCH * LINE, LINE):
+        prefetch(lines + at)
     set_i64(work.sure, np.int64(_is_sure(query.ctypes.data, index, framed)))
-    return call, index, work, framed, entry
+    return call, index, work, framed, cell
 
 
 @njit
@@ -263,22 +270,22 @@ def search_signs(query, call_at, effort, slots, distances):
     call_at: address of a Call. effort: a packed Effort. The answer goes to slots and distances, uint32 and float32
     arrays of length k.
     """
-    call, index, work, framed, entry = _begin(query, call_at)
+    call, index, work, framed, cell = _begin(query, call_at)
     code = sign_query(framed, index, work)
-    return _search(code, framed, index, work, query.ctypes.data, call, slots, distances, _unpack(effort), entry)
+    return _search(code, framed, index, work, query.ctypes.data, call, slots, distances, _unpack(effort), cell)
 
 
 @njit
 def search_nibbles(query, call_at, effort, slots, distances):
     """Do as `search_signs` in an index of 4-bit lines."""
-    call, index, work, framed, entry = _begin(query, call_at)
+    call, index, work, framed, cell = _begin(query, call_at)
     code = nibble_query(framed, index, work)
-    return _search(code, framed, index, work, query.ctypes.data, call, slots, distances, _unpack(effort), entry)
+    return _search(code, framed, index, work, query.ctypes.data, call, slots, distances, _unpack(effort), cell)
 
 
 @njit
 def search_bytes(query, call_at, effort, slots, distances):
     """Do as `search_signs` in an index of 8-bit lines."""
-    call, index, work, framed, entry = _begin(query, call_at)
+    call, index, work, framed, cell = _begin(query, call_at)
     code = byte_query(framed, index, work)
-    return _search(code, framed, index, work, query.ctypes.data, call, slots, distances, _unpack(effort), entry)
+    return _search(code, framed, index, work, query.ctypes.data, call, slots, distances, _unpack(effort), cell)

@@ -57,7 +57,11 @@ class IndexFields(NamedTuple):
     cell_blocks: int  # of 64 cells
     cell_norms: int
     cell_sums: int
-    cell_nodes: int  # u32: the slot nearest to each centre, where a walk may enter
+    cell_nodes: int  # u32 (cells, BATCH): slots of each cell, where a walk may enter
+    entry_places: int  # u32: 0, 1, 2, ..., the places of those in `entry_lines`
+    entry_lines: int  # copies of their code lines
+    narrow: int  # packed table of the centres in the code space, about `centre`; or 0: cells are compared in the frame
+    narrow_norms: int
     projection: int  # packed u8 matrix, or 0: the codes rotate all dimensions
     outputs: int  # of the projection, a multiple of 64; further dimensions of the code space are 0 before rotation
     projected: int  # dimensions of the code space
@@ -74,6 +78,7 @@ class Number(IntEnum):
     ZERO = 1  # byte that stands for 0 in rows: 128, or 0 for whole numbers
     CELL_STEP = 2  # centre = step * (byte - zero)
     CELL_ZERO = 3
+    NARROW_STEP = 4  # projected centre = step * (byte - 128)
 
 
 class Work(NamedTuple):

@@ -15,7 +15,19 @@ from numba.extending import intrinsic
 
 from vicinal.kernels.simd import f32, i32, i64, load, vec
 
-__all__ = ["LINE", "V16F", "V16I", "gathered", "larger", "read_fields", "smaller", "sum_lanes", "take"]
+__all__ = [
+    "LINE",
+    "V16F",
+    "V16I",
+    "gathered",
+    "halves",
+    "larger",
+    "least",
+    "read_fields",
+    "smaller",
+    "sum_lanes",
+    "take",
+]
 
 LINE = 64  # bytes of a cache line and of one 512-bit register
 V16F, V16I = vec(f32, 16), vec(i32, 16)
@@ -43,6 +55,21 @@ def sum_lanes(b, x, combine=None):
         half = x.type.count // 2
         x = combine(take(b, x, x, list(range(half))), take(b, x, x, list(range(half, 2 * half))))
     return b.extract_element(x, i32(0))
+
+
+def halves(b, x):
+    """Split a vector into its two halves."""
+    n = x.type.count // 2
+    return take(b, x, x, list(range(n))), take(b, x, x, list(range(n, 2 * n)))
+
+
+def least(b, values, names):
+    """Give the name (u32) that goes with the least value; the lower name among equals."""
+    while values.type.count > 1:
+        (v, w), (x, y) = halves(b, values), halves(b, names)
+        less = b.or_(b.fcmp_ordered("<", w, v), b.and_(b.fcmp_ordered("==", w, v), b.icmp_unsigned("<", y, x)))
+        values, names = b.select(less, w, v), b.select(less, y, x)
+    return b.extract_element(names, i32(0))
 
 
 def gathered(b, base, index, step):

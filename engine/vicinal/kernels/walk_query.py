@@ -44,10 +44,11 @@ from vicinal.kernels.simd import (
 )
 from vicinal.kernels.vnni import affine64, dots64, nearest_cell
 from vicinal.kernels.walk_fields import Number
-from vicinal.kernels.walk_ir import LINE, V16F, V16I, gathered, larger, smaller, sum_lanes
+from vicinal.kernels.walk_ir import LINE, V16F, gathered, larger, smaller, sum_lanes
 
 __all__ = ["Framed", "byte_query", "enter", "frame_query", "nibble_query", "sign_query"]
 
+_FLOATS = vec(f32, 64)
 _LEVEL = np.float32(0.335)  # step of 16 levels over a normal variable of spread 1 (Max 1960)
 
 
@@ -87,14 +88,14 @@ def _into_frame(typingctx, x, dim, scale, shift, out):
 
 @intrinsic
 def _square_and_largest(typingctx, x, blocks, largest):
-    """Sum of squares of 16 * blocks floats; the largest magnitude goes to the float32 at `largest`."""
+    """Sum of squares of 64 * blocks floats; the largest magnitude goes to the float32 at `largest`."""
 
     def gen(ctx, b, sig, args):
-        zero = const(V16F, 0.0)
+        zero = const(_FLOATS, 0.0)  # four sums side by side: one would wait for its own additions
         loop = Loop(b, args[1], [zero, zero])
-        value = load(b, gathered(b, args[0], loop.i, LINE), V16F)
+        value = load(b, gathered(b, args[0], loop.i, 4 * LINE), _FLOATS)
         total = b.fadd(loop.vals[0], b.fmul(value, value))
-        magnitude = call(b, "llvm.fabs.v16f32", V16F, [value])
+        magnitude = call(b, "llvm.fabs.v64f32", _FLOATS, [value])
         total, most = loop.close([total, larger(b, magnitude, loop.vals[1])])
         store(b, sum_lanes(b, most, lambda p, q: larger(b, p, q)), args[2])
         return sum_lanes(b, total)
@@ -104,16 +105,16 @@ def _square_and_largest(typingctx, x, blocks, largest):
 
 @intrinsic
 def _to_bytes(typingctx, x, scale, offset, out, blocks):
-    """Write clamp(rint(x * scale - offset), -128, 127) of 16 * blocks floats as int8; give their sum."""
+    """Write clamp(rint(x * scale - offset), -128, 127) of 64 * blocks floats as int8; give their sum."""
 
     def gen(ctx, b, sig, args):
         x, scale, offset, out, blocks = args
-        loop = Loop(b, blocks, [const(V16I, 0)])
-        value = b.fmul(load(b, gathered(b, x, loop.i, LINE), V16F), splat(b, scale, 16))
-        value = call(b, "llvm.rint.v16f32", V16F, [b.fsub(value, splat(b, offset, 16))])
-        value = larger(b, value, const(V16F, -128.0))
-        number = b.fptosi(smaller(b, value, const(V16F, 127.0)), V16I)
-        store(b, b.trunc(number, vec(i8, 16)), gathered(b, out, loop.i, 16))
+        loop = Loop(b, blocks, [const(vec(i32, 64), 0)])
+        value = b.fmul(load(b, gathered(b, x, loop.i, 4 * LINE), _FLOATS), splat(b, scale, 64))
+        value = call(b, "llvm.rint.v64f32", _FLOATS, [b.fsub(value, splat(b, offset, 64))])
+        value = larger(b, value, const(_FLOATS, -128.0))
+        number = b.fptosi(smaller(b, value, const(_FLOATS, 127.0)), vec(i32, 64))
+        store(b, b.trunc(number, vec(i8, 64)), gathered(b, out, loop.i, LINE))
         (total,) = loop.close([b.add(loop.vals[0], number)])
         return reduce_add(b, total)
 
@@ -156,7 +157,7 @@ def _bit_planes(typingctx, x, scale, out, words):
 
     def gen(ctx, b, sig, args):
         x, scale, out, words = args
-        floats, bytes64 = vec(f32, 64), vec(i8, 64)
+        floats, bytes64 = _FLOATS, vec(i8, 64)
         loop = Loop(b, words, [])
         value = b.fmul(load(b, gathered(b, x, loop.i, 256), floats), splat(b, scale, 64))
         value = larger(b, b.fadd(value, const(floats, 8.0)), const(floats, 0.0))
@@ -179,12 +180,12 @@ def frame_query(query, index, work):
         inverse = inverse_norm(query, dim)
         scale *= inverse
     _into_frame(query, dim, scale, index.shift, work.vector)
-    square = _square_and_largest(work.vector, padded // 16, work.estimates)
+    square = _square_and_largest(work.vector, padded // 64, work.estimates)
     whole = index.whole != 0 and _is_whole(work.vector, padded // 16)
     byte, offset = max(get_f32(work.estimates), np.float32(1e-30)) / np.float32(127), np.float32(0)
     if whole:
         byte, offset = np.float32(1), np.float32(128)
-    total = np.float32(_to_bytes(work.vector, np.float32(1) / byte, offset, work.bytes, padded // 16))
+    total = np.float32(_to_bytes(work.vector, np.float32(1) / byte, offset, work.bytes, padded // 64))
     total += offset * np.float32(padded)  # the padding is byte -128, or 0, as its t + offset is 0
     if index.metric == DOT:
         square = np.float32(0)
@@ -192,8 +193,36 @@ def frame_query(query, index, work):
 
 
 @njit
+def _enter_narrow(framed, index, work):
+    """Do as `enter` on projected centres and the projected query, which stays in work.projected."""
+    _project(framed, index, work)
+    blocks = index.outputs // 64
+    _square_and_largest(work.projected, blocks, work.estimates)
+    byte = max(get_f32(work.estimates), np.float32(1e-30)) / np.float32(127)
+    total = np.float32(_to_bytes(work.projected, np.float32(1) / byte, np.float32(0), work.dots, blocks))
+    factor = np.float32(-2) * get_f32(index.numbers + 4 * Number.NARROW_STEP) * byte
+    return nearest_cell(
+        index.narrow,
+        work.dots,
+        index.outputs // 4,
+        index.cell_blocks,
+        index.narrow_norms,
+        index.narrow_norms,
+        factor,
+        np.float32(0),
+        np.float32(-128) * factor * total,
+        work.scores,
+    )
+
+
+@njit
 def enter(framed, index, work):
-    """Score the cells into work.scores, without |q|^2; give the slot where the walk enters."""
+    """Score the cells into work.scores, without the query's square; give the nearest.
+
+    Centres are compared where codes are, if what lies outside is little: the query is projected for its code as well.
+    """
+    if index.narrow != 0:
+        return _enter_narrow(framed, index, work)
     step = get_f32(index.numbers + 4 * Number.CELL_STEP)
     zero = get_f32(index.numbers + 4 * Number.CELL_ZERO)
     factor = np.float32(-2) * step * framed.scale
@@ -231,24 +260,25 @@ def _code_base(framed, index, work):
     if index.off_centre == 0 or index.metric == DOT:
         return framed.square
     _subtract(work.vector, index.centre, work.centred, index.padded // 16)
-    return _square_and_largest(work.centred, index.padded // 16, work.estimates)
+    return _square_and_largest(work.centred, index.padded // 64, work.estimates)
 
 
 @njit
 def sign_query(framed, index, work):
     """Prepare a framed query for sign lines; `enter` has scored the cells."""
     m = index.projected
-    if index.projection != 0:
+    base = framed.square if index.narrow == 0 else _code_base(framed, index, work)
+    if index.narrow == 0 and index.projection != 0:
         _project(framed, index, work)
-    else:
+    elif index.projection == 0:
         _subtract(work.vector, index.centre, work.projected, index.padded // 16)
         pool_fill(work.projected + index.padded * 4, (m - index.padded) // 16, 0)
     rotate(work.projected, index.signs, m)
-    spread = np.sqrt(_square_and_largest(work.projected, m // 16, work.estimates) / np.float32(m))
+    spread = np.sqrt(_square_and_largest(work.projected, m // 64, work.estimates) / np.float32(m))
     step = _LEVEL * spread + np.float32(1e-30)
     _bit_planes(work.projected, np.float32(1) / step, work.lines, m // 64)
     k0 = step * np.float32(0.5) * np.float32(15 * m)
-    return SignQuery(index.codes, work.lines, work.scores, framed.square, k0, -step)
+    return SignQuery(index.codes, work.lines, work.scores, base, k0, -step)
 
 
 @njit
@@ -256,9 +286,9 @@ def nibble_query(framed, index, work):
     """Prepare a framed query for lines of 4-bit levels."""
     base = _code_base(framed, index, work)
     _project(framed, index, work)
-    _square_and_largest(work.projected, index.projected // 16, work.estimates)
+    blocks = index.projected // 64
+    _square_and_largest(work.projected, blocks, work.estimates)
     step = max(get_f32(work.estimates), np.float32(1e-30)) / np.float32(127)
-    blocks = index.projected // 16
     total = np.float32(_to_bytes(work.projected, np.float32(1) / step, np.float32(0), work.lines, blocks))
     return NibbleQuery(index.codes, work.lines, base, np.float32(-15) * step * total, np.float32(2) * step)
 

@@ -12,6 +12,8 @@ from vicinal.codecs.levels import ByteCodec, fit_nibbles
 from vicinal.codecs.lines import Codec, view_lines
 from vicinal.codecs.signs import fit_signs
 from vicinal.errors import InvalidArgument
+from vicinal.index.coded import CodedIndex
+from vicinal.index.coded_arrays import SENTINEL
 from vicinal.types import Metric, Rows
 
 PLAIN = np.zeros(0, np.float32)
@@ -173,3 +175,39 @@ def test_the_same_seed_fits_the_same():
     assert (one.cell_nodes == two.cell_nodes).all()
     assert one.codec.query.signs is not None
     assert (one.codec.query.signs == two.codec.query.signs).all()
+
+
+def test_entries_are_rows_of_their_cell_spread_over_it_and_few():
+    rows = oracle.make_rows(6_000, 48, Metric.L2, 8)
+    chosen = choice.choose(Metric.L2, rows, 6_000, codec="signs", seed=3)
+    framed = chosen.frame.rows(rows, slice(0, 6_000))
+    member, _ = cells.assign(framed, chosen.cells)
+    distances = ((framed[:, None] - chosen.cells.centres[None, :8]) ** 2).sum(2)
+    for cell in range(8):
+        first, *others = chosen.cell_nodes[cell]
+        assert distances[first, cell] == distances[:, cell].min()
+        assert (member[others] == cell).all()
+        assert min(20, (member == cell).sum()) <= len(set(others)) <= 23
+    few = choice.entry_nodes(chosen.cells, framed[:600], np.arange(600), 600)
+    assert all(1 <= len(set(nodes)) <= 2 for nodes in few[: len(chosen.cells.centres)])
+
+
+@pytest.mark.parametrize(("strong", "kept"), [(150, True), (700, False)])
+def test_centres_are_compared_where_codes_are_only_if_little_lies_outside(strong, kept):
+    rng = np.random.default_rng(2)
+    spread = np.where(np.arange(700) < strong, 1.0, 0.05)
+    vectors = np.concatenate([rng.standard_normal((3_000, 700)), 0.5 + rng.standard_normal((3_000, 700))]) * spread
+    rows = Rows(vectors.astype(np.float32), np.zeros(0, np.float32))
+    chosen = choice.choose(Metric.L2, rows, 6_000, codec="signs", seed=3)
+    query = chosen.codec.query
+    assert (query.narrow is not None) == kept
+    if not kept:
+        return
+    index = CodedIndex.of_choice(rows, 6_000, Metric.L2, chosen, np.full((6_000, 32), SENTINEL, np.uint32))
+    for at in range(0, 6_000, 800):
+        prepared = oracle.prepare(index, vectors[at].astype(np.float32))
+        framed = chosen.frame.rows(rows, slice(at, at + 1))
+        count = len(chosen.cells.centres)
+        true = chosen.cells.squares - 2 * (framed @ chosen.cells.centres.T)[0]
+        assert np.allclose(prepared.scores[:count], true, atol=0.02 * (true.max() - true.min()))
+        assert (prepared.scores[count:] > true.max()).all()

@@ -86,7 +86,7 @@ def _forged(content: bytes, told: dict[str, Any]) -> bytes:
     text = json.dumps(told).encode()
     text += b" " * (-(40 + len(text)) % 64)
     total = 40 + len(text) + len(body)
-    head = struct.pack("<8sIIQQI", b"VICCODES", 2, 0x01020304, len(text), total, crc32c(text))
+    head = struct.pack("<8sIIQQI", b"VICCODES", coded_snapshot.FORMAT, 0x01020304, len(text), total, crc32c(text))
     return head + struct.pack("<I", crc32c(head)) + text + body
 
 
@@ -171,7 +171,7 @@ def test_another_metric_or_width_is_refused(saved):
 
 def test_a_newer_format_says_so(saved):
     index, rows, content = saved
-    head = content[:8] + struct.pack("<I", 3) + content[12:36]
+    head = content[:8] + struct.pack("<I", coded_snapshot.FORMAT + 1) + content[12:36]
     with pytest.raises(FormatTooNew):
         _again(index, rows, head + struct.pack("<I", crc32c(head)) + content[40:])
 

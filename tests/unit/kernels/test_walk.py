@@ -118,7 +118,8 @@ def test_the_walk_takes_the_steps_of_a_plain_walk(kind, dim, metric, whole, effo
         prepared = oracle.prepare(index, query)
         estimates = oracle.estimates(kind, arrays.lines.bytes, prepared)
         exact = oracle.row_scores(index, prepared) if arrays.exact_walk else None
-        entry = int(index._choice.cell_nodes[prepared.cell])
+        nodes = index._choice.cell_nodes[prepared.cell]
+        entry = int(nodes[estimates[nodes].argmin()])
 
         def passes(slot, limit=limit, allowed=allowed):
             return slot < limit and (allowed is None or bool(mask[slot]))
