@@ -107,6 +107,8 @@ class Indexer:
         try:
             while not self._stop:
                 published.clear()
+                if self._stop:  # told before the clear, which took away what would wake the wait below
+                    break
                 try:
                     with self._working:
                         worked = self._step()

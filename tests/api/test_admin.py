@@ -94,7 +94,11 @@ def test_no_request_names_a_path(served: Served, folder: Path) -> None:
         ):
             assert response.status_code in {400, 404, 405}, (name, response.text)
     assert (folder.parent / "x.tar").exists()
-    assert sorted(path.name for path in folder.iterdir() if "db" not in path.name) == ["LOCK", "collections"]
+    assert sorted(path.name for path in folder.iterdir() if "db" not in path.name) == [
+        "LOCK",
+        "collections",
+        "database.seen",
+    ]
 
 
 def test_an_archive_that_cannot_be_trusted_is_the_senders_fault(served: Served, folder: Path) -> None:

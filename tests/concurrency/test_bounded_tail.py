@@ -57,5 +57,4 @@ def test_writers_wait_and_readers_do_not(tmp_path: Path, monkeypatch: pytest.Mon
         writer.join(60)
         assert not writer.is_alive()
         assert collection.flush(60)
-        assert collection.info().tail == 0
-        assert collection.count() == len(rows) - 1
+        assert (collection.info().tail, collection.count()) == (0, len(rows) - 1)

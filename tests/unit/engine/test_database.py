@@ -30,6 +30,7 @@ def _filled(directory: Path, n: int = 20) -> None:
     with Database(directory) as database:
         made = database.create_collection("c", dim=3, metric="l2")
         made.upsert(range(n), np.arange(3 * n, dtype=np.float32).reshape(n, 3), [{"i": i} for i in range(n)])
+        assert made.flush(60)
 
 
 def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None:
