@@ -105,9 +105,9 @@ class Indexer:
     def _run(self) -> None:
         published = self._writer.published
         try:
-            while not self._stop:
+            while True:
                 published.clear()
-                if self._stop:  # told before the clear, which took away what would wake the wait below
+                if self._stop:  # looked at after the clear, which may take away what would wake the wait below
                     break
                 try:
                     with self._working:
