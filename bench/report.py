@@ -27,6 +27,7 @@ SECTIONS = (
     ("batch", "Batch calls", tables.speed),
     ("fanns", "Filtered search", filtered.cells),
     ("multivector", "Token matrices", tables.multivector),
+    ("filtered_scans", "Filtered scans, the bitmap given", filtered.scans),
     ("filter_masks", "Filters over a million slots", filtered.masks),
     ("columns_cost", "Queries without a filter beside columns", filtered.columns_cost),
     ("build", "Build time", tables.build),

@@ -9,7 +9,9 @@ from bench.fanns.engines import METHODS, OURS, RIVALS
 from bench.fanns.regret import BY_TEXT, PLANNER, best_of
 from bench.tables import Table
 
-__all__ = ["cells", "columns_cost", "masks", "summary"]
+__all__ = ["cells", "columns_cost", "masks", "scans", "summary"]
+
+_SCAN_RIVAL = "faiss-ivfpqfs"
 
 
 def masks(answer: dict[str, Any]) -> Table:
@@ -20,6 +22,18 @@ def masks(answer: dict[str, Any]) -> Table:
     ]
     head = ("filter", "matches", "estimate, µs", "bitmap, µs")
     return Table(head, rows, (f"{answer['slots']:,} slots, {answer['column_bytes'] / 1e6:,.0f} MB of columns",))
+
+
+def scans(answer: dict[str, Any]) -> Table:
+    """One row per share and way at recall .95 with the bitmap given, and the ratio to the rival of its share."""
+    rows = []
+    for share, ways in answer["shares"].items():
+        rival = ways.get(_SCAN_RIVAL, {}).get("qps")
+        for name, told in sorted((way for way in ways.items() if way[1].get("qps")), key=lambda way: -way[1]["qps"]):
+            ratio = f"{told['qps'] / rival:.2f}" if rival else "-"
+            whose = name if name == _SCAN_RIVAL else f"vicinal {name}"
+            rows.append((whose, f"{100 * float(share):g} %", f"{told['recall']:.3f}", f"{told['qps']:,.0f}", ratio))
+    return Table(("way", "share of rows", "recall", "QPS", f"of {_SCAN_RIVAL}"), rows)
 
 
 def columns_cost(answer: dict[str, Any]) -> Table:
