@@ -78,25 +78,18 @@ class Room:
 
 
 def _require_disk(wanted: int, free: int) -> None:
-    if wanted > free:
-        raise StorageFull(
-            f"{wanted >> 10} KiB of disk are needed and {max(free, 0) >> 10} are left beside the reserve: "
-            "free some, delete points, or compact",
-            field="disk",
-            value=wanted,
-            limit=max(free, 0),
-        )
+    said = f"{wanted >> 10} KiB of disk are needed and {max(free, 0) >> 10} are left"
+    _require("disk", wanted, free, f"{said} beside the reserve: free some, delete points, or compact")
 
 
 def _require_memory(wanted: int, free: int) -> None:
+    said = f"{wanted >> 20} MiB of memory may be needed and {max(free, 0) >> 20} are left"
+    _require("memory", wanted, free, f"{said} beside the reserve: delete points and compact, or give the process more")
+
+
+def _require(field: str, wanted: int, free: int, message: str) -> None:
     if wanted > free:
-        raise StorageFull(
-            f"{wanted >> 20} MiB of memory may be needed and {max(free, 0) >> 20} are left beside the reserve: "
-            "delete points and compact, or give the process more",
-            field="memory",
-            value=wanted,
-            limit=max(free, 0),
-        )
+        raise StorageFull(message, field=field, value=wanted, limit=max(free, 0))
 
 
 def _index_bytes(view: View, rows: int, *, anew: bool = False) -> int:

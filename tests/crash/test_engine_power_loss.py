@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import threading
 from pathlib import Path
 
 import pytest
@@ -14,19 +13,6 @@ from tests.support.own_process import run_alone, scratch_folder
 
 from vicinal.database import Database
 from vicinal.storage import vfs
-from vicinal.storage.files import IoCall
-
-
-class _Turns(Recorder):
-    """A recorder for several threads: writer, indexer and caller."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._turn = threading.Lock()
-
-    def before(self, call: IoCall) -> int | None:
-        with self._turn:
-            return super().before(call)
 
 
 def _check(where: Path, script: Script, acknowledged: int, tried: int, *, more: bool) -> None:
@@ -47,7 +33,7 @@ def power_loss(script_seed: int, operations: int, seeds: int, part: int, parts: 
     script = make_script(script_seed, operations)
     with scratch_folder() as scratch:
         root, where = Path(scratch).resolve() / "run", Path(scratch) / "image"
-        recorder = _Turns()
+        recorder = Recorder()
         vfs.register()
         with observed(recorder):
             root.mkdir()

@@ -19,22 +19,9 @@ from tests.support.own_process import run_alone, scratch_folder
 from vicinal.database import Database
 from vicinal.errors import Closed, CorruptData, ReadOnly, StorageFull
 from vicinal.storage import vfs
-from vicinal.storage.files import IoCall
 
 SCRIPT = make_script(3, 9)
 KINDS = ("compact", "backup", "restore")
-
-
-class _Turns(Recorder):
-    """A recorder for several threads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._turn = threading.Lock()
-
-    def before(self, call: IoCall) -> int | None:
-        with self._turn:
-            return super().before(call)
 
 
 def made(root: Path, script: Script) -> Database:
@@ -87,7 +74,7 @@ def power_loss(kind: str, seeds: int, stride: int = 1) -> None:
     with scratch_folder() as scratch:
         root, where = Path(scratch).resolve() / "run", Path(scratch) / "image"
         root.mkdir()
-        recorder = _Turns()
+        recorder = Recorder()
         with observed(recorder, often=1000):
             database = made(root, SCRIPT)
             with observed(None, often=1000):

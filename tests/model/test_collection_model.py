@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.support.filter_oracle import facet_of, holds
+from tests.support.machines import run_machine
 from tests.support.model import ModelCollection
 from tests.support.vectors_oracle import FLOAT_METRICS
 
@@ -188,16 +188,10 @@ class CollectionModel(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-def _run(examples: int, steps: int) -> None:
-    checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-    chosen = settings(max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=checks)
-    run_state_machine_as_test(CollectionModel, settings=chosen)  # type: ignore[no-untyped-call]
-
-
 def test_collection_agrees_with_a_dict() -> None:
-    _run(200, 12)
+    run_machine(CollectionModel, 200, 12)
 
 
 @pytest.mark.full
 def test_collection_agrees_with_a_dict_for_long() -> None:
-    _run(5000, 50)
+    run_machine(CollectionModel, 5000, 50)

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from numpy.typing import NDArray
+from tests.support.machines import run_machine
 from tests.support.model import maxsim
 
 from vicinal.collection import Collection
@@ -139,16 +139,10 @@ class MultiModel(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-def _run(examples: int, steps: int) -> None:
-    checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-    chosen = settings(max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=checks)
-    run_state_machine_as_test(MultiModel, settings=chosen)  # type: ignore[no-untyped-call]
-
-
 def test_multi_vectors_agree_with_a_dict() -> None:
-    _run(15, 25)
+    run_machine(MultiModel, 15, 25)
 
 
 @pytest.mark.full
 def test_multi_vectors_agree_with_a_dict_for_long() -> None:
-    _run(1000, 50)
+    run_machine(MultiModel, 1000, 50)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from tests.support.machines import run_machine
 from tests.support.vectors_oracle import METRICS, rows_of
 
 from vicinal.bits import bits_from_mask
@@ -97,16 +97,10 @@ class SharedModel(RuleBasedStateMachine):
             np.testing.assert_array_equal(distances, best)
 
 
-def _run(examples: int, steps: int) -> None:
-    checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-    chosen = settings(max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=checks)
-    run_state_machine_as_test(SharedModel, settings=chosen)  # type: ignore[no-untyped-call]
-
-
 def test_shared_rows_agree_with_a_scan() -> None:
-    _run(60, 30)
+    run_machine(SharedModel, 60, 30)
 
 
 @pytest.mark.full
 def test_shared_rows_agree_with_a_scan_for_long() -> None:
-    _run(2000, 50)
+    run_machine(SharedModel, 2000, 50)

@@ -9,6 +9,7 @@ journal come back in order, so a prefix of the unsynced ones is there.
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,15 +23,17 @@ Image = dict[str, bytes]  # path relative to the root → content
 
 
 class Recorder:
-    """An observer that keeps every call, and what the caller noted between them."""
+    """An observer that keeps every call of any thread, and what the caller noted between them."""
 
     def __init__(self) -> None:
+        self._turn = threading.Lock()
         self.calls: list[IoCall] = []
         self.notes: list[tuple[int, str, int]] = []  # calls made before it, what, of which commit
 
     def before(self, call: IoCall) -> int | None:
         if call.kind != "read":
-            self.calls.append(call)
+            with self._turn:
+                self.calls.append(call)
         return None
 
     def note(self, what: str, seq: int) -> None:

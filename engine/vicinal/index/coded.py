@@ -2,7 +2,7 @@
 
 Memory per node: 64 bytes of code and either a row (64 bytes of head, 128 of links, a byte per dimension) with a second
 byte per dimension beside it, or, where the codes' estimates are near exact, the links alone. Vectors stay with their
-owner, who passes them to each call: distances are those of the stored floats, to 1e-5 of the vectors' squares
+owner, who passes them to each call: distances are those of the stored floats, to 2e-5 of the vectors' squares
 (2e-5 where one dimension holds nearly a quarter of a square).
 """
 
@@ -86,7 +86,7 @@ class CodedIndex:
         codec: auto, signs, nibbles or bytes; `info` tells why auto chose what it did. measure: fit the table behind
         ef on rows that the walk may not see; otherwise, and below 2,000 rows, a standard one serves. fine: keep a
         second byte a dimension and settle on these 16 bits instead of the stored floats: a quarter of the bytes to
-        fetch, and distances are within 1e-5 of the rows' squares. Floats are then read for rows far nearer than they
+        fetch, and distances are within 2e-5 of the rows' squares. Floats are then read for rows far nearer than they
         are long alone. There are no such bytes beside rows of whole numbers, vectors that are not floats, and links
         alone.
         links None: code lines alone, for `CodeScan`; there is nothing to walk.
