@@ -61,10 +61,14 @@ def _first_answers(rows: int, kept: Kept, options: argparse.Namespace) -> tuple[
 
 def _write(directory: Path, rows: int) -> None:
     rng = np.random.default_rng(1)
+    centres = rng.standard_normal((200, 384), np.float32)  # rows without any structure would be compared exactly
+    vectors = centres[rng.integers(200, size=rows)] + 0.5 * rng.standard_normal((rows, 384), np.float32)
     with vicinal.Database(directory) as db:
         papers = db.create_collection("papers", dim=384)
-        papers.upsert(range(rows), rng.standard_normal((rows, 384), np.float32))
+        papers.upsert(range(rows), vectors)
         papers.flush()
+        told = papers.query(vectors[0], 10, explain=True).explain or {}
+        assert told["plan"] == "sweep", f"meant to walk a graph of {rows} rows: {told}"
 
 
 def _alone(options: argparse.Namespace, rounds: int, once: Callable[[int], float]) -> list[float]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.bits import word_count
-from vicinal.filter.stretch import Stretch, stretch_kernels
+from vicinal.filter.stretch import Kernels, Stretch, stretch_kernels
 from vicinal.filtering import Carried
 from vicinal.index.code_scan import Among
 from vicinal.index.coded_arrays import LINE, address, aligned
@@ -51,7 +51,6 @@ class Stretched:
     ) -> None:
         self._filtered, self._rows, self._n, self._living = filtered, field.rows, n, living
         self._k, self._ef, self._goal = k, ef, goal
-        self._kernels = stretch_kernels()
         self._ways: dict[tuple[int, int, int], Carried] = {}
         self._free: list[_Marks] = []
 
@@ -90,6 +89,10 @@ class Stretched:
             mark(stretch.at, marks.first[0], matches, marks.at, marks.lines)
             matches = narrow(marks.at, self._living_at, marks.words.size)
         return self._carried(matches, steps), Among(matches, marks.at, marks.words)
+
+    @cached_property
+    def _kernels(self) -> Kernels:
+        return stretch_kernels()  # not before the first filter: compiling takes a second
 
     @cached_property
     def _living_at(self) -> int:

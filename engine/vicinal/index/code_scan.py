@@ -113,10 +113,14 @@ class CodeScan:
     def __init__(self, index: CodedIndex, lists: CellLists | None = None) -> None:
         self.index = index
         self.lists = lists
-        self._kernel = _entry(index.choice.codec.name)
         self._shape = (index.dim,)
         self._none = Published(0, 0, ())
         self._free: list[_Scratch] = []
+
+    @functools.cached_property
+    def _kernel(self) -> Callable[..., int]:
+        """Compiled with the first scan: an index that is only walked answers seconds earlier without a cache."""
+        return _entry(self.index.choice.codec.name)
 
     def scan_list(
         self,
