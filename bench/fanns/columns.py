@@ -116,29 +116,39 @@ class Table(NamedTuple):
         return {name: column.shown(i) for name, column in self.columns.items()}
 
 
-def mask_of(predicate: Predicate, table: Table) -> NDArray[np.bool_]:
-    """The rows (n,) that satisfy a predicate: what a user of a library that wants a bitmap would write in numpy."""
+def mask_of(predicate: Predicate, table: Table, rows: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
+    """The rows (n,) that satisfy a predicate: what a user of a library that wants a bitmap would write in numpy.
+
+    rows: those asked about, None: all.
+    """
     match predicate:
         case Among(name, codes):
-            column = table.columns[name]
-            if column.ends is None:
-                mask = column.values == codes[0]
-                for code in codes[1:]:
-                    mask |= column.values == code
-                return np.asarray(mask)
-            mask = np.zeros(table.n, np.bool_)
-            for code in codes:
-                mask[column.having(code)] = True
-            return mask
+            return _among(table.columns[name], codes, table.n, rows)
         case Within(name, low, high):
             values = table.columns[name].values
+            values = values if rows is None else values[rows]
             return np.asarray((values >= low) & (values <= high))
         case Never(part):
-            return ~mask_of(part, table)
+            return ~mask_of(part, table, rows)
         case Both(parts):
-            return np.asarray(np.logical_and.reduce([mask_of(part, table) for part in parts]))
+            return np.asarray(np.logical_and.reduce([mask_of(part, table, rows) for part in parts]))
         case Either(parts):
-            return np.asarray(np.logical_or.reduce([mask_of(part, table) for part in parts]))
+            return np.asarray(np.logical_or.reduce([mask_of(part, table, rows) for part in parts]))
+
+
+def _among(column: Column, codes: tuple[int, ...], n: int, rows: NDArray[np.int64] | None) -> NDArray[np.bool_]:
+    if column.ends is None:
+        values = column.values if rows is None else column.values[rows]
+        mask = values == codes[0]
+        for code in codes[1:]:
+            mask |= values == code
+        return np.asarray(mask)
+    if rows is not None:
+        return np.array([not {*codes}.isdisjoint(column.row(int(i))) for i in rows], np.bool_)
+    mask = np.zeros(n, np.bool_)
+    for code in codes:
+        mask[column.having(code)] = True
+    return mask
 
 
 def load(data: datasets.Dataset) -> Table:

@@ -67,7 +67,7 @@ def judged(found: Sequence[Any], cell: Cell, truth: Truth, table: Table) -> dict
         rows = np.unique(rows[rows >= 0])
         wanted = min(k, int(truth.matches[i]))
         full += len(rows) == wanted
-        false += int((~mask_of(cell.predicates[i], table)[rows]).sum())
+        false += int((~mask_of(cell.predicates[i], table, rows)).sum())
         shares.append(len(np.intersect1d(rows, truth.rows[i, :wanted])) / wanted if wanted else float(not len(rows)))
     worst = np.array(shares)
     return {

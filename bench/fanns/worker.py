@@ -1,7 +1,7 @@
 """One engine of filtered search in its own process: reads JSON commands and answers them as `bench.worker` does.
 
 {"do": "build", "threads": 2, "save": folder or null}    {"do": "open", "folder": folder}
-{"do": "prepare", "cells": [...]}    {"do": "scout", "cell": name, "seconds": 2.0}
+{"do": "prepare", "cells": [...]}    {"do": "scout", "cell": name, "seconds": 2.0, "lead": seconds or null}
 {"do": "round", "cell": name, "settings": [...], "seconds": 0.5}
 {"do": "judge", "cell": name, "setting": ..., "seconds": 2.0}
 """
@@ -32,6 +32,8 @@ __all__ = ["Worker", "least"]
 SLACK = 0.005  # by which the scouted queries must exceed it: the others may be harder
 SCOUTED = 100  # queries by which settings are chosen
 FEWEST = 20  # queries that are asked however slow the engine is
+FEWEST_FAR = 8  # the same of one that is far behind
+FAR = 50  # times the fastest engine's time, from which one is far behind
 WARMED = 20  # queries before each timed block
 WARM_ROWS = 4096
 
@@ -48,6 +50,7 @@ class Worker:
         self.truths = exact_answers(self.data, self.table, made, k)
         self.engine = engine_class(name)()
         self._phrased: tuple[str, list[Any]] = ("", [])
+        self._far = float("inf")  # seconds of a query, from which this engine is far behind
 
     def build(self, threads: int, save: str | None) -> dict[str, Any]:
         """Index all rows and time it."""
@@ -80,12 +83,14 @@ class Worker:
         told = {"builds": self.engine.builds, "sizes": self.engine.sizes}
         return {**told, **({} if size is None else {"bytes": size})}
 
-    def scout(self, cell: str, seconds: float) -> dict[str, Any]:
+    def scout(self, cell: str, seconds: float, lead: float | None = None) -> dict[str, Any]:
         """The settings tried on a part of the queries, and the fastest that reaches the recall, verified on more.
 
-        `chosen` is None when none does.
+        `chosen` is None when none does; `verified`: how it was judged. lead: seconds of a query with the fastest engine
+        so far; one that takes `FAR` times as long is asked few.
         """
         started = perf_counter()
+        self._far = float("inf") if lead is None else FAR * lead
         phrased = self._filters(cell)
         built, end = perf_counter() - started, perf_counter() + seconds
         tried: list[dict[str, Any]] = []
@@ -94,14 +99,15 @@ class Worker:
                 break
             tried += self._bisected(cell, line, end, phrased)
         reached = sorted((p for p in tried if p["recall"] >= RECALL + SLACK), key=lambda p: float(p["seconds"]))
-        chosen = None
+        chosen = verified = None
         for point in reached[:3]:
-            told = self.judge(cell, point["setting"], seconds / 4)
+            told = self.judge(cell, point["setting"], seconds / 2)
             point["recall"] = told["recall"]
             if told["recall"] >= RECALL:
-                chosen = point["setting"]
+                chosen, verified = point["setting"], told
                 break
-        return {"points": tried, "chosen": chosen, "always": self.engine.always, "phrase_seconds": built}
+        told = {"points": tried, "chosen": chosen, "verified": verified, "always": self.engine.always}
+        return {**told, "phrase_seconds": built}
 
     def _bisected(self, cell: str, line: Sequence[Any], end: float, phrased: list[Any]) -> list[dict[str, Any]]:
         """Points of one line around the least setting that reaches the recall."""
@@ -140,7 +146,7 @@ class Worker:
         return self._phrased[1]
 
     def _asked(self, setting: Any, phrased: list[Any], most: int, seconds: float) -> tuple[list[float], list[Any]]:
-        """Seconds of each query and its answer; stops after `seconds`, but not before FEWEST."""
+        """Seconds of each query and its answer; stops after `seconds`, but not before FEWEST, or FEWEST_FAR."""
         engine, k = self.engine, self.k
         engine.set(tuple(setting) if isinstance(setting, list) else setting)
         end = perf_counter() + seconds
@@ -154,8 +160,10 @@ class Worker:
             answer = engine.query(vector, one, k)
             times.append((perf_counter_ns() - started) / 1e9)
             found.append(answer)
-            if len(times) >= FEWEST and perf_counter() > end:
-                break
+            if len(times) >= FEWEST_FAR and perf_counter() > end:
+                few = FEWEST_FAR if np.median(times) > self._far else FEWEST
+                if len(times) >= few:
+                    break
         return times, found
 
 

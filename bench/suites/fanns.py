@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +27,7 @@ from bench.fanns.engines import ENGINES, OURS, engine_class
 from bench.fanns.engines.base import Filtered
 from bench.fanns.regret import RECALL, regrets
 from bench.fanns.truth import exact_answers
+from bench.fanns.worker import FAR
 from bench.kept import Kept, Unfinished
 from bench.locks import Turns, busy
 from bench.rivals.base import Unsupported
@@ -33,7 +35,8 @@ from bench.rivals.base import Unsupported
 __all__ = ["run"]
 
 SEED = 11  # of the order of engines in each round
-SCOUT_SECONDS, ROUND_SECONDS, JUDGE_SECONDS = 0.8, 0.08, 0.4  # most, per engine and cell; each asks 20 queries at least
+SCOUT_SECONDS, ROUND_SECONDS, JUDGE_SECONDS = 0.5, 0.06, 0.25  # most, per engine and cell; see worker.FEWEST
+ROUNDS_FAR = 3  # in which engines far behind are timed
 
 
 class FilteredEngine(Engine):
@@ -78,23 +81,67 @@ def _cells(data: datasets.Dataset, options: argparse.Namespace) -> tuple[list[Ce
 def _running(
     names: list[str], cells: list[str], options: argparse.Namespace, kept: Kept, stack: contextlib.ExitStack
 ) -> dict[str, FilteredEngine]:
-    """Processes with their indexes; engines that fail are kept with their reason."""
-    engines = {}
-    for name in names:
-        if f"{name} failed" in kept.parts:
-            continue
+    """Processes with their indexes; engines that fail are kept with their reason.
+
+    Those that build on all cores come up one after another, the others as many at once as there are threads.
+    """
+    engines: dict[str, FilteredEngine] = {}
+
+    def start(name: str) -> tuple[str, Any]:
         try:
-            engine, facts = _ready(name, options)
-            stack.enter_context(engine)
-            with busy(options.lock):
-                facts |= engine.ask("prepare", cells=cells)
+            return name, _prepared(name, cells, options)
         except (EngineFailed, Unsupported) as reason:
-            _leave_out(name, reason, kept)
-            continue
-        engines[name] = engine
+            return name, reason
+
+    def take(name: str, told: Any) -> None:
+        if isinstance(told, Exception):
+            kept.put(f"{name} failed", str(told))
+            print(f"{name}: left out, {told}", flush=True)
+            return
+        engine, facts = told
+        engines[name] = stack.enter_context(engine)
         kept.put(f"{name} facts", _joined(kept.parts.get(f"{name} facts"), facts))
         print(f"{name}: {facts}", flush=True)
-    return engines
+
+    left = [name for name in names if f"{name} failed" not in kept.parts]
+    together = []
+    for name in left:
+        try:
+            if _at_ease(name, options):
+                together.append(name)
+                continue
+        except EngineFailed as reason:
+            take(name, reason)
+            continue
+        take(*start(name))
+    with ThreadPoolExecutor(options.threads) as pool:
+        for name, told in pool.map(start, together):
+            take(name, told)
+    return {name: engines[name] for name in names if name in engines}
+
+
+def _at_ease(name: str, options: argparse.Namespace) -> bool:
+    """Whether an engine may come up beside others: its index, if it can be saved, is on disk then."""
+    try:
+        made = engine_class(name)
+    except ImportError as error:
+        raise EngineFailed(f"not installed: {error}") from None
+    if made.reuses is not None:
+        saved(made.reuses, options)
+    elif made.saves:
+        _saved(name, made, options)
+    return not made.alone
+
+
+def _prepared(name: str, cells: list[str], options: argparse.Namespace) -> tuple[FilteredEngine, dict[str, Any]]:
+    """A process with all that the cells ask about."""
+    engine, facts = _ready(name, options)
+    try:
+        with busy(options.lock):
+            return engine, {**facts, **engine.ask("prepare", cells=cells)}
+    except BaseException:
+        engine.__exit__()
+        raise
 
 
 def _joined(known: dict[str, Any] | None, facts: dict[str, Any]) -> dict[str, Any]:
@@ -108,10 +155,7 @@ def _joined(known: dict[str, Any] | None, facts: dict[str, Any]) -> dict[str, An
 
 def _ready(name: str, options: argparse.Namespace) -> tuple[FilteredEngine, dict[str, Any]]:
     """A process with the index built in it, or opened from what was saved."""
-    try:
-        made = engine_class(name)
-    except ImportError as error:
-        raise EngineFailed(f"not installed: {error}") from None
+    made = engine_class(name)
     engine = FilteredEngine(name, options.dataset, options.queries, options.k)
     try:
         if made.reuses is not None:
@@ -152,23 +196,30 @@ def _measured(
     """One cell: each engine scouts it, what was chosen is timed in turns, then judged."""
     answer: dict[str, Any] = {}
     timed: dict[str, dict[str, Any]] = {}
+    scouted: dict[str, tuple[float, dict[str, Any]]] = {}  # seconds of a query with the chosen setting, and its verdict
     for name, engine in engines.items():
         turns.take()
+        lead = min((one for one, _ in scouted.values()), default=None)
         try:
-            told = engine.ask("scout", cell=cell.name, seconds=SCOUT_SECONDS)
+            told = engine.ask("scout", cell=cell.name, seconds=SCOUT_SECONDS, lead=lead)
         except EngineFailed as reason:
             answer[name] = {"failed": str(reason)}
             continue
         answer[name] = {"points": told["points"], "chosen": told["chosen"]}
-        timed[name] = _timed(told)
-        if not timed[name]:
-            del timed[name]
-    seconds = _rounds(cell, engines, timed, answer, options, turns)
+        settings = _timed(told)
+        if settings:
+            timed[name] = settings
+        if "fastest" in settings:
+            scouted[name] = _seconds(told), told["verified"]
+    seconds = _rounds(cell, engines, timed, scouted, answer, options, turns)
     for name, settings in timed.items():
         turns.take()
         for at, (key, setting) in enumerate(settings.items()):
             try:
-                told = engines[name].ask("judge", cell=cell.name, setting=setting, seconds=JUDGE_SECONDS)
+                if key == "fastest":
+                    told = scouted[name][1]
+                else:
+                    told = engines[name].ask("judge", cell=cell.name, setting=setting, seconds=JUDGE_SECONDS)
             except EngineFailed as reason:
                 answer[name] = {"failed": str(reason)}
                 break
@@ -176,19 +227,28 @@ def _measured(
     return answer
 
 
+def _seconds(told: dict[str, Any]) -> float:
+    """What a query took with the chosen setting when it was scouted."""
+    return float(next(point["seconds"] for point in told["points"] if point["setting"] == told["chosen"]))
+
+
 def _rounds(
     cell: Cell,
     engines: dict[str, FilteredEngine],
     timed: dict[str, dict[str, Any]],
+    scouted: dict[str, tuple[float, Any]],
     answer: dict[str, Any],
     options: argparse.Namespace,
     turns: Turns,
 ) -> dict[str, list[list[dict[str, Any]]]]:
-    """What each engine's settings took in each round, in an order drawn anew; who fails leaves."""
+    """What each engine's settings took in each round, in an order drawn anew; who fails or is far behind leaves."""
     seconds: dict[str, list[list[dict[str, Any]]]] = {name: [] for name in timed}
+    lead = min((one for one, _ in scouted.values()), default=0.0)
     for number in range(options.rounds):
         order = np.random.default_rng((SEED, number)).permutation(list(timed))
         for name in order.tolist():
+            if number >= ROUNDS_FAR and scouted.get(name, (0.0,))[0] > FAR * lead:
+                continue
             turns.take()
             asked = {"cell": cell.name, "settings": list(timed[name].values()), "seconds": ROUND_SECONDS}
             try:
@@ -241,8 +301,3 @@ def _answer(options: argparse.Namespace, cells: list[Cell], names: list[str], ke
 def _shown(result: dict[str, Any]) -> dict[str, Any]:
     """QPS of each engine's fastest setting, for who watches."""
     return {name: round(one["fastest"]["qps"]) if "fastest" in one else None for name, one in result.items()}
-
-
-def _leave_out(name: str, reason: Exception, kept: Kept) -> None:
-    kept.put(f"{name} failed", str(reason))
-    print(f"{name}: left out, {reason}", flush=True)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.answers import to_scores
+from vicinal.bits import count_bits
 from vicinal.casting import as_query, check_count, sure_squares
 from vicinal.errors import InvalidArgument
 from vicinal.filter.model import Filter
@@ -48,8 +49,9 @@ class Ready(NamedTuple):
     checked: Callable[[Any], NDArray[Any]]
     answer: Answer
     to_scores: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    plan: Plan | None  # None: each query makes its own
+    plan: Plan | None  # None: it was chosen for about as many matches, or each query makes its own
     sampled: Check | None = None
+    bits: Bits | None = None  # of slots that may be returned, where they were made for this filter and there is no plan
 
 
 class _Asked(NamedTuple):
@@ -112,7 +114,7 @@ class Preparer:
             ready = self.ready(view, k, parse_filter(tree), using, ef, recall_target, exact)
         else:
             tree = parse_filter(tree)
-            ready = self._by_stretch(view, k, tree, using, ef, recall_target) or self._planned(
+            ready = self._briefly(view, k, tree, using, ef, recall_target) or self._planned(
                 view, k, tree, using, ef, recall_target, exact
             )
         self._keep(view, options, ready)
@@ -120,7 +122,7 @@ class Preparer:
 
     def _keep(self, view: View, options: tuple[Any, ...], ready: Ready) -> None:
         """Keep an answer for queries with the same options, as far as there is room."""
-        if ready.plan is None:
+        if ready.plan is None and ready.bits is None:
             kept, room = view.stretched, _STRETCHED_MAX
         else:
             kept, room = view.prepared, _KEPT_MAX
@@ -132,25 +134,35 @@ class Preparer:
             kept.clear()
         kept[options] = ready
 
-    def _by_stretch(
+    def _briefly(
         self, view: View, k: Any, tree: Filter | None, using: Any, ef: Any, recall_target: Any
     ) -> Ready | None:
-        """How a filter that is one stretch of a sorted column is answered, planned anew by each query."""
+        """How a filter is answered where ways are kept; None where each filter is planned for itself.
+
+        One that is a stretch of a sorted column is planned anew by each query.
+        """
         if tree is None:
             return None
         asked = self._asked(view, k, using, ef, recall_target)
-        stretch = None if asked.stretched is None else self._stretch(tree, view)
-        if asked.stretched is None or stretch is None:
+        kept = asked.stretched
+        if kept is None:
             return None
+        stretch = self._stretch(tree, view)
+        allowed = None if stretch is not None else view.allowed(asked.field.present, self._bits(tree, view))
+        matches = 0 if allowed is None else count_bits(allowed)
         steps, sampled = 0, None
         if asked.goal is not None:
-            kind = Kind.of(asked.name, asked.k, asked.goal, asked.stretched.matches(stretch))
+            kind = Kind.of(asked.name, asked.k, asked.goal, matches if stretch is None else kept.matches(stretch))
             steps = self.checks.steps(kind)
             if steps >= STEPS_MOST:
                 return None
             sampled, _ = self.checks.of(kind, lambda: self._target(view, asked, tree), view.forget)
-        answer = Answer(asked.stretched.answer(stretch, steps), slow=True)
-        return Ready(asked.checked, answer, asked.to_scores, None, sampled)
+        if stretch is not None:
+            one = kept.answer(stretch, steps)
+        else:
+            assert allowed is not None, "a filter has bits"
+            one = kept.over(allowed, matches, steps)
+        return Ready(asked.checked, Answer(one, slow=True), asked.to_scores, None, sampled, allowed)
 
     def _target(self, view: View, asked: _Asked, filter: Any) -> Target:
         field = asked.field

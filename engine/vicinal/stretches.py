@@ -1,8 +1,9 @@
-"""Answer filters that are one stretch of a sorted column: found, planned and searched anew by each query.
+"""Answer queries under filters by ways that are kept for about as many matches, whatever the filter.
 
 Planning a filter for itself takes longer than answering a query under it, so what depends on the View and the options
-alone is kept, and each query finds how many match, takes the way that was chosen for about as many, and goes it: a list
-reads the stretch as it lies in the column, what needs bits has them marked in borrowed memory.
+alone is kept, ways with it. Filters that are one stretch of a sorted column are found, planned and searched anew by
+each query: it finds how many match, takes the way that was chosen for about as many, and goes it: a list reads the
+stretch as it lies in the column, what needs bits has them marked in borrowed memory. Other filters are bits.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _FEW = 4  # first bits of a number of matches by which ways differ
 
 
 class Stretched:
-    """Queries of one View with the same options, under filters that are stretches; any number of threads.
+    """Queries of one View with the same options, under filters that are stretches or bits; any number of threads.
 
     living: the slots that may be returned without a filter, None: all n.
     """
@@ -70,6 +71,14 @@ class Stretched:
             return found
 
         return one
+
+    def over(self, allowed: Bits, matches: int, steps: int) -> Callable[[NDArray[Any]], Pair]:
+        """How the nearest of a set of slots are found, so many, all of which may be returned."""
+        carried = self._carried(matches, steps)
+        if carried is None:
+            return lambda _: _nothing()
+        brief, some = carried.brief, Among(matches, bits_at(allowed, self._n), allowed)
+        return lambda query: brief(query, some)
 
     def _among(self, stretch: Stretch, marks: _Marks, steps: int) -> tuple[Carried | None, Among]:
         """How a stretch is searched now, and what in: its slots as they lie, or marked."""

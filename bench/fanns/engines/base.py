@@ -23,7 +23,8 @@ class Filtered:
     """An engine under test: build or open, then `set` a setting and `query`. Ids are row numbers.
 
     reuses: the engine of bench.rivals whose saved index it opens. saves: whether it can be saved with its attributes;
-    shares: the engine whose saved index it opens, if not its own. lines: its settings, each line ascending in work
+    shares: the engine whose saved index it opens, if not its own. alone: whether it builds on all cores each time, so
+    that nothing else is built meanwhile. lines: its settings, each line ascending in work
     and recall. always: the setting timed in every cell beside the fastest, if any.
     """
 
@@ -31,6 +32,7 @@ class Filtered:
     reuses: ClassVar[str | None] = None
     saves: ClassVar[bool] = False
     shares: ClassVar[str | None] = None
+    alone: ClassVar[bool] = False
     lines: ClassVar[tuple[Line, ...]] = ((None,),)
     always: ClassVar[Any] = None
 

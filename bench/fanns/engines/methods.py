@@ -124,6 +124,7 @@ class _Method(Filtered):
 
 class Acorn1(_Method):
     module, cls, takes = "acorn", "AcornOne", "any"
+    alone = True
 
 
 class AcornGamma(_Method):
@@ -148,7 +149,9 @@ class SegmentGraph(_Method):
 
 class RangeTree(_Method):
     module, cls, takes = "range_tree", "RangeTree", "keys"
+    alone = True
 
 
 class LabelCells(_Method):
     module, cls, takes = "label_cells", "LabelCells", "labels"
+    alone = True

@@ -3,11 +3,10 @@
 import argparse
 import sys
 import types
-from typing import Any
 
 import numpy as np
 import pytest
-from bench import charts, datasets, kept, results
+from bench import datasets, kept
 from bench.datasets import Dataset
 from bench.engine import EngineFailed
 from bench.fanns import columns, truth, worker
@@ -16,8 +15,6 @@ from bench.fanns.columns import Among, Both, Column, Either, Never, Table, Withi
 from bench.fanns.engines import ENGINES, METHODS, OURS, RIVALS, engine_class
 from bench.fanns.engines.methods import condition_of
 from bench.fanns.engines.planned import text_of
-from bench.fanns.goals import asked
-from bench.fanns.regret import regrets
 from bench.fanns.tables import cells as cells_table
 from bench.fanns.tables import summary
 from bench.rivals.base import Unsupported
@@ -217,6 +214,15 @@ def test_an_engine_is_built_scouted_timed_and_judged(name, make_worker):
         assert (judged["recall"], judged["full"], judged["false_positives"]) == (1.0, 1.0, 0)
 
 
+@pytest.mark.parametrize(("lead", "asked"), [(None, 20), (1.0, 20), (1e-9, 8)])
+def test_few_queries_are_asked_of_an_engine_far_behind(lead, asked, make_worker, monkeypatch):
+    monkeypatch.setattr(worker, "WARMED", 0)
+    one = make_worker("numpy")
+    one.build(1, None)
+    told = one.scout("random integer 0.5", 0.0, lead)
+    assert told["verified"]["queries"] == min(asked, QUERIES)
+
+
 def test_a_method_is_asked_what_its_paper_answers():
     assert condition_of(Within("a", 1, 2)) == ("a", Between(1, 2))
     assert condition_of(Among("a", (1, 2))) == ("a", AnyOf((1, 2)))
@@ -240,12 +246,17 @@ class Fake:
             raise EngineFailed("does not")
         own = {"vicinal": ["ef", 16], "list": 24}.get(self.name)
         if do == "scout":
-            points = [{"setting": own, "seconds": 1e-4, "recall": 0.97}]
-            return {"points": points, "chosen": own, "always": "default" if self.name == "vicinal" else None}
+            self.lead = words["lead"]
+            points = [{"setting": own, "seconds": 6e-3 if own is None else 1e-4, "recall": 0.97}]
+            always = "default" if self.name == "vicinal" else None
+            return {"points": points, "chosen": own, "always": always, "verified": self.verdict(0.96)}
         if do == "round":
             speed = {"vicinal": 1e-4, "list": 0.5e-4, "numpy": 4e-4}[self.name]
             return [{"seconds": speed * (1 + at), "p50": speed, "p99": speed} for at in range(len(words["settings"]))]
-        good = {"recall": 0.97, "below_08": 0.0, "at_0": 0.0, "full": 1.0, "false_positives": 0}
+        return self.verdict(0.97)
+
+    def verdict(self, recall):
+        good = {"recall": recall, "below_08": 0.0, "at_0": 0.0, "full": 1.0, "false_positives": 0}
         return {**good, "queries": 9, "selectivity": 0.5}
 
     def __enter__(self):
@@ -261,7 +272,8 @@ def options(tmp_path, monkeypatch):
     words = {"suite": "fanns", "dataset": "tiny", "lock": [], "hold": 9.0, "fresh": False, "seconds": None}
     return argparse.Namespace(
         **words,
-        rounds=3,
+        threads=2,
+        rounds=5,
         queries=QUERIES,
         k=10,
         cells=["NOT", "ours"],
@@ -286,6 +298,7 @@ def fakes(table, data, monkeypatch):
         return started[name], {"seconds": 1.0, "threads": 2, "bytes": None}
 
     monkeypatch.setattr(fanns, "_ready", ready)
+    monkeypatch.setattr(fanns, "_at_ease", lambda name, _: name != "list")
     return started
 
 
@@ -310,6 +323,11 @@ def test_a_run_goes_on_and_makes_regret(options, fakes):
     assert engines["vicinal"]["default"]["qps"] == pytest.approx(5e3)
     assert engines["numpy"]["fastest"]["setting"] is None
     assert "default" not in engines["numpy"]
+    assert engines["vicinal"]["fastest"]["recall"] == 0.96, "as it was verified when it was scouted"
+    assert engines["vicinal"]["default"]["recall"] == 0.97
+    assert (fakes["vicinal"].lead, fakes["numpy"].lead) == (None, 1e-4)
+    rounds = [fakes[name].asked.count("round") for name in ("vicinal", "list", "numpy")]
+    assert rounds == [5, 5, 3], "numpy is more than 50 times slower"
     assert answer["engines"]["ung"] == {"failed": "is not there"}
     facts = answer["engines"]["list"]
     assert (facts["bytes"], facts["builds"]) == (37, {"tags": 3.0, "word": 2.0}), "of both runs"
@@ -324,70 +342,7 @@ def test_a_run_goes_on_and_makes_regret(options, fakes):
     assert summary([answer]).rows[0][1] == "2.00 / 2.00 / 2.00"
 
 
-def test_each_kind_of_filter_has_its_chart(tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib")
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
-    told: dict[str, Any] = {
-        "points": [{"setting": 1, "seconds": 1e-4, "recall": 0.9}, {"setting": 2, "seconds": 2e-4, "recall": 0.97}]
-    }
-    told |= point(5e3)
-    told["fastest"]["selectivity"] = 0.5
-    engines = {"vicinal": told, "list": told, "numpy": {"failed": "why"}, "hnswlib": told}
-    measured = {name: {"kind": kind, "engines": engines} for name, kind in (("a", "R"), ("b", "R"), ("c", "NOT"))}
-    facts = {"suite": "fanns", "dataset": "tiny", "k": 10, "machine": {"family_model": "some"}}
-    charts.draw({**facts, "cells": measured})
-    assert {place.name for place in tmp_path.iterdir()} == {"fanns-tiny.R.png", "fanns-tiny.NOT.png"}
-
-
-def point(qps, recall=0.97):
-    return {"fastest": {"qps": qps, "recall": recall}, "default": {"qps": qps / 2, "recall": recall}}
-
-
-def test_regret_leaves_out_what_misses_the_recall():
-    cells = {
-        "a": {"engines": {"vicinal": point(100), "list": point(150), "cells": point(900, 0.94), "numpy": point(20)}},
-        "b": {"engines": {"vicinal": point(100, 0.94), "sweep": point(150), "numpy": point(20)}},
-        "c": {"engines": {"vicinal": point(100), "sweep": point(80)}},
-    }
-    told = regrets(cells)
-    assert told["cells"]["a"]["regret_fastest"] == 1.5
-    assert "regret_fastest" not in told["cells"]["b"]
-    assert told["cells"]["c"]["regret_fastest"] == 0.8
-    assert told["summary"]["fastest"] == pytest.approx({"cells": 2, "median": 1.15, "p90": 1.43, "max": 1.5})
-
-
 def test_every_engine_has_one_place():
     assert len(ENGINES) == len(OURS) + len(METHODS) + len(RIVALS)
     for name in (*OURS, *METHODS, "numpy", "hnswlib", "zvec", "qdrant-edge", "pgvector"):  # no package is imported
         assert engine_class(name).lines
-
-
-def told(qps, recall=0.97, **more):
-    good = {"recall": recall, "below_08": 0.0, "at_0": 0.0, "full": 1.0, "false_positives": 0}
-    return {**good, "qps": qps, **more}
-
-
-def test_what_was_asked_is_read_from_a_result():
-    one = {"vicinal": {"default": told(4e4, below_08=0.003)}, "serf": {"fastest": told(5e4)}}
-    two = {
-        "vicinal": {"default": told(8e3, 0.96, full=0.5), "fastest": told(9e3)},
-        "vicinal-collection": {"default": told(6e3, false_positives=2)},
-        "acorn-1": {"fastest": told(3e3), "default": told(1e6, 0.5)},
-        "numpy": {"fastest": told(1e3)},
-    }
-    cells = {"one": {"kind": "R", "engines": one}, "two": {"kind": "EM", "engines": two}}
-    built = {"acorn-1": {"builds": {"any": 2.0}, "sizes": {"any": 100}}}
-    built["serf"] = {"builds": {"draw": 30.0, "word": 4.0}, "sizes": {"draw": 120, "word": 20}}
-    answer = {"cells": cells, "regret": regrets(cells), "recall": 0.95, "engines": built}
-    read = {goal.what: goal.read(answer) for goal in asked()}
-    assert read["answers in full, worst cell"] == (0.5, "0.5 (two, vicinal)")
-    assert read["false positives"][0] == 2
-    assert read["recall@10 by default, worst cell"][0] == 0.96
-    assert read["queries below .8, worst cell"] == (0.003, "0.003 (one, vicinal)")
-    assert read["kernel to the best rival, worst cell"] == (9.0, "9.00 (two)")
-    assert read["Collection to the best rival, worst cell"][0] == 6.0
-    assert read["planner to ACORN on EM and EMIS, worst cell"] == (3.0, "3.00 (two)")
-    assert read["planner to SeRF and segment tree on R, worst cell"] == (0.8, "0.80 (one)")
-    assert read["regret of the planner, worst cell"][0] == pytest.approx(0.333)
-    assert read["building any one overlay to the base graph"] == (15.0, "15.0 (serf on draw)")
-    assert read["bytes of any one overlay to the base graph"] == (1.2, "1.2 (serf on draw)")

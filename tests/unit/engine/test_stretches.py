@@ -30,7 +30,7 @@ def _is_stretch(collection: Collection, text: str, **options: Any) -> bool:
     ready = collection._generation.planned.ready(
         collection._view, options.get("k", K), text, None, options.get("ef"), options.get("recall_target"), False
     )
-    return ready.plan is None
+    return ready.plan is None and ready.bits is None
 
 
 def _same(collection: Collection, text: str, query: Any, k: int = K, **options: Any) -> tuple[list[Any], str]:
@@ -57,6 +57,20 @@ def test_they_answer_as_what_is_planned_for_itself(asked: Collection, options: d
             assert len(set(ids)) == len(ids) == min(options.get("k", K), size)
             assert matching[ids].all()
     assert {"list", "cells"} <= plans
+
+
+@pytest.mark.parametrize("options", [{}, {"ef": 400}, {"recall_target": 0.95}, {"k": 40}])
+def test_bits_are_answered_as_what_is_planned_for_itself(asked: Collection, options: dict[str, Any]) -> None:
+    plans = set()
+    for size in (0, 1, 30, 1_000, 8_000, 15_000):
+        text = f"not (n >= {size})"
+        assert not _is_stretch(asked, text, **options)
+        for query in QUERIES[:6]:
+            ids, plan = _same(asked, text, query, **options)
+            plans.add(plan)
+            assert len(set(ids)) == len(ids) == min(options.get("k", K), size)
+            assert (NUMBER[ids] < size).all()
+    assert {"empty", "list", "cells"} <= plans
 
 
 def test_nothing_matches(asked: Collection) -> None:
