@@ -14,68 +14,58 @@ from numba import types
 from numba.extending import intrinsic
 
 from vicinal.kernels import njit
+from vicinal.kernels.maxsim_rows import pack_rows
 from vicinal.kernels.maxsim_tile import BODY, CODE_ROWS, LANES, code_products, first_totals, tile_rows
-from vicinal.kernels.simd import Loop, call, const, i8, i16, i32, load, reduce_add, splat, store, vec
+from vicinal.kernels.simd import Loop, call, const, f32, i8, i16, i32, load, reduce_add, splat, store, vec
 
 __all__ = ["add_members", "assign", "choose", "make_table", "scan", "unique_codes"]
 
-_CHUNK = 64  # tokens compared with all centroids before the next ones
 _LOWEST = np.int32(-(1 << 31))
 
 
 @intrinsic
-def _nearest_tile(typingctx, centroids, bias, label, first, last, dim, best):
-    """Compare CODE_ROWS rows with two vectors of sixteen centroids, numbered label and label + 1.
+def _nearest_tile(typingctx, lanes, bias, first, dim, number, best):
+    """Compare CODE_ROWS centroids from `first` on, numbered from `number` on, with two vectors of sixteen tokens.
 
-    Addresses; per row `best` holds 16 products, then 16 numbers of vectors; the first of equal ones stays.
+    Addresses; for each vector `best` holds 16 products, then 16 numbers; the first of equal ones stays.
     """
 
     def gen(ctx, b, sig, args):
-        centroids, bias, label, first, last, dim, best = args
-        kind = vec(i32, LANES)
-        starts = tile_rows(b, first, last, dim, CODE_ROWS)
-        totals = code_products(b, BODY, centroids, first_totals(b, BODY, bias, 2), starts, dim, 2)
-        here = b.trunc(label, i32)
-        numbers = [splat(b, here, LANES), splat(b, b.add(here, i32(1)), LANES)]
-        for r in range(CODE_ROWS):
-            most, which = load(b, best, kind, 128 * r, align=4), load(b, best, kind, 128 * r + 64, align=4)
-            for v in range(2):
+        lanes, bias, first, dim, number, best = args
+        kind, here = vec(i32, LANES), b.trunc(number, i32)
+        starts = tile_rows(b, first, dim, CODE_ROWS)
+        totals = code_products(b, BODY, lanes, first_totals(b, BODY, bias, 2), starts, dim, 2)
+        for v in range(2):
+            most, which = load(b, best, kind, 128 * v, align=4), load(b, best, kind, 128 * v + 64, align=4)
+            for r in range(CODE_ROWS):
                 nearer = b.icmp_signed(">", totals[2 * r + v], most)
                 most = b.select(nearer, totals[2 * r + v], most)
-                which = b.select(nearer, numbers[v], which)
-            store(b, most, best, 128 * r, align=4)
-            store(b, which, best, 128 * r + 64, align=4)
+                which = b.select(nearer, splat(b, b.add(here, i32(r)), LANES), which)
+            store(b, most, best, 128 * v, align=4)
+            store(b, which, best, 128 * v + 64, align=4)
         return ctx.get_dummy_value()
 
-    return types.void(*[types.intp] * 7), gen
+    return types.void(*[types.intp] * 6), gen
 
 
 @njit
-def assign(tokens, start, stop, centroids, bias, out):
+def assign(tokens, start, stop, centroids, out):
     """Number of the centroid with the largest product, the smallest of equal ones, of tokens start..stop into out.
 
-    `tokens` (t, dim >= 4) int8; `centroids` and `bias` from `pack_codes`, a multiple of 32 centroids; `out`
-    (stop - start,) uint16.
+    `tokens` (t, dim >= 4) int8; `centroids` (a multiple of CODE_ROWS, dim) int8; `out` (stop - start,) uint16.
     """
     dim = tokens.shape[1]
-    best = np.empty((_CHUNK + CODE_ROWS, 2, LANES), np.int32)
-    base, most = tokens.ctypes.data, best.ctypes.data
-    stride = centroids.shape[1] * 64
-    for low in range(start, stop, _CHUNK):
-        high = min(low + _CHUNK, stop)
+    lanes, bias = np.empty((2, -(-dim // 4), LANES, 4), np.int8), np.empty((2, LANES), np.int32)
+    best = np.empty((2, 2, LANES), np.int32)
+    for low in range(start, stop, 2 * LANES):
+        high = min(low + 2 * LANES, stop)
+        pack_rows(tokens, low, high, lanes, bias)
         best[:, 0] = _LOWEST
-        for v in range(0, centroids.shape[0], 2):
-            lanes, starts_at = centroids.ctypes.data + v * stride, bias.ctypes.data + v * 64
-            for t in range(low, high, CODE_ROWS):
-                place = most + (t - low) * 128
-                _nearest_tile(lanes, starts_at, v, base + t * dim, base + (high - 1) * dim, dim, place)
+        for c in range(0, centroids.shape[0], CODE_ROWS):
+            first = centroids.ctypes.data + c * dim
+            _nearest_tile(lanes.ctypes.data, bias.ctypes.data, first, dim, c, best.ctypes.data)
         for t in range(high - low):
-            largest, number = np.int64(_LOWEST) - 1, np.int64(0)
-            for lane in range(LANES):
-                value, label = np.int64(best[t, 0, lane]), np.int64(best[t, 1, lane]) * LANES + lane
-                if value > largest or (value == largest and label < number):
-                    largest, number = value, label
-            out[low - start + t] = number
+            out[low - start + t] = best[t // LANES, 1, t % LANES]
 
 
 @njit
@@ -108,30 +98,106 @@ def unique_codes(numbers, counts, out, ends, at):
         start += counts[point]
 
 
+def _make_line_tile(vectors):
+    """The tile that writes lines of products, of one or two vectors of sixteen query tokens."""
+
+    @intrinsic
+    def tile(typingctx, lanes, bias, scales, first, dim, factors, out, stride, most):
+        """Products of CODE_ROWS centroids from `first` on, times a scale a token and a factor a centroid, cut to int16.
+
+        Addresses; lines are `stride` bytes apart; the largest of each token goes to `most`, int32.
+        """
+
+        def gen(ctx, b, sig, args):
+            lanes, bias, scales, first, dim, factors, out, stride, most = args
+            floats, wide, short = vec(f32, LANES), vec(i32, LANES), vec(i16, LANES)
+            totals = code_products(
+                b, BODY, lanes, first_totals(b, BODY, bias, vectors), tile_rows(b, first, dim, CODE_ROWS), dim, vectors
+            )
+            largest = [load(b, most, wide, 64 * v, align=4) for v in range(vectors)]
+            for r in range(CODE_ROWS):
+                factor = splat(b, load(b, factors, f32, 4 * r, align=4), LANES)
+                line = b.add(out, b.mul(stride, stride.type(r)))
+                for v in range(vectors):
+                    scale = b.fmul(load(b, scales, floats, 64 * v, align=4), factor)
+                    value = b.fptosi(b.fmul(b.sitofp(totals[r * vectors + v], floats), scale), wide)
+                    largest[v] = call(b, "llvm.smax.v16i32", wide, [largest[v], value])
+                    store(b, b.trunc(value, short), line, 32 * v, align=2)
+            for v in range(vectors):
+                store(b, largest[v], most, 64 * v, align=4)
+            return ctx.get_dummy_value()
+
+        return types.void(*[types.intp] * 9), gen
+
+    return tile
+
+
+_line_tile1, _line_tile2 = _make_line_tile(1), _make_line_tile(2)
+
+
+@intrinsic
+def _to_bytes(typingctx, line, lowest, factor, out):
+    """Write sixteen bytes: (int16 of the line - int32 of the lowest) * factor / 2^16, rounded, 0 below; addresses."""
+
+    def gen(ctx, b, sig, args):
+        line, lowest, factor, out = args
+        wide = vec(i32, LANES)
+        value = b.sext(load(b, line, vec(i16, LANES), align=2), wide)
+        above = call(b, "llvm.smax.v16i32", wide, [b.sub(value, load(b, lowest, wide, align=4)), const(wide, 0)])
+        scaled = b.add(b.mul(above, splat(b, b.trunc(factor, i32), LANES)), const(wide, 1 << 15))
+        store(b, b.trunc(b.lshr(scaled, const(wide, 16)), vec(i8, LANES)), out)
+        return ctx.get_dummy_value()
+
+    return types.void(*[types.intp] * 4), gen
+
+
 @njit
-def make_table(products, tokens, centroids, table):
-    """Bytes table[c, j] from products[j, c] of query token j and centroid c; returns (step, offset).
+def _products(lanes, bias, scales, centroids, factors, near, most):
+    """Lines near[c, j] int16 of all centroids, scales[j] * factors[c] * product, and the largest of each token."""
+    dim, vectors, stride = centroids.shape[1], lanes.shape[0], near.shape[1] * 2
+    for v in range(0, vectors, 2):
+        query, starts_at = lanes.ctypes.data + v * lanes.shape[1] * 64, bias.ctypes.data + v * 64
+        weights, largest = scales.ctypes.data + v * 64, most.ctypes.data + v * 64
+        for c in range(0, centroids.shape[0], CODE_ROWS):
+            first, own = centroids.ctypes.data + c * dim, factors.ctypes.data + c * 4
+            out = near.ctypes.data + c * stride + v * 32
+            if v + 1 < vectors:
+                _line_tile2(query, starts_at, weights, first, dim, own, out, stride, largest)
+            else:
+                _line_tile1(query, starts_at, weights, first, dim, own, out, stride, largest)
+
+
+@njit
+def make_table(query, lanes, bias, scales, centroids, factors, mean, unit, table):
+    """Bytes table[c, j] of the product of query token j and centroid c; returns (step, offset).
 
     A byte is (product - lowest of token j) / step, 0 below; a sum of bytes * step + offset is a sum of products.
-    The largest product of each token is 255 at the widest token's step.
+    The largest product of each token is 255 at the widest token's step. `query` (m, dim) float32; `lanes` and `bias` of
+    its codes, `scales` (m,) float32; centroid c is factors[c] * centroids[c], `mean` (dim,) float32 the average of all;
+    no product is beyond 32767 * unit; `table` (centroids, 16, 32 or a multiple of 64) uint8, zeros.
     """
-    step, offset = np.float32(1e-30), 0.0
+    tokens, width = query.shape[0], table.shape[1]
+    near, weights = np.empty(table.shape, np.int16), np.zeros(width, np.float32)
+    most, lowest = np.full(width, _LOWEST, np.int32), np.full(width, 1 << 16, np.int32)
     for j in range(tokens):
-        most, total = products[j, 0], 0.0
-        for c in range(centroids):
-            most = max(most, products[j, c])
-            total += products[j, c]
-        # what lies below the mean never wins for points that matter
-        step = max(step, np.float32((most - total / centroids) / 255))
+        weights[j] = scales[j] / unit
+    _products(lanes, bias, weights, centroids, factors, near, most)
+    middle = np.zeros(tokens, np.float64)
+    for d in range(mean.shape[0]):
+        for j in range(tokens):
+            middle[j] += np.float64(query[j, d]) * np.float64(mean[d])
+    step, offset = 1.0, 0.0
+    for j in range(tokens):  # what lies below the mean never wins for points that matter
+        step = max(step, (most[j] - middle[j] / unit) / 255)
     for j in range(tokens):
-        most = products[j, 0]
-        for c in range(centroids):
-            most = max(most, products[j, c])
-        lowest = most - 255 * step
-        offset += lowest
-        for c in range(centroids):
-            table[c, j] = np.uint8(max(np.float32(0), np.rint((products[j, c] - lowest) / step)))
-    return step, offset
+        lowest[j] = most[j] - np.int64(255 * step)
+        offset += lowest[j]
+    factor, line = np.int64(65536 / step), 2 * LANES
+    for c in range(table.shape[0]):
+        for v in range(lanes.shape[0]):
+            place = near.ctypes.data + c * 2 * width + v * line
+            _to_bytes(place, lowest.ctypes.data + v * 64, factor, table.ctypes.data + c * width + v * LANES)
+    return step * unit, offset * unit
 
 
 def _make_sum(lanes):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.kernels import njit
-from vicinal.kernels.maxsim_rows import BITS, CODES, FLOATS, to_floats, unpack_bits
+from vicinal.kernels.maxsim_rows import BITS, CODES, FLOATS, pack_rows, to_floats, unpack_bits
 from vicinal.kernels.maxsim_tile import BODY, CODE_ROWS, FLOAT_ROWS, LANES, make_code_tile, make_float_tile
 from vicinal.kernels.simd import prefetch
 
@@ -33,20 +33,12 @@ _float_tile1, _float_tile2 = (make_float_tile(FLOAT_ROWS, v) for v in (1, 2))
 
 
 def pack_codes(codes: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
-    """Query codes (m, dim) int8 as lanes (ceil(m / 16), ceil(dim / 4), 16, 4), and their bias (ceil(m / 16), 16) int32.
-
-    Where dim is no multiple of 4 the last group holds the last four dimensions, zeros for those of the group before.
-    """
+    """Query codes (m, dim) int8 as lanes (ceil(m / 16), ceil(dim / 4), 16, 4), and their bias; see `pack_rows`."""
     m, dim = codes.shape
-    vectors, groups = -(-m // LANES), -(-dim // 4)
-    lanes = np.zeros((vectors * LANES, groups * 4), np.int8)
-    whole = dim - dim % 4
-    lanes[:m, :whole] = codes[:, :whole]
-    if dim % 4:
-        lanes[:m, groups * 4 - dim % 4 :] = codes[:, whole:]
-    bias = (-128 * lanes.astype(np.int32).sum(1)).astype(np.int32).reshape(vectors, LANES)
-    packed = lanes.reshape(vectors, LANES, groups, 4).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(packed), bias
+    vectors = -(-m // LANES)
+    lanes, bias = np.empty((vectors, -(-dim // 4), LANES, 4), np.int8), np.empty((vectors, LANES), np.int32)
+    pack_rows(codes, 0, m, lanes, bias)
+    return lanes, bias
 
 
 def pack_floats(tokens: NDArray[np.float32]) -> NDArray[np.float32]:

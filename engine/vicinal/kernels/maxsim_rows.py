@@ -15,13 +15,16 @@ from numba.extending import intrinsic
 
 from vicinal.kernels import njit
 from vicinal.kernels.elements import ELEMENTS
-from vicinal.kernels.simd import Loop, f32, i1, i8, i64, load, splat, store, vec
+from vicinal.kernels.maxsim_tile import LANES
+from vicinal.kernels.simd import Loop, f32, get_u32, i1, i8, i64, load, set_u32, splat, store, vec
 
 __all__ = [
     "BITS",
     "CODES",
     "FLOATS",
     "HALVES",
+    "lost_lengths",
+    "pack_rows",
     "quantise_bits",
     "quantise_rows",
     "to_floats",
@@ -125,6 +128,49 @@ def unpack_rows(tokens, codes):
     dim = codes.shape[1]
     for t in range(tokens.shape[0]):
         unpack_bits(tokens.ctypes.data + t * tokens.shape[1], dim // 64, codes.ctypes.data + t * dim)
+
+
+@njit
+def pack_rows(codes, start, stop, lanes, bias):
+    """Rows start..stop of (n, dim) int8 as lanes (v, ceil(dim / 4), 16, 4) int8 and their bias (v, 16) int32.
+
+    Where dim is no multiple of 4 the last group holds the last four dimensions, zeros for those of the group before.
+    """
+    dim, groups = codes.shape[1], lanes.shape[1]
+    lanes[:] = 0
+    bias[:] = 0
+    for row in range(stop - start):
+        v, lane = row // LANES, row % LANES
+        source = codes.ctypes.data + (start + row) * dim
+        target = lanes.ctypes.data + (v * groups * LANES + lane) * 4
+        for g in range(dim // 4):
+            set_u32(target + g * 4 * LANES, get_u32(source + 4 * g))
+        for j in range(dim - dim % 4, dim):
+            lanes[v, groups - 1, lane, 4 - dim + j] = codes[start + row, j]
+        total = np.int64(0)
+        for j in range(dim):
+            total += np.int64(codes[start + row, j])
+        bias[v, lane] = -128 * total
+
+
+@njit
+def lost_lengths(query, codes, scales):
+    """Of a query and its codes with a scale a row: summed lengths of differences, of tokens, and the longest code.
+
+    float64; `query` and `codes` (m, dim).
+    """
+    lost, whole, longest = 0.0, 0.0, 0.0
+    for j in range(query.shape[0]):
+        apart, square, coded = 0.0, 0.0, 0.0
+        for d in range(query.shape[1]):
+            value, code = np.float64(query[j, d]), np.float64(codes[j, d]) * np.float64(scales[j])
+            apart += (value - code) * (value - code)
+            square += value * value
+            coded += code * code
+        lost += np.sqrt(apart)
+        whole += np.sqrt(square)
+        longest = max(longest, np.sqrt(coded))
+    return lost, whole, longest
 
 
 @njit

@@ -36,12 +36,14 @@ CODE_ROWS = {"vnni": 8, "avx2": 2, "portable": 2}[BODY]  # a point's tokens per 
 FLOAT_ROWS = 6 if HAS_AVX512 else 2
 
 
-def tile_rows(b, first, last, stride, rows):
-    """Addresses of `rows` rows from `first` on, `last` standing in for those beyond it."""
+def tile_rows(b, first, stride, rows, last=None):
+    """Addresses of `rows` rows from `first` on; where there may be fewer, `last` stands in for those beyond it."""
     starts = [first]
     for _ in range(rows - 1):
         following = b.add(starts[-1], stride)
-        starts.append(b.select(b.icmp_unsigned("<", following, last), following, last))
+        if last is not None:
+            following = b.select(b.icmp_unsigned("<", following, last), following, last)
+        starts.append(following)
     return starts
 
 
@@ -165,7 +167,7 @@ def make_code_tile(body: str, rows: int, vectors: int) -> Any:
 
         def gen(ctx, b, sig, args):
             query, bias, first, last, dim, best = args
-            starts = tile_rows(b, first, last, dim, rows)
+            starts = tile_rows(b, first, dim, rows, last)
             begin = first_totals(b, body, bias, vectors)
             totals = code_products(b, body, query, begin, starts, dim, vectors)
             _keep_maxima(b, totals, vectors, best, "llvm.smax.v16i32")
@@ -186,7 +188,7 @@ def make_float_tile(rows, vectors):
         def gen(ctx, b, sig, args):
             query, first, last, dim, best = args
             size, kind = dim.type, vec(f32, LANES)
-            starts = tile_rows(b, first, last, b.mul(dim, size(4)), rows)
+            starts = tile_rows(b, first, b.mul(dim, size(4)), rows, last)
             loop = Loop(b, dim, [const(kind, 0.0)] * (rows * vectors))
             queries = []
             for v in range(vectors):

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.errors import CorruptData
+from vicinal.multivector.coded_query import code_query
 from vicinal.multivector.proxies import Near, ProxyIndex, with_room
 from vicinal.multivector.stores import WIDTH_MIN, plain_tokens, widened
 from vicinal.multivector.tokens import no_tokens, quantise_tokens
@@ -39,21 +40,28 @@ CENTROIDS_MAX: Final = 8192  # a query's table of 32 tokens then takes 256 KiB a
 _SPREAD = 32  # centroids by the square root of the tokens: twice PLAID's, for a third fewer candidates
 _PER_CENTROID = 20  # sampled tokens
 _ROUNDS = 4
+_PRODUCT_MAX: Final = 32_000  # of int16, with room for rounding
 _MAGIC: Final = b"VICCENTR"
-_FORMAT: Final = 1
+_FORMAT: Final = 2  # 1 kept centroids as float32
 _WHAT: Final = "snapshot of centroid numbers"
 
 
 class Centroids(NamedTuple):
-    """Fitted centroids. `vectors` (K, dim) float32: unit directions times their tokens' mean length.
+    """Fitted centroids: centroid c is factors[c] * codes[c].
 
-    `lanes` and `bias`: the directions in int8, packed for assignment; `panels`: the vectors, packed for queries.
+    `codes` (K, dim) int8: unit directions at one scale; `factors` (K,) float32: that scale times their tokens' mean
+    length. `mean` (dim,) float32 is the average of all, `longest` the length of the longest.
     """
 
-    vectors: NDArray[np.float32]
-    lanes: NDArray[np.int8]
-    bias: NDArray[np.int32]
-    panels: NDArray[np.float32]
+    codes: NDArray[np.int8]
+    factors: NDArray[np.float32]
+    mean: NDArray[np.float32]
+    longest: float
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of them all."""
+        return self.codes.nbytes + self.factors.nbytes + self.mean.nbytes
 
 
 class CentroidPicture(NamedTuple):
@@ -68,7 +76,7 @@ class CentroidPicture(NamedTuple):
     def memory_bytes(self) -> int:
         """Bytes of numbers and centroids; room behind the last is not touched yet."""
         used = int(self.ends[self.n - 1]) if self.n else 0
-        return int(sum(a.nbytes for a in (*self.centroids, self.codes[:used], self.ends[: self.n])))
+        return self.centroids.memory_bytes + self.codes[:used].nbytes + self.ends[: self.n].nbytes
 
     @property
     def chosen(self) -> Mapping[str, Any]:
@@ -81,7 +89,7 @@ class CentroidPicture(NamedTuple):
 
         listed = np.require(slots, np.uint32, ["C", "W"])
         assert not len(listed) or int(listed.max()) < self.n, "a slot that has no numbers yet"
-        table, step, offset = _query_table(self.centroids, widened(query))
+        table, step, offset = _query_table(self.centroids, np.require(widened(query), np.float32, ["C", "W"]))
         sums = np.empty(len(listed), np.int32)
         scan(self.codes, self.ends, listed, table, sums)
         positions = np.empty(min(count, len(listed)), np.int64)
@@ -102,7 +110,8 @@ class CentroidIndex(ProxyIndex[CentroidPicture]):
         if stop and rows.ends[stop - 1]:
             centroids = fit_centroids(rows, stop, self._seed)
         else:
-            centroids = make_centroids(np.zeros((CENTROIDS_MIN, max(self._dim, WIDTH_MIN)), np.float32))
+            shape = CENTROIDS_MIN, max(self._dim, WIDTH_MIN)
+            centroids = make_centroids(np.zeros(shape, np.int8), np.zeros(CENTROIDS_MIN, np.float32))
         return CentroidPicture(centroids, np.empty(0, np.uint16), np.empty(0, np.int64), 0)
 
     def _add(self, picture: CentroidPicture, rows: TokenRows, stop: int) -> CentroidPicture:
@@ -113,41 +122,48 @@ class CentroidIndex(ProxyIndex[CentroidPicture]):
         counts = np.diff(rows.ends[first:stop], prepend=start)
         tokens = _directions(rows.tokens[start : start + int(counts.sum())])
         numbers = np.empty(len(tokens), np.uint16)
-        centroids = picture.centroids
-        assign(tokens, 0, len(tokens), centroids.lanes, centroids.bias, numbers)
+        assign(tokens, 0, len(tokens), picture.centroids.codes, numbers)
         used = int(picture.ends[first - 1]) if first else 0
         codes, ends = with_room(picture.codes, used, used + len(tokens)), with_room(picture.ends, first, stop)
         unique_codes(numbers, counts, codes, ends[first:stop], used)
-        return CentroidPicture(centroids, codes, ends, stop)
+        return CentroidPicture(picture.centroids, codes, ends, stop)
 
     def encode(self) -> bytes:
         """The centroids, the numbers and where each point's end."""
         picture = self._picture or self._fit(no_tokens(self._dim), 0)
-        ends = picture.ends[: picture.n]
-        arrays: list[NDArray[Any]] = [picture.centroids.vectors, ends, picture.codes[: ends[-1] if len(ends) else 0]]
+        ends, fitted = picture.ends[: picture.n], picture.centroids
+        numbers = picture.codes[: ends[-1] if len(ends) else 0]
+        arrays: list[NDArray[Any]] = [fitted.codes, fitted.factors, ends, numbers]
         return pack(_MAGIC, _FORMAT, {"fitted_tokens": self._fitted_tokens}, arrays)
 
     def decode(self, buffer: memoryview | bytes, rows: TokenRows, slots: int) -> None:
         """Take numbers of at most `slots` slots."""
         about, arrays = unpack(buffer, _MAGIC, _FORMAT, _WHAT)
         try:
-            vectors, ends, codes = arrays
+            directions, factors, ends, codes = arrays
             fitted = int(about["fitted_tokens"])
-            _check_numbers(vectors, ends, codes, max(self._dim, WIDTH_MIN), rows.ends[:slots])
+            _check_centroids(directions, factors, max(self._dim, WIDTH_MIN))
+            _check_numbers(len(directions), ends, codes, rows.ends[:slots])
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptData(f"{_WHAT}: {error}; it will be made again", field=_WHAT) from error
         self._fitted_tokens = fitted
-        self._picture = CentroidPicture(make_centroids(vectors.copy()), codes.copy(), ends.copy(), len(ends))
+        self._picture = CentroidPicture(
+            make_centroids(directions.copy(), factors.copy()), codes.copy(), ends.copy(), len(ends)
+        )
 
 
-def _check_numbers(
-    vectors: NDArray[Any], ends: NDArray[Any], codes: NDArray[Any], width: int, stored: NDArray[np.int64]
-) -> None:
-    """ValueError unless every point has numbers of centroids that there are, at most one for each stored token."""
-    count = len(vectors)
+def _check_centroids(codes: NDArray[Any], factors: NDArray[Any], width: int) -> None:
+    """ValueError unless these can be centroids."""
+    count = len(codes)
     whole = CENTROIDS_MIN <= count <= CENTROIDS_MAX and count % 32 == 0
-    if not whole or vectors.shape != (count, width) or vectors.dtype != np.float32 or not np.isfinite(vectors).all():
-        raise ValueError(f"centroids {vectors.shape}")
+    if not whole or codes.shape != (count, width) or codes.dtype != np.int8 or int(codes.min()) < -127:
+        raise ValueError(f"centroids {codes.shape}")
+    if factors.shape != (count,) or factors.dtype != np.float32 or not np.isfinite(factors).all():
+        raise ValueError(f"factors of centroids {factors.shape}")
+
+
+def _check_numbers(count: int, ends: NDArray[Any], codes: NDArray[Any], stored: NDArray[np.int64]) -> None:
+    """ValueError unless every point has numbers of the centroids, at most one for each stored token."""
     if ends.dtype != np.int64 or ends.ndim != 1 or codes.dtype != np.uint16 or codes.ndim != 1:
         raise ValueError("numbers of another type")
     if len(ends) > len(stored):
@@ -173,37 +189,35 @@ def fit_centroids(rows: TokenRows, stop: int, seed: int) -> Centroids:
     directions = _unit(sample[start].astype(np.float64))
     numbers = np.empty(len(sample), np.uint16)
     for _ in range(_ROUNDS):
-        assign(sample, 0, len(sample), *_pack(directions), numbers)
+        assign(sample, 0, len(sample), _coded(directions)[0], numbers)
         sums, members = np.zeros(directions.shape), np.zeros(count, np.int64)
         add_members(sample, numbers, sums, members)
         directions = np.where(members[:, None] > 0, _unit(sums), directions)
-    lengths = _lengths(rows, stop, chosen)
-    assign(sample, 0, len(sample), *_pack(directions), numbers)
+    lengths, (codes, scale) = _lengths(rows, stop, chosen), _coded(directions)
+    assign(sample, 0, len(sample), codes, numbers)
     members = np.bincount(numbers, minlength=count)
     mean = np.bincount(numbers, lengths, count) / np.maximum(members, 1)
     mean[members == 0] = lengths.mean()
-    return make_centroids((directions * mean[:, None]).astype(np.float32))
+    return make_centroids(codes, (mean * scale).astype(np.float32))
 
 
-def make_centroids(vectors: NDArray[np.float32]) -> Centroids:
-    """Pack centroid vectors (K, dim) for assignment and for queries."""
-    from vicinal.kernels.fde import pack_panels
-
-    lanes, bias = _pack(_unit(vectors.astype(np.float64)))
-    return Centroids(vectors, lanes, bias, pack_panels(np.ascontiguousarray(vectors.T)))
+def make_centroids(codes: NDArray[np.int8], factors: NDArray[np.float32]) -> Centroids:
+    """Centroids from codes (K, dim) and factors (K,)."""
+    wide = codes.astype(np.float32)
+    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide)) * factors
+    mean = np.einsum("i,ij->j", factors, wide, dtype=np.float64) / len(codes)
+    return Centroids(codes, factors, mean.astype(np.float32), float(lengths.max()))
 
 
 def _query_table(centroids: Centroids, query: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float, float]:
     """A line of bytes per centroid, one byte per query token, with the step and offset of their sums."""
     from vicinal.kernels.centroids import make_table
-    from vicinal.kernels.fde import PANEL, product
 
-    m, count = len(query), len(centroids.vectors)
-    products = np.empty((m + 8, centroids.panels.shape[0] * PANEL), np.float32)
-    product(np.require(query, np.float32, ["C", "W"]), 0, m, centroids.panels, products)
+    m, coded = len(query), code_query(query)
     width = 16 if m <= 16 else 32 if m <= 32 else -(-m // 64) * 64
-    table = np.zeros((count, width), np.uint8)
-    step, offset = make_table(products, m, count, table)
+    table = np.zeros((len(centroids.codes), width), np.uint8)
+    unit = max(centroids.longest * coded.longest / _PRODUCT_MAX, 1e-30)
+    step, offset = make_table(query, *coded.packed, *centroids[:3], unit, table)
     return table, float(step), float(offset)
 
 
@@ -232,9 +246,7 @@ def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     return unit
 
 
-def _pack(directions: NDArray[np.float64]) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
-    """Directions (K, dim) in int8 with one scale for all, as `pack_codes` packs them; K is a multiple of 32."""
-    from vicinal.kernels.maxsim import pack_codes
-
+def _coded(directions: NDArray[np.float64]) -> tuple[NDArray[np.int8], float]:
+    """Directions (K, dim) in int8 with one scale for all, and the scale."""
     most = max(float(np.abs(directions).max()), 1e-30)
-    return pack_codes(np.rint(directions * (127 / most)).astype(np.int8))
+    return np.rint(directions * (127 / most)).astype(np.int8), most / 127

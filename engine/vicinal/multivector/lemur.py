@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from vicinal.errors import CorruptData
 from vicinal.multivector import coded_vectors
+from vicinal.multivector.coded_query import code_query
 from vicinal.multivector.coded_vectors import CodedVectors
 from vicinal.multivector.proxies import Near, ProxyIndex
 from vicinal.multivector.stores import plain_tokens, raw_tokens, widened
@@ -203,15 +204,14 @@ def _some_tokens(rows: TokenRows, stop: int, count: int, seed: int) -> NDArray[n
 
 def _best_products(rows: TokenRows, first: int, stop: int, sample: NDArray[np.float32]) -> NDArray[np.float32]:
     """Each point's best product with every token of the sample (stop - first, s); -inf for a point without tokens."""
-    from vicinal.kernels.maxsim import code_maxima, pack_codes
+    from vicinal.kernels.maxsim import code_maxima
 
     out = np.empty((stop - first, len(sample)), np.float32)
-    codes, scales = quantise_tokens(widened(sample), np.arange(1, len(sample) + 1, dtype=np.int64))
     start = int(rows.ends[first - 1]) if first else 0
     tokens, ends = plain_tokens(rows.tokens[start : int(rows.ends[stop - 1])]), rows.ends[first:stop] - start
     units = rows.scales[first:stop]
     if tokens.dtype != np.int8:
         tokens, units = quantise_tokens(tokens, ends)
     raw = raw_tokens(TokenRows(widened(tokens), ends, units))
-    code_maxima(*raw, np.arange(stop - first, dtype=np.uint32), *pack_codes(codes), scales, out)
+    code_maxima(*raw, np.arange(stop - first, dtype=np.uint32), *code_query(widened(sample)).packed, out)
     return out

@@ -16,15 +16,15 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.multivector.coded_query import CodedQuery, code_query
 from vicinal.multivector.stores import RawTokens, plain_tokens, raw_tokens
-from vicinal.multivector.tokens import dequantise_tokens, quantise_tokens
+from vicinal.multivector.tokens import dequantise_tokens
 from vicinal.types import Rerank, TokenRows
 
 __all__ = ["SPARE", "Ranked", "Sent", "carve_query", "exact_maxsim", "rerank", "token_scores"]
 
-SPARE: Final = 8  # points beyond k that are settled in float32 at once
-_PART: Final = 64  # points settled in further rounds
-_ROUNDING: Final = 2.0**-22  # of float32 products and sums, for each dimension
+SPARE: Final = 8  # points beyond k that are settled where codes give no bound
+_PART: Final = 64  # points looked at in further rounds
 
 
 class Ranked(NamedTuple):
@@ -57,7 +57,8 @@ def exact_maxsim(
     if sent is not None:
         query, raw = sent.query, raw_tokens(sent.rows)
     elif raw.coded:
-        return _settled(query, raw, listed, _code_scores(query, raw, listed), k)
+        coded = code_query(query)
+        return _settled(query, coded, raw, listed, _code_scores(coded, raw, listed), k)
     return _best(listed, _float_scores(query, raw, listed), k)
 
 
@@ -79,15 +80,15 @@ def rerank(
     """
     listed, raw = _listed(slots, rows), raw_tokens(rows)
     final_query, final = (query, raw) if sent is None else (sent.query, raw_tokens(sent.rows))
-    if ((rerank == "none" or not raw.coded) and sent is None) or rerank == "float32":
-        way = _code_scores if rerank == "none" and raw.coded else _float_scores
-        return _best(listed, way(final_query, final, listed), k)
-    short = query if carve is None else carve_query(query, carve)
-    first = (_code_scores if raw.coded else _float_scores)(short, raw, listed)
+    if rerank == "float32" or (not raw.coded and sent is None):
+        return _best(listed, _float_scores(final_query, final, listed), k)
+    short = query if carve is None or rerank == "none" else carve_query(query, carve)
+    coded = code_query(short) if raw.coded else None
+    first = _float_scores(short, raw, listed) if coded is None else _code_scores(coded, raw, listed)
     if rerank == "none":
         return _best(listed, first, k)._replace(settled=0)
-    if carve is None and sent is None:
-        return _settled(query, raw, listed, first, k)
+    if coded is not None and carve is None and sent is None:
+        return _settled(query, coded, raw, listed, first, k)
     near = _best(listed, first, (4 * k if rows.tokens.dtype == np.uint8 else k) + SPARE).slots
     return _best(near, _float_scores(final_query, final, near), k)
 
@@ -126,19 +127,24 @@ def _listed(slots: NDArray[np.uint32] | range, rows: TokenRows) -> NDArray[np.ui
 
 
 def _settled(
-    query: NDArray[np.float32], raw: RawTokens, slots: NDArray[np.uint32], first: NDArray[np.float32], k: int
+    query: NDArray[np.float32],
+    coded: CodedQuery,
+    raw: RawTokens,
+    slots: NDArray[np.uint32],
+    first: NDArray[np.float32],
+    k: int,
 ) -> Ranked:
     """The k best by float32, of points that have the scores `first` by codes of this query."""
     keep = np.flatnonzero(first > -np.inf)
     order = keep[np.lexsort((slots[keep], -first[keep]))]
-    apart = _apart(query, raw.dim)
-    farthest = apart * 127 * np.sqrt(raw.dim) * float(raw.scales[slots[order]].max(initial=0))
+    farthest = coded.apart * 127 * np.sqrt(raw.dim) * float(raw.scales[slots[order]].max(initial=0))
     near, scores = [slots[:0]], [first[:0]]
-    least, at, part = -np.inf, 0, k + SPARE
+    least, at, part = -np.inf, 0, k
     while at < len(order) and first[order[at]] + farthest >= least:
         some = order[at : at + part]
         if at:
-            some = some[first[some] + apart * _longest(raw, slots[some]) >= least]
+            some = some[first[some] + farthest >= least]
+            some = some[first[some] + coded.apart * _longest(raw, slots[some]) >= least]
         near.append(slots[some])
         scores.append(_float_scores(query, raw, slots[some]))
         best = np.concatenate(scores)
@@ -146,15 +152,6 @@ def _settled(
             least = float(np.partition(best, len(best) - k)[len(best) - k])
         at, part = at + part, _PART
     return _best(np.concatenate(near), np.concatenate(scores), k)
-
-
-def _apart(query: NDArray[np.float32], dim: int) -> float:
-    """How far scores by codes may lie from float32, for each unit of length of a point's tokens."""
-    codes, scales = quantise_tokens(query, np.arange(1, len(query) + 1, dtype=np.int64))
-    wide = query.astype(np.float64)
-    lost = np.sqrt(((wide - codes * scales[:, None].astype(np.float64)) ** 2).sum(axis=1)).sum()
-    rounded = (dim + 8) * _ROUNDING * np.sqrt((wide**2).sum(axis=1)).sum()
-    return float(lost + rounded)
 
 
 def _longest(raw: RawTokens, slots: NDArray[np.uint32]) -> NDArray[np.float64]:
@@ -166,13 +163,12 @@ def _longest(raw: RawTokens, slots: NDArray[np.uint32]) -> NDArray[np.float64]:
     return out
 
 
-def _code_scores(query: NDArray[np.float32], raw: RawTokens, slots: NDArray[np.uint32]) -> NDArray[np.float32]:
-    """MaxSim by codes of both sides, each query token with its own scale; -inf for a point without tokens."""
-    from vicinal.kernels.maxsim import code_scores, pack_codes
+def _code_scores(coded: CodedQuery, raw: RawTokens, slots: NDArray[np.uint32]) -> NDArray[np.float32]:
+    """MaxSim by codes of both sides; -inf for a point without tokens."""
+    from vicinal.kernels.maxsim import code_scores
 
-    codes, scales = quantise_tokens(query, np.arange(1, len(query) + 1, dtype=np.int64))
     out = np.empty(len(slots), np.float32)
-    code_scores(*raw, slots, *pack_codes(codes), scales, out)
+    code_scores(*raw, slots, *coded.packed, out)
     return out
 
 

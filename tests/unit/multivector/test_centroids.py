@@ -35,6 +35,11 @@ def _built(rows: TokenRows) -> CentroidPicture:
     return picture
 
 
+def _vectors(picture: CentroidPicture) -> NDArray[np.float32]:
+    vectors: NDArray[np.float32] = picture.centroids.codes * picture.centroids.factors[:, None]
+    return vectors
+
+
 def _numbers(picture: CentroidPicture, slot: int) -> NDArray[np.uint16]:
     return picture.codes[picture.ends[slot - 1] if slot else 0 : picture.ends[slot]]
 
@@ -44,7 +49,7 @@ def _numbers(picture: CentroidPicture, slot: int) -> NDArray[np.uint16]:
 def test_each_token_has_its_nearest_centroid(store: str, dim: int) -> None:
     rows = _families(1, np.random.default_rng(1).integers(0, 12, 60), dim, store)
     picture = _built(rows)
-    directions = picture.centroids.vectors.astype(np.float64)
+    directions = _vectors(picture).astype(np.float64)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     for slot, tokens in enumerate(split(rows.tokens, rows.ends)):
         unit = tokens.astype(np.float64) / np.linalg.norm(tokens.astype(np.float64), axis=1, keepdims=True)
@@ -62,7 +67,7 @@ def test_approximate_scores_put_centroids_in_the_place_of_tokens() -> None:
     for m in (1, 16, 17, 32, 33, 64, 100):
         query = unit_rows(np.random.default_rng(m), m, 32)
         slots, scores = picture.nearest(query, 80, range(80))
-        expected = [maxsim(query, picture.centroids.vectors[_numbers(picture, s)]) for s in slots]
+        expected = [maxsim(query, _vectors(picture)[_numbers(picture, s)]) for s in slots]
         assert np.all(np.diff(scores) <= 0)
         # a byte is worth about 1 / 255 of the span, and products far below the mean count as the lowest
         assert np.allclose(scores[: len(scores) // 2], expected[: len(scores) // 2], atol=0.02 * m)
@@ -129,11 +134,12 @@ def test_fourfold_growth_draws_centroids_again() -> None:
     late = index.picture()
     assert early is not None
     assert late is not None
-    assert len(early.centroids.vectors) < len(late.centroids.vectors)
+    assert len(early.centroids.codes) < len(late.centroids.codes)
     assert index.fitted_tokens == 4_000
     fresh = _built(rows)
     assert fresh.codes[: fresh.ends[499]].tobytes() == late.codes[: late.ends[499]].tobytes()
-    assert fresh.centroids.vectors.tobytes() == late.centroids.vectors.tobytes()
+    assert fresh.centroids.codes.tobytes() == late.centroids.codes.tobytes()
+    assert fresh.centroids.factors.tobytes() == late.centroids.factors.tobytes()
 
 
 def test_cancelling_keeps_what_is_done() -> None:
@@ -158,7 +164,7 @@ def test_few_or_no_tokens() -> None:
     assert len(nothing.nearest(np.ones((1, 8), np.float32), 10, range(3))[0]) == 0
     one = TokenRows(np.full((1, 8), 5, np.int8), np.array([0, 1, 1]), np.ones(3, np.float32))
     picture = _built(one)
-    assert len(picture.centroids.vectors) == CENTROIDS_MIN
+    assert len(picture.centroids.codes) == CENTROIDS_MIN
     slots, scores = picture.nearest(np.ones((1, 8), np.float32), 10, range(3))
     assert slots.tolist() == [1]
     assert scores[0] == pytest.approx(40, rel=0.01)  # lengths other than one are kept

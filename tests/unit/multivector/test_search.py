@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.support.maxsim_oracle import make_points, maxsim, split, unit_rows
 
+from vicinal.multivector.coded_query import code_query
 from vicinal.multivector.search import (
     Sent,
-    _apart,
     _code_scores,
     _float_scores,
     _longest,
@@ -230,8 +230,9 @@ def test_scores_by_codes_lie_within_the_bound() -> None:
         raw, listed = raw_tokens(rows), np.arange(300, dtype=np.uint32)
         for size in (1e-3, 1.0, 1e3):
             query = unit_rows(rng, 20, dim) * np.float32(size)
-            apart = np.abs(_code_scores(query, raw, listed) - _float_scores(query, raw, listed))
-            assert np.all(apart <= _apart(query, dim) * _longest(raw, listed))
+            coded = code_query(query)
+            apart = np.abs(_code_scores(coded, raw, listed) - _float_scores(query, raw, listed))
+            assert np.all(apart <= coded.apart * _longest(raw, listed))
             lengths = np.array([np.linalg.norm(v, axis=1).max() for v in _values_of(rows)])
             assert np.allclose(_longest(raw, listed), lengths, rtol=1e-5)
 
