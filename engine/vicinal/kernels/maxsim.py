@@ -19,7 +19,7 @@ from vicinal.kernels.maxsim_rows import BITS, CODES, FLOATS, pack_rows, to_float
 from vicinal.kernels.maxsim_tile import BODY, CODE_ROWS, FLOAT_ROWS, LANES, make_code_tile, make_float_tile
 from vicinal.kernels.simd import prefetch
 
-__all__ = ["LANES", "code_maxima", "code_scores", "float_scores", "longest", "pack_codes", "pack_floats"]
+__all__ = ["LANES", "code_maxima", "code_scores", "pack_codes", "pack_floats", "settle"]
 
 _LOWEST = np.int32(-(1 << 31))
 _AHEAD = 2048  # bytes of the next point fetched early; the processor's own prefetcher goes on from there
@@ -144,58 +144,91 @@ def code_maxima(tokens, kind, dim, ends, scales, slots, query, bias, query_scale
 
 
 @njit
-def longest(tokens, kind, dim, ends, scales, slots, out):
-    """Length of the longest token, CODES or BITS, of each of the points `slots`, into out (len(slots),) float64."""
-    for i in range(slots.shape[0]):
-        slot = np.int64(slots[i])
-        most = np.int64(0)
-        for t in range(ends[slot - 1] if slot else 0, ends[slot]):
-            square = np.int64(0)
-            if kind == BITS:
-                square = dim * np.int64(tokens[t, dim // 8]) * np.int64(tokens[t, dim // 8])
-            else:
-                for j in range(dim):
-                    code = np.int64(np.int8(tokens[t, j]))
-                    square += code * code
-            most = max(most, square)
-        out[i] = np.sqrt(np.float64(most)) * np.float64(scales[slot])
+def _longest(tokens, kind, dim, start, stop):
+    """Length of the longest of tokens start..stop, CODES or BITS, without the scale."""
+    most = np.int64(0)
+    for t in range(start, stop):
+        square = np.int64(0)
+        if kind == BITS:
+            square = dim * np.int64(tokens[t, dim // 8]) * np.int64(tokens[t, dim // 8])
+        else:
+            for j in range(dim):
+                code = np.int64(np.int8(tokens[t, j]))
+                square += code * code
+        most = max(most, square)
+    return np.sqrt(np.float64(most))
 
 
 @njit
-def float_scores(tokens, kind, dim, ends, scales, slots, query, count, out):
-    """Exact MaxSim of the points `slots` (uint32) in float32, into out (len(slots),) float32; -inf without tokens.
+def _float_best(tokens, kind, start, stop, query, codes, buffer, best):
+    """Best products of each query lane with tokens start..stop, without the scale, into best (vectors, 16) float32."""
+    best[:] = -np.inf
+    width, dim, vectors = tokens.shape[1], query.shape[1], query.shape[0]
+    for low in range(start, stop, _BUFFER):
+        rows = min(_BUFFER, stop - low)
+        base = tokens.ctypes.data + low * width
+        if kind != FLOATS:
+            to_floats(base, width, rows, kind, codes, buffer)
+            base = buffer.ctypes.data
+        last = base + (rows - 1) * dim * 4
+        for v in range(0, vectors, 2):
+            packed = query.ctypes.data + v * dim * 64
+            most = best.ctypes.data + v * 64
+            if v + 1 < vectors:
+                for t in range(0, rows, FLOAT_ROWS):
+                    _float_tile2(packed, base + t * dim * 4, last, dim, most)
+            else:
+                for t in range(0, rows, FLOAT_ROWS):
+                    _float_tile1(packed, base + t * dim * 4, last, dim, most)
 
-    `tokens` of any kind; `query` from `pack_floats`, `count` its tokens. Products are float32, their sum is float64.
+
+@njit
+def settle(tokens, kind, dim, ends, scales, slots, first, apart, k, query, count, out):
+    """Exact MaxSim in float32 of those of the points `slots` that may be among the k best; returns how many were.
+
+    `slots` (uint32) by descending scores `first` by codes, each within apart * (length of the point's longest token) of
+    the exact one; into out (len(slots),) float32, -inf for points without tokens and those that cannot be. Tokens of
+    any kind; a bound there is of CODES and BITS only, `apart` is inf for others. `query` from `pack_floats`, `count`
+    its tokens. Products are float32, their sum is float64.
     """
-    vectors, width = query.shape[0], tokens.shape[1]
-    best = np.empty((vectors, LANES), np.float32)
+    best = np.empty((query.shape[0], LANES), np.float32)
     lanes = best.reshape(-1)
     buffer, codes = np.empty((0 if kind == FLOATS else _BUFFER, dim), np.float32), _room(kind, dim)
+    heap = np.full(k, -np.inf, np.float32)  # the k best so far, the least on top
+    out[:] = -np.inf
+    settled = 0
     for i in range(slots.shape[0]):
         _fetch_ahead(tokens, ends, slots, i + 1)
         slot = np.int64(slots[i])
         start = ends[slot - 1] if slot else 0
         if ends[slot] <= start:
-            out[i] = -np.inf
             continue
-        best[:] = -np.inf
-        for low in range(start, ends[slot], _BUFFER):
-            rows = min(_BUFFER, ends[slot] - low)
-            base = tokens.ctypes.data + low * width
-            if kind != FLOATS:
-                to_floats(base, width, rows, kind, codes, buffer)
-                base = buffer.ctypes.data
-            last = base + (rows - 1) * dim * 4
-            for v in range(0, vectors, 2):
-                packed = query.ctypes.data + v * dim * 64
-                most = best.ctypes.data + v * 64
-                if v + 1 < vectors:
-                    for t in range(0, rows, FLOAT_ROWS):
-                        _float_tile2(packed, base + t * dim * 4, last, dim, most)
-                else:
-                    for t in range(0, rows, FLOAT_ROWS):
-                        _float_tile1(packed, base + t * dim * 4, last, dim, most)
+        if heap[0] > -np.inf and apart < np.inf:
+            reach = apart * np.float64(scales[slot]) * _longest(tokens, kind, dim, start, ends[slot])
+            if np.float64(first[i]) + reach < np.float64(heap[0]):
+                continue
+        _float_best(tokens, kind, start, ends[slot], query, codes, buffer, best)
         total = 0.0
         for j in range(count):
             total += np.float64(lanes[j])
         out[i] = total * np.float64(scales[slot])
+        settled += 1
+        _replace_least(heap, out[i])
+    return settled
+
+
+@njit
+def _replace_least(heap, value):
+    """Put a value in the place of the least of a heap, unless it is less."""
+    if value <= heap[0]:
+        return
+    at = 0
+    while 2 * at + 1 < heap.shape[0]:
+        below = 2 * at + 1
+        if below + 1 < heap.shape[0] and heap[below + 1] < heap[below]:
+            below += 1
+        if value <= heap[below]:
+            break
+        heap[at] = heap[below]
+        at = below
+    heap[at] = value

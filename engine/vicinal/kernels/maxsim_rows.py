@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from vicinal.kernels import njit
 from vicinal.kernels.elements import ELEMENTS
 from vicinal.kernels.maxsim_tile import LANES
-from vicinal.kernels.simd import Loop, f32, get_u32, i1, i8, i64, load, set_u32, splat, store, vec
+from vicinal.kernels.simd import Loop, call, const, f32, get_u32, i1, i8, i32, i64, load, set_u32, splat, store, vec
 
 __all__ = [
     "BITS",
@@ -173,25 +173,73 @@ def lost_lengths(query, codes, scales):
     return lost, whole, longest
 
 
+@intrinsic
+def _largest(typingctx, source, count):
+    """The largest absolute value of `count` float32 at an address, 0 of none."""
+
+    def gen(ctx, b, sig, args):
+        source, count = args
+        size, kind = count.type, vec(f32, LANES)
+        blocks = b.sdiv(count, size(LANES))
+        loop = Loop(b, blocks, [const(kind, 0.0)])
+        values = call(b, "llvm.fabs.v16f32", kind, [load(b, source, kind, b.mul(loop.i, size(64)), align=4)])
+        (most,) = loop.close([call(b, "llvm.maxnum.v16f32", kind, [loop.vals[0], values])])
+        rest = Loop(b, b.srem(count, size(LANES)), [call(b, "llvm.vector.reduce.fmax.v16f32", f32, [most])])
+        at = b.mul(b.add(b.mul(blocks, size(LANES)), rest.i), size(4))
+        value = call(b, "llvm.fabs.f32", f32, [load(b, source, f32, at, align=4)])
+        (most,) = rest.close([call(b, "llvm.maxnum.f32", f32, [rest.vals[0], value])])
+        return most
+
+    return types.float32(types.intp, types.intp), gen
+
+
+def _rounded(b, values, step, same):
+    """Emit values / step as whole numbers, halves to even, within -127 .. 127; `same` spreads a constant."""
+    kind = values.type
+    suffix = "f32" if kind is f32 else "v16f32"
+    ratio = call(b, f"llvm.minnum.{suffix}", kind, [b.fdiv(values, step), same(127.0)])
+    ratio = call(b, f"llvm.maxnum.{suffix}", kind, [ratio, same(-127.0)])
+    magic = same(1.5 * 2**23)  # what is added to it keeps no digit below one
+    return b.fsub(b.fadd(ratio, magic), magic)
+
+
+@intrinsic
+def _quantise(typingctx, source, count, step, target):
+    """Write `count` int8 codes of as many float32, value = step * code; addresses."""
+
+    def gen(ctx, b, sig, args):
+        source, count, step, target = args
+        size, kind = count.type, vec(f32, LANES)
+        blocks, steps = b.sdiv(count, size(LANES)), splat(b, step, LANES)
+        loop = Loop(b, blocks, [])
+        values = load(b, source, kind, b.mul(loop.i, size(64)), align=4)
+        codes = b.fptosi(_rounded(b, values, steps, lambda x: const(kind, x)), vec(i32, LANES))
+        store(b, b.trunc(codes, vec(i8, LANES)), target, b.mul(loop.i, size(LANES)))
+        loop.close([])
+        rest = Loop(b, b.srem(count, size(LANES)), [])
+        at = b.add(b.mul(blocks, size(LANES)), rest.i)
+        value = load(b, source, f32, b.mul(at, size(4)), align=4)
+        store(b, b.trunc(b.fptosi(_rounded(b, value, step, f32), i32), i8), target, at)
+        rest.close([])
+        return ctx.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.float32, types.intp), gen
+
+
 @njit
 def quantise_rows(tokens, ends, scale, codes, scales):
     """int8 codes of float32 tokens: value = scale * code, halves to even, at most 127.
 
     One scale per point where `scale` is 0: max|value| / 127, and 1 where all values are 0.
     """
-    start = 0
+    start, dim = 0, tokens.shape[1]
     for point in range(ends.shape[0]):
-        most = np.float32(0)
-        for t in range(start, ends[point]):
-            for j in range(tokens.shape[1]):
-                most = max(most, abs(tokens[t, j]))
-        step = scale if scale > 0 else most / np.float32(127)
+        count, source = (ends[point] - start) * dim, tokens.ctypes.data + start * dim * 4
+        step = scale if scale > 0 else _largest(source, count) / np.float32(127)
         if step == 0:
             step = np.float32(1)
         scales[point] = step
-        for t in range(start, ends[point]):
-            for j in range(tokens.shape[1]):
-                codes[t, j] = np.int8(min(127.0, max(-127.0, np.rint(tokens[t, j] / step))))
+        _quantise(source, count, step, codes.ctypes.data + start * dim)
         start = ends[point]
 
 

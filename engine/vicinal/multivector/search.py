@@ -24,7 +24,7 @@ from vicinal.types import Rerank, TokenRows
 __all__ = ["SPARE", "Ranked", "Sent", "carve_query", "exact_maxsim", "rerank", "token_scores"]
 
 SPARE: Final = 8  # points beyond k that are settled where codes give no bound
-_PART: Final = 64  # points looked at in further rounds
+_FEW: Final = 256  # points that are sorted whether they may be among the best or not
 
 
 class Ranked(NamedTuple):
@@ -135,32 +135,14 @@ def _settled(
     k: int,
 ) -> Ranked:
     """The k best by float32, of points that have the scores `first` by codes of this query."""
-    keep = np.flatnonzero(first > -np.inf)
-    order = keep[np.lexsort((slots[keep], -first[keep]))]
-    farthest = coded.apart * 127 * np.sqrt(raw.dim) * float(raw.scales[slots[order]].max(initial=0))
-    near, scores = [slots[:0]], [first[:0]]
-    least, at, part = -np.inf, 0, k
-    while at < len(order) and first[order[at]] + farthest >= least:
-        some = order[at : at + part]
-        if at:
-            some = some[first[some] + farthest >= least]
-            some = some[first[some] + coded.apart * _longest(raw, slots[some]) >= least]
-        near.append(slots[some])
-        scores.append(_float_scores(query, raw, slots[some]))
-        best = np.concatenate(scores)
-        if len(best) >= k:
-            least = float(np.partition(best, len(best) - k)[len(best) - k])
-        at, part = at + part, _PART
-    return _best(np.concatenate(near), np.concatenate(scores), k)
-
-
-def _longest(raw: RawTokens, slots: NDArray[np.uint32]) -> NDArray[np.float64]:
-    """The length of the longest token of each point."""
-    from vicinal.kernels.maxsim import longest
-
-    out = np.empty(len(slots), np.float64)
-    longest(*raw, slots, out)
-    return out
+    if len(slots) > max(k, _FEW):
+        farthest = coded.apart * 127 * np.sqrt(raw.dim) * float(raw.scales[slots].max())
+        near = np.flatnonzero(first >= np.partition(first, len(first) - k)[len(first) - k] - 2 * farthest)
+        slots, first = slots[near], first[near]
+    order = np.lexsort((slots, -first))
+    slots = slots[order]
+    scores, settled = _settle(query, raw, slots, first[order], coded.apart, k)
+    return _best(slots, scores, k)._replace(settled=settled)
 
 
 def _code_scores(coded: CodedQuery, raw: RawTokens, slots: NDArray[np.uint32]) -> NDArray[np.float32]:
@@ -174,11 +156,23 @@ def _code_scores(coded: CodedQuery, raw: RawTokens, slots: NDArray[np.uint32]) -
 
 def _float_scores(query: NDArray[np.float32], raw: RawTokens, slots: NDArray[np.uint32]) -> NDArray[np.float32]:
     """MaxSim in float32; -inf for a point without tokens."""
-    from vicinal.kernels.maxsim import float_scores, pack_floats
+    slots = np.require(slots, np.uint32, ["C", "W"])
+    return _settle(query, raw, slots, np.zeros(len(slots), np.float32), np.inf, 1)[0]
+
+
+def _settle(
+    query: NDArray[np.float32],
+    raw: RawTokens,
+    slots: NDArray[np.uint32],
+    first: NDArray[np.float32],
+    apart: float,
+    k: int,
+) -> tuple[NDArray[np.float32], int]:
+    """MaxSim in float32 of the points that may be among the k best, -inf for others, and how many those are."""
+    from vicinal.kernels.maxsim import pack_floats, settle
 
     out = np.empty(len(slots), np.float32)
-    float_scores(*raw, np.require(slots, np.uint32, ["C", "W"]), pack_floats(query), len(query), out)
-    return out
+    return out, int(settle(*raw, slots, first, apart, k, pack_floats(query), len(query), out))
 
 
 def _best(slots: NDArray[np.uint32], scores: NDArray[np.float32], k: int) -> Ranked:
