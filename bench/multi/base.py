@@ -47,3 +47,6 @@ class MultiEngine:
     def facts(self) -> dict[str, Any]:
         """Further figures."""
         return {}
+
+    def close(self) -> None:
+        """Let go of files."""

@@ -26,9 +26,13 @@ class Centroids(MultiEngine):
     package = "vicinal"
     options: ClassVar[dict[str, Any]] = {}
 
-    def build(self, data: MultiSet, folder: Path) -> None:  # noqa: ARG002 - in memory
-        """Upsert all documents and wait for their proxies."""
-        self.database = Database(":memory:")
+    def build(self, data: MultiSet, folder: Path) -> None:
+        """Upsert all documents and wait for their proxies, or open what is there."""
+        marked = folder / "complete"
+        self.database = Database(folder / "db")
+        if marked.exists():
+            self.made = self.database.collection("c")
+            return
         dim = data.tokens.shape[1]
         self.made = self.database.create_collection("c", vectors={"t": Multi(dim, **self.options)})
         for low in range(0, len(data.ends), _BATCH):
@@ -37,6 +41,9 @@ class Centroids(MultiEngine):
             self.made.upsert(range(low, stop), (data.floats(low, stop), data.ends[low:stop] - start))
         if not self.made.flush(3_000):
             raise RuntimeError("not indexed in time")
+        self.database.close()  # which keeps the proxies, too
+        marked.touch()
+        self.build(data, folder)
 
     def query(self, tokens: Floats, k: int) -> Any:
         """Answer by proxies and re-ranking."""
@@ -52,6 +59,10 @@ class Centroids(MultiEngine):
         return {key: told[key] for key in ("bytes_per_token", "proxy_bytes", "tokens", "tokens_sent")} | {
             key: told[key] for key in ("fill_empty_chosen", "fill_empty_recalls") if key in told
         }
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self.database.close()
 
 
 class Bits(Centroids):

@@ -38,8 +38,9 @@ class FastPlaid(MultiEngine):
         self.torch = torch
 
     def settings(self, data: MultiSet, k: int) -> list[Any]:  # noqa: ARG002 - its own grid
-        """Its default (8, 4096) within a grid."""
-        return list(product((2, 4, 8, 16, 32), (256, 1024, 4096, 16384)))
+        """Its default (8, 4096) within a grid; more documents than there are would change nothing."""
+        documents = [count for count in (256, 1024, 4096, 16384) if count < 4 * len(data.ends)]
+        return list(product((2, 4, 8, 16, 32), documents))
 
     def query(self, tokens: Floats, k: int) -> Any:
         """Search one query."""

@@ -9,6 +9,7 @@ fast-plaid runs under the interpreter that `VICINAL_BENCH_PYTHON_FAST_PLAID` nam
 from __future__ import annotations
 
 import importlib.metadata
+import shutil
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,6 +21,7 @@ from bench.multi.sets import load
 from bench.worker import serve
 
 ENOUGH = 0.999  # recall from which more candidates are not tried
+IDLE = 2  # settings in a row that find no more than the one before them, after which others are not tried
 SLICE, FEWEST = 1.0, 20  # seconds that a setting may take in a round, and queries that it answers at least
 
 
@@ -32,14 +34,19 @@ class MultiWorker:
         self.queries, self.truth = self.data.queries[:queries], self.data.truth[:queries]
         self.engine = make(name)
 
-    def build(self, folder: str) -> dict[str, Any]:
-        """Index all documents and time it; an engine of ours compiles its kernels before."""
-        if self.name in OURS:
+    def build(self, folder: str, again: bool = False) -> dict[str, Any]:
+        """Index all documents and time it; an engine of ours compiles its kernels before.
+
+        Ours are opened where this run has built them (`again`), others where any run has.
+        """
+        if self.name in OURS and not again:
+            shutil.rmtree(folder, ignore_errors=True)
             count = min(300, len(self.data.ends))
             first = make(self.name)
-            first.build(self.data._replace(ends=self.data.ends[:count]), Path(folder))
+            first.build(self.data._replace(ends=self.data.ends[:count]), Path(folder) / "first")
             first.set((*first.settings(self.data, 1), 10)[0])
             first.query(self.queries[0], 10)
+            first.close()
         started = perf_counter()
         self.engine.build(self.data, Path(folder))
         seconds = perf_counter() - started
@@ -68,7 +75,7 @@ class MultiWorker:
                 point |= {"ndcg_10": ndcg(answers, self.data.judged, 10)}
                 point |= {"judged_recall": judged_recall(answers, self.data.judged, k)}
             points.append(point)
-            if point["recall"] >= ENOUGH and not isinstance(setting, tuple):
+            if not isinstance(setting, tuple) and _idle([p["recall"] for p in points]):
                 break
         if not isinstance(points[0]["setting"], tuple):
             return points
@@ -87,6 +94,11 @@ class MultiWorker:
         started = perf_counter()
         found = [self.engine.query(query, k) for query in asked]
         return (perf_counter() - started) / len(asked), found
+
+
+def _idle(recalls: list[float]) -> bool:
+    """Whether more candidates find no more."""
+    return recalls[-1] >= ENOUGH or (len(recalls) > IDLE and recalls[-1] <= recalls[-1 - IDLE])
 
 
 if __name__ == "__main__":

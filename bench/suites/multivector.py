@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -53,6 +54,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 _attempt(engine, engines, kept, _round, turns, number)
             print(f"round {number + 1} of {options.rounds}", flush=True)
     answer = _answer(options, kept)
+    for name in set(_asked(options)) & set(OURS):
+        shutil.rmtree(INDEXES / options.dataset / name, ignore_errors=True)
     kept.done()
     return answer
 
@@ -86,8 +89,9 @@ def _attempt(engine: Engine, engines: list[Engine], kept: Kept, what: Any, turns
 def _scout(engine: Engine, kept: Kept, turns: Turns) -> None:
     """Build, and find the settings worth timing."""
     turns.take()
-    facts = engine.ask("build", folder=str(INDEXES / kept.meant["dataset"] / engine.name))
-    if f"{engine.name} facts" not in kept.parts:
+    again = f"{engine.name} facts" in kept.parts
+    facts = engine.ask("build", folder=str(INDEXES / kept.meant["dataset"] / engine.name), again=again)
+    if not again:
         kept.put(f"{engine.name} facts", facts)
     print(f"{engine.name}: {facts}", flush=True)
     for k in DEPTHS:

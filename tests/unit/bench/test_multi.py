@@ -49,6 +49,7 @@ def test_engines_find_what_is_exact(name: str, small: sets.MultiSet, tmp_path: P
         found = [int(d) for d in engine.query(small.queries[0], 10)]
         assert found == small.truth[0][:10].tolist()
         assert engine.bytes_used() > small.tokens.nbytes
+        engine.close()
 
 
 def test_measures_of_judges() -> None:
