@@ -23,7 +23,7 @@ from vicinal.errors import InvalidArgument
 from vicinal.faceting import Facet, facet_path, facets
 from vicinal.generation import FilterLike, Generation, Home
 from vicinal.maintenance import Opened
-from vicinal.multi_search import MultiRequest, check_carve, default_candidates, search_multi
+from vicinal.multi_search import MultiRequest, check_carve, default_candidates, search_multi, token_scores_of
 from vicinal.payloads import Change, removing, setting
 from vicinal.schema import Multi, Schema
 from vicinal.searching import answer_all
@@ -214,12 +214,14 @@ class Collection:
         explain: bool = False,
         with_payload: bool = True,
         with_vectors: bool = False,
+        with_token_scores: bool = False,
     ) -> Hits:
         """The k points with the largest MaxSim to the query's token matrix (t, dim), best first.
 
         Candidates come from the field's proxies and are re-ranked by exact MaxSim; candidates: how many, default
         max(500, 20 * k). carve: order candidates by a shorter query, whose tokens with inner products of at least this
-        are one; .7 suits unit tokens. exact: MaxSim against every matching point.
+        are one; .7 suits unit tokens. exact: MaxSim against every matching point. with_token_scores:
+        `Hits.token_scores` tells the products (t, tokens of the point) that each score is made of.
         """
         name = self.schema.resolve(using, Multi)
         spec = self.schema.fields[name]
@@ -240,7 +242,10 @@ class Collection:
         request = MultiRequest(query, k, max(wanted, k), rerank, exact, check_carve(carve))
         found, told = search_multi(field, view.n, allowed, request)
         shown = {**told, "seq": view.seq} if explain else None
-        return generation.hits(view, found.slots, found.distances, with_payload, with_vectors, shown)
+        hits = generation.hits(view, found.slots, found.distances, with_payload, with_vectors, shown)
+        if with_token_scores:
+            hits.token_scores = token_scores_of(field, query, found.slots)
+        return hits
 
     def get(self, ids: Any, with_payload: bool = True, with_vectors: bool = False) -> list[Point]:
         """The points with these ids, in the order asked; missing ids are left out."""

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from vicinal.bits import slots_from_bits
 from vicinal.errors import InvalidArgument
-from vicinal.multivector.search import Ranked, Sent, exact_maxsim, rerank
+from vicinal.multivector.search import Ranked, Sent, exact_maxsim, rerank, token_scores
 from vicinal.multivector.stores import rotated
 from vicinal.planner import Found
 from vicinal.types import Bits, Rerank
 from vicinal.view import MultiView
 
-__all__ = ["MultiRequest", "check_carve", "default_candidates", "search_multi"]
+__all__ = ["MultiRequest", "check_carve", "default_candidates", "search_multi", "token_scores_of"]
 
 # of the ten best by exact MaxSim so many hold .985 on 100,000 documents of 64 tokens
 _CANDIDATES: Final = 500
@@ -88,6 +88,16 @@ def _by_proxy(
     way = request.k, request.rerank, request.carve
     found = rerank(request.query, field.tokens, candidates, *way, sent)
     return found, told | {"rerank_ms": _since(started)}
+
+
+def token_scores_of(
+    field: MultiView, query: NDArray[np.float32], slots: NDArray[np.uint32]
+) -> list[NDArray[np.float32]]:
+    """Products (m, t) float32 of the query's tokens with each point's, those of which its score is made."""
+    if field.originals is not None:
+        return [token_scores(query, field.originals, slot) for slot in slots.tolist()]
+    query = rotated(field.signs, query)
+    return [token_scores(query, field.tokens, slot) for slot in slots.tolist()]
 
 
 def _since(started: float) -> float:

@@ -143,10 +143,11 @@ class Hits(Sequence[Hit]):
 
     `ids` and `scores` ((n,) float32) are there at once; a `Hit` is made when it is looked at, because making ten of
     them takes as long as finding them. `complete` is True when it holds min(k, matches) points, which the engine
-    promises; a remote or deadline-bound search may say False. `explain` holds the plan when it was asked for.
+    promises; a remote or deadline-bound search may say False. `explain` holds the plan when it was asked for, and
+    `token_scores` a matrix (m, t) float32 for each hit: products of the query's tokens with the point's.
     """
 
-    __slots__ = ("_payloads", "_vectors", "complete", "explain", "ids", "scores")
+    __slots__ = ("_payloads", "_vectors", "complete", "explain", "ids", "scores", "token_scores")
 
     def __init__(
         self,
@@ -157,6 +158,7 @@ class Hits(Sequence[Hit]):
         *,
         complete: bool = True,
         explain: Mapping[str, Any] | None = None,
+        token_scores: Sequence[NDArray[np.float32]] | None = None,
     ) -> None:
         self.ids = ids
         self.scores = scores
@@ -164,14 +166,15 @@ class Hits(Sequence[Hit]):
         self._vectors = vectors
         self.complete = complete
         self.explain = explain
+        self.token_scores = token_scores
 
     @classmethod
-    def of(cls, hits: Iterable[Hit], *, complete: bool = True, explain: Mapping[str, Any] | None = None) -> Hits:
-        """An answer from hits that exist already."""
+    def of(cls, hits: Iterable[Hit], **options: Any) -> Hits:
+        """An answer from hits that exist already; `options` as the constructor's."""
         rows = list(hits)
         scores = np.array([h.score for h in rows], np.float32)
         payloads, vectors = [h.payload for h in rows], [h.vector for h in rows]
-        return cls([h.id for h in rows], scores, payloads, vectors, complete=complete, explain=explain)
+        return cls([h.id for h in rows], scores, payloads, vectors, **options)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -68,6 +68,7 @@ def test_the_same_calls_give_the_same_answers(both: tuple[Any, Any]) -> None:
             points.query(titles[5], 7, using="title", filter={"must": [{"key": "n", "range": {"lt": 9}}]}),
             points.query_multi(tokens[7], 5, exact=True),
             points.query_multi(tokens[7], 5, filter="kind = 'odd'", candidates=50),
+            points.query_multi(tokens[7], 5, with_token_scores=True).token_scores,
             points.get([5, "p6", "none"], with_vectors=True),
             points.scroll("n < 20", 4),
             points.scroll(limit=3, offset="p3", with_payload=False),

@@ -207,10 +207,12 @@ class CollectionCalls:
         explain: bool = False,
         with_payload: bool = True,
         with_vectors: bool = False,
+        with_token_scores: bool = False,
     ) -> Call[Hits]:
         """Search with a matrix of token vectors by MaxSim; see `Collection.query_multi`."""
         body = {"tokens": pack_array(array_of(tokens, "tokens")), "k": k, "exact": exact, "explain": explain}
         wanted = {"with_payload": with_payload, "with_vectors": with_vectors}
+        wanted["with_token_scores"] = with_token_scores
         chosen = _present(filter=filter, using=using, candidates=candidates, rerank=rerank, carve=carve)
         return self._post("query_multi", _hits, body | wanted | chosen)
 
@@ -281,7 +283,9 @@ def _hits(answer: Mapping[str, Any]) -> Hits:
     hits = (
         Hit(row["id"], row["score"], row.get("payload"), unpack_vector(row.get("vector"))) for row in answer["hits"]
     )
-    return Hits.of(hits, complete=answer["complete"], explain=answer.get("explain"))
+    scores = [unpack_vector(row["token_scores"]) for row in answer["hits"] if "token_scores" in row]
+    options = {"complete": answer["complete"], "explain": answer.get("explain")}
+    return Hits.of(hits, **options, token_scores=scores if len(scores) == len(answer["hits"]) else None)
 
 
 def _batch(answer: Mapping[str, Any]) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int64]]:

@@ -42,7 +42,7 @@ _PER_CENTROID = 20  # sampled tokens
 _ROUNDS = 4
 _PRODUCT_MAX: Final = 32_000  # of int16, with room for rounding
 _MAGIC: Final = b"VICCENTR"
-_FORMAT: Final = 2  # 1 kept centroids as float32
+_FORMAT: Final = 1
 _WHAT: Final = "snapshot of centroid numbers"
 
 
@@ -140,7 +140,7 @@ class CentroidIndex(ProxyIndex[CentroidPicture]):
         """Take numbers of at most `slots` slots."""
         about, arrays = unpack(buffer, _MAGIC, _FORMAT, _WHAT)
         try:
-            directions, factors, ends, codes = arrays
+            directions, factors, ends, codes = arrays if len(arrays) > 3 else _of_vectors(*arrays)
             fitted = int(about["fitted_tokens"])
             _check_centroids(directions, factors, max(self._dim, WIDTH_MIN))
             _check_numbers(len(directions), ends, codes, rows.ends[:slots])
@@ -150,6 +150,15 @@ class CentroidIndex(ProxyIndex[CentroidPicture]):
         self._picture = CentroidPicture(
             make_centroids(directions.copy(), factors.copy()), codes.copy(), ends.copy(), len(ends)
         )
+
+
+def _of_vectors(vectors: NDArray[Any], ends: NDArray[Any], codes: NDArray[Any]) -> list[NDArray[Any]]:
+    """What snapshots hold, from an early one that holds centroids as float32; ValueError where that cannot be."""
+    if vectors.dtype != np.float32 or vectors.ndim != 2 or not vectors.size or not np.isfinite(vectors).all():
+        raise ValueError(f"centroids {vectors.shape}")
+    directions, scale = _coded(_unit(vectors.astype(np.float64)))
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    return [directions, (lengths * scale).astype(np.float32), ends, codes]
 
 
 def _check_centroids(codes: NDArray[Any], factors: NDArray[Any], width: int) -> None:

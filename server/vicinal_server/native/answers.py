@@ -24,12 +24,14 @@ def point_tree(point: Point) -> dict[str, Any]:
 def hits_tree(hits: Hits, seconds: float) -> dict[str, Any]:
     """{"hits", "complete", "explain"?, "seconds"}."""
     rows = []
-    for hit in hits:
+    for number, hit in enumerate(hits):
         row: dict[str, Any] = {"id": hit.id, "score": float(hit.score)}
         if hit.payload is not None:
             row["payload"] = hit.payload
         if hit.vector is not None:
             row["vector"] = hit.vector
+        if hits.token_scores is not None:
+            row["token_scores"] = hits.token_scores[number]
         rows.append(row)
     tree: dict[str, Any] = {"hits": rows, "complete": hits.complete, "seconds": seconds}
     if hits.explain is not None:

@@ -162,6 +162,7 @@ class QueryMulti(_Request):
     explain: bool = False
     with_payload: bool = True
     with_vectors: bool = False
+    with_token_scores: bool = False
 
 
 class Get(_Request):

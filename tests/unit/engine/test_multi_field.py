@@ -115,6 +115,25 @@ def test_a_restart_takes_the_snapshot(spec: Multi, tmp_path: Path) -> None:
         assert made.query_multi(query, 10).ids == before.ids
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [Multi(DIM), Multi(DIM, store="bit"), Multi(DIM, pooling=3, originals=True), Multi(DIM, store="float16")],
+    ids=["int8", "bit", "originals", "float16"],
+)
+def test_scores_are_made_of_token_scores(spec: Multi) -> None:
+    query = MATRICES[3][:6]
+    with Database(":memory:") as database:
+        made = _filled(database, spec)
+        hits = made.query_multi(query, 5, with_token_scores=True)
+        assert hits.token_scores is not None
+        for hit, products in zip(hits, hits.token_scores, strict=True):
+            tokens = len(MATRICES[int(hit.id)])
+            assert products.shape == (6, tokens if spec.pooling == 1 or spec.originals else products.shape[1])
+            assert products.max(axis=1).sum() == pytest.approx(hit.score, rel=1e-5)
+        assert made.query_multi(query, 5).token_scores is None
+        assert made.query_multi(query, 5, filter="part = 9", with_token_scores=True).token_scores == []
+
+
 def test_info_tells_bytes() -> None:
     with Database(":memory:") as database:
         made = _filled(database, FIELDS[0])
