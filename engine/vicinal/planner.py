@@ -60,7 +60,7 @@ _SWEEP_BUDGET: Final = 0.6  # of the price of a list
 _FARTHER_BUDGET: Final = 1.4  # of that, for the walk that follows one which ended too soon; nothing follows it
 _USUAL: Final = 1.5  # times the mean of nodes that a sweep expands, for which there must be room
 _CELLS_BUDGET: Final = 0.75
-_AFTERWARDS: Final = 0.4  # of a scan of cells that follows a sweep in vain
+_AFTERWARDS: Final = 1.0  # of a sweep in vain and the scan of cells that follows it
 _WAYS_MAX: Final = 4096  # remembered of one index
 STEPS_MOST: Final = 6  # by which the effort of queries with a recall_target is raised before they are answered exactly
 LIST_SHARE: Final = 0.25  # a list of slots is scanned faster than a masked range below this share
@@ -210,7 +210,9 @@ def choose_way(filtered: FilteredIndex, k: int, ef: int, goal: float, n: int, ma
     members = listed / prices.member
     farther = effort.farther(int(_FARTHER_BUDGET * listed / step))
     within = effort._replace(sweep=sweep)
-    return Way(kind, within, int(_CELLS_BUDGET * members), int(_AFTERWARDS * members), farther)
+    spent = within.sweep.pool * step / listed
+    afterwards = min(_AFTERWARDS - min(spent, _SWEEP_BUDGET), _CELLS_BUDGET)
+    return Way(kind, within, int(_CELLS_BUDGET * members), int(afterwards * members), farther)
 
 
 def over_leaders(target: Target, graph: SharedSearcher, stop: int) -> Target:

@@ -114,6 +114,12 @@ class Level(NamedTuple):
         part = math.log(share / SHARES[low]) / math.log(SHARES[high] / SHARES[low])
         return _between(self.by_share[low], self.by_share[high], part)
 
+    def towards(self, other: Level, recall: float) -> Level:
+        """The level at a recall between this one's and another's."""
+        part = math.log((1 - self.recall) / (1 - recall)) / math.log((1 - self.recall) / (1 - other.recall))
+        pairs = zip(self.by_share, other.by_share, strict=True)
+        return Level(recall, tuple(_between(one, more, part) for one, more in pairs))
+
     def _scarce(self, share: float) -> FilterEffort:
         """Below the last fitted share as many matches are wanted, for which more members are looked at."""
         last = self.by_share[-1]
@@ -149,11 +155,15 @@ class FilterEfforts(NamedTuple):
     def raised(self, recall: float, steps: int) -> tuple[Level, float]:
         """The level so many steps above the first that reaches a recall, and how many times as hard to try.
 
-        Beyond the last level every step tries twice as hard.
+        Between two levels efforts are interpolated by the logarithm of what is missed. Beyond the last every step
+        tries twice as hard.
         """
         last = len(self.levels) - 1
         first = next((at for at, level in enumerate(self.levels) if level.recall >= recall), last)
-        return self.levels[min(first + steps, last)], 2.0 ** max(first + steps - last, 0)
+        level = self.levels[min(first + steps, last)]
+        if not steps and first and recall < level.recall:
+            level = self.levels[first - 1].towards(level, recall)
+        return level, 2.0 ** max(first + steps - last, 0)
 
 
 def _standard(share: float) -> FilterEffort:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,24 @@ def test_a_lower_goal_asks_for_less(planned: Any) -> None:
         assert prices[0] < prices[2]
         for goal in (0.9, 0.95):
             assert recalls(planned, [random_mask(share)] * len(QUERIES), goal=goal).mean() >= goal - 0.02
+
+
+def test_efforts_lie_between_those_of_two_levels(planned: Any) -> None:
+    graph = target_of(planned, random_mask(0.3)).graph
+    assert graph is not None
+    assert graph.filtered is not None
+    efforts = graph.filtered.efforts
+    for low, high in pairwise(efforts.levels):
+        between = 1 - ((1 - low.recall) * (1 - high.recall)) ** 0.5
+        met, times = efforts.raised(between, 0)
+        assert (met.recall, times) == (between, 1.0)
+        for one, middle, more in zip(low.by_share, met.by_share, high.by_share, strict=True):
+            assert abs(middle.quota - (one.quota + more.quota) / 2) <= 1
+            assert one.sweep.stop <= middle.sweep.stop <= more.sweep.stop
+            assert middle.hops == pytest.approx((one.hops + more.hops) / 2)
+        assert efforts.raised(high.recall, 0)[0] == high
+    assert efforts.raised(0.5, 0)[0] == efforts.levels[0]
+    assert efforts.raised(0.9999, 0)[0] == efforts.levels[-1]
 
 
 def test_adversaries(planned: Any) -> None:

@@ -75,15 +75,17 @@ def test_estimates_equal_numpy(kind, dim, metric, whole, count):
     query_lines = aligned((256,), np.uint8)
     query_lines[:] = prepared.lines.reshape(-1)
     base, k0, k1 = prepared.numbers[:3]
-    if kind == "signs":
-        at = codes.ctypes.data, query_lines.ctypes.data, prepared.scores.ctypes.data
-        code: Any = lines.SignQuery(*at, base, k0, k1)
-    else:
-        make = lines.NibbleQuery if kind == "nibbles" else lines.ByteQuery
-        code = make(codes.ctypes.data, query_lines.ctypes.data, base, k0, k1)
-    mask = estimate_lines(code, slots, limit, out, work)
-    assert (out[:count] == wanted[slots]).all()
-    assert mask == sum(1 << at for at, slot in enumerate(slots) if wanted[slot] < limit)
+    for far in (0, (1 << 32) - 61):  # as if the lines were the last of so many, which 32 bits do not address
+        first = codes.ctypes.data - far * 64
+        if kind == "signs":
+            code: Any = lines.SignQuery(first, query_lines.ctypes.data, prepared.scores.ctypes.data, base, k0, k1)
+        else:
+            make = lines.NibbleQuery if kind == "nibbles" else lines.ByteQuery
+            code = make(first, query_lines.ctypes.data, base, k0, k1)
+        out[:] = 0
+        mask = estimate_lines(code, slots + np.uint32(far), limit, out, work)
+        assert (out[:count] == wanted[slots]).all()
+        assert mask == sum(1 << at for at, slot in enumerate(slots) if wanted[slot] < limit)
 
 
 @pytest.mark.parametrize(("kind", "dim", "metric", "whole"), KINDS)
