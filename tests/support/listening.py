@@ -1,4 +1,4 @@
-"""The real service on a loopback port, in a thread, over a database in memory: for clients that open sockets."""
+"""The real service on a loopback port, in a thread: for clients that open sockets."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["listening"]
 
 
 @contextmanager
-def listening() -> Iterator[str]:
-    """Yield the service's address; it stops, and its database closes, with the block."""
-    with vicinal.connect(":memory:") as database, socket.socket() as door:
+def listening(folder: Path | None = None) -> Iterator[str]:
+    """Yield the service's address; it stops, and its database, in memory or a folder, closes with the block."""
+    with vicinal.connect(folder or ":memory:") as database, socket.socket() as door:
         door.bind(("127.0.0.1", 0))
-        app = create_app(load_settings(dir=Path("unused")), database)
+        app = create_app(load_settings(dir=folder or Path("unused")), database)
         config = uvicorn.Config(app, log_config=None, ws="none", lifespan="on", access_log=False)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [door]}, name="listening")

@@ -23,7 +23,7 @@ from vicinal.client.blocks import (
 )
 from vicinal.errors import InvalidArgument, InvalidPayload
 from vicinal.schema import Dense, Multi, check_name
-from vicinal.types import CollectionInfo, Hit, Hits, Point, PointId, Rerank, VerifyReport
+from vicinal.types import BackupInfo, CollectionInfo, Hit, Hits, Point, PointId, Rerank, VerifyReport
 
 __all__ = ["Call", "CollectionCalls", "DatabaseCalls"]
 
@@ -87,6 +87,31 @@ class DatabaseCalls:
             return [_report(each) for each in answer["reports"]]
 
         return Call("POST", "/v1/verify", reports, _present(collections=names), seconds=None)
+
+    def backup(self, path: str, names: Sequence[str] | None = None) -> Call[BackupInfo]:
+        """Write collections, all by default, into a new archive in the server's folder; see `Database.backup`.
+
+        path: the archive's name there, of letters, digits, - and _; no request leads anywhere else.
+        """
+
+        def told(answer: Mapping[str, Any]) -> BackupInfo:
+            return BackupInfo(answer["name"], answer["bytes"], dict(answer["collections"]))
+
+        return Call("PUT", _archive(path), told, _present(collections=names), repeatable=False, seconds=None)
+
+    def restore(self, path: str, names: Sequence[str] | Mapping[str, str] | None = None) -> Call[list[str]]:
+        """Add the collections of an archive in the server's folder, those named or all; see `Database.restore`."""
+        body = _present(collections=names if names is None or isinstance(names, Mapping) else list(names))
+        where = _archive(path) + "/restore"
+        return Call("POST", where, lambda answer: list(answer["restored"]), body, repeatable=False, seconds=None)
+
+    def list_backups(self) -> Call[dict[str, int]]:
+        """Ask for the archives in the server's folder: bytes by name."""
+        return Call("GET", "/v1/backups", lambda answer: {each["name"]: each["bytes"] for each in answer["backups"]})
+
+    def drop_backup(self, path: str) -> Call[None]:
+        """Remove an archive from the server's folder."""
+        return Call("DELETE", _archive(path), lambda _: None, repeatable=False)
 
 
 class CollectionCalls:
@@ -229,6 +254,10 @@ class CollectionCalls:
 def _path(name: str) -> str:
     """Return a collection's path; the name is checked here, since it becomes part of an address."""
     return f"/v1/collections/{check_name(name, 'name')}"
+
+
+def _archive(name: str) -> str:
+    return f"/v1/backups/{check_name(name, 'path')}"
 
 
 def _present(**values: Any) -> dict[str, Any]:

@@ -177,6 +177,10 @@ class AsyncDatabase:
     list_collections = _performed(DatabaseCalls.list_collections)
     drop_collection = _performed(DatabaseCalls.drop_collection)
     verify = _performed(DatabaseCalls.verify)
+    backup = _performed(DatabaseCalls.backup)
+    restore = _performed(DatabaseCalls.restore)
+    list_backups = _performed(DatabaseCalls.list_backups)
+    drop_backup = _performed(DatabaseCalls.drop_backup)
 
     def __init__(self, url: str, *, api_key: str | None = None, retries: Retries | None = None) -> None:
         self.transport = AsyncTransport(url, api_key, retries or Retries())

@@ -24,6 +24,7 @@ from vicinal.kernels import back_links, cluster, patch, prune
 from vicinal.kernels import relink as removal
 from vicinal.kernels.build import Candidates
 from vicinal.kernels.grow import insert_row, measure_found
+from vicinal.kernels.rejoin import cut_off, rejoin
 from vicinal.kernels.repair import reach, repair
 from vicinal.kernels.simd import SENTINEL
 from vicinal.types import Metric, Rows
@@ -37,7 +38,6 @@ _ALPHA = 1.05
 _EF = 96
 _BATCH = 1024  # rows that search the same frozen graph, and are compared with each other
 _ENTRIES = 512  # rows from the nearest of which a search starts
-_MEND_AFTER, _MEND_SHARE = 1000, 64  # rows inserted, and share of all, after which reachability is checked
 _REBUILD_BELOW = 1000
 _REBUILD_SHARE = 8
 
@@ -91,7 +91,7 @@ class GrowingLinks:
             raise InvalidArgument(f"the entry is a slot below {n}", field="entry", value=entry, limit=n)
         self.n = n
         self.entry = entry
-        self._unseen = 0
+        self._whole = False  # whether every row is known to be reached: patches keep that
         self._metric = metric
         self._threads = threads
         self._links = np.full((n, DEGREE), -1, np.int32)
@@ -127,10 +127,10 @@ class GrowingLinks:
         start = self.n
         stop = stop if search is None else min(stop, start + _BATCH)
         if search is not None and stop == start + 1 and not (cancel is not None and cancel()):
-            code = None if self._wants_mending or stop > len(self._links) else self._coding.encode_one(rows, start)
+            code = self._coding.encode_one(rows, start) if self._whole and stop <= len(self._links) else None
             if code is not None:
                 return self._insert_one(start, code, search)
-        touched: list[NDArray[np.int32]] = []
+        touched = [] if self._whole else [self._mend()]
         with Pieces(_usable(self._threads), cancel) as pieces:
             try:
                 while self.n < stop:
@@ -140,10 +140,7 @@ class GrowingLinks:
                     touched.append(self._insert_batch(self.n, end, pieces, search))
             except Cancelled:
                 pass
-        self._unseen += self.n - start
-        if self._wants_mending:
-            touched.append(self._mend())
-        old = np.unique(np.concatenate(touched))
+        old = np.unique(np.concatenate(touched)) if touched else np.zeros(0, np.int32)
         slots = np.concatenate([np.arange(start, self.n), old[old < start]])
         return Patch(slots.astype(np.uint32), self._links[slots].view(np.uint32))
 
@@ -161,7 +158,6 @@ class GrowingLinks:
             state, changed = (self._codes, self._links, self._degree), one.touched[:1]
             patch.attach_copies(*state, one.rows, np.full(1, owner, np.int32), self._incoming, changed)
         self.n = slot + 1
-        self._unseen += 1
         slots = np.empty(len(changed) + 1, np.uint32)
         slots[0], slots[1:] = slot, changed
         return Patch(slots, self._links[slots].view(np.uint32))
@@ -196,7 +192,7 @@ class GrowingLinks:
         """Link everything again that linked to rows just removed; `heirs` receives which copy took a row's place."""
         n = self.n
         links, degree, dead, incoming = self._links[:n], self._degree[:n], self._dead[:n], self._incoming[:n]
-        removal.promote_copies(self._codes, links, degree, incoming, dead, gone[::-1].copy(), heirs)
+        removal.promote_copies(self._codes, links, degree, dead, gone[::-1].copy(), heirs)
         rows = np.empty(n, np.int32)
         rows = rows[: removal.rows_to_relink(links, dead, rows)]
         num, den = slack_of(self._alpha)
@@ -212,14 +208,9 @@ class GrowingLinks:
         lonely = np.flatnonzero((incoming == 0) & (dead == 0)).astype(np.int32)
         patch.link_lonely(links, degree, lonely, incoming, np.empty(len(lonely), np.int32))
 
-    @property
-    def _wants_mending(self) -> bool:
-        """Whether so many rows came that it should be seen whether all are reached."""
-        return self._unseen > _MEND_AFTER + self.n // _MEND_SHARE
-
     def _mend(self) -> NDArray[np.int32]:
-        """See that patched rows have cut nobody off; give the rows that changed."""
-        self._unseen = 0
+        """See that every row is reached, where that is not known; give the rows that changed."""
+        self._whole = True
         n = self.n
         links, degree, dead = self._links[:n], self._degree[:n], self._dead[:n]
         seen, queue = dead.copy(), np.empty(n, np.int32)
@@ -361,7 +352,7 @@ class GrowingLinks:
         )
         self._fill_up(rows, chosen, degree, found, pieces)
         targets, starts, sources, dists = by_target(rows, chosen, dist)
-        before = self._links[targets].reshape(-1)
+        before = self._links[targets]
         patch.count_incoming(self._links, rows, self._incoming, 1)
         patch.count_incoming(self._links, targets, self._incoming, -1)
         pieces.run(
@@ -372,14 +363,22 @@ class GrowingLinks:
             ),
         )
         patch.count_incoming(self._links, targets, self._incoming, 1)
+        return np.concatenate([targets, *self._rejoined(rows, targets, before, pieces)])
+
+    def _rejoined(
+        self, rows: NDArray[np.int32], targets: NDArray[np.int32], before: NDArray[np.int32], pieces: Pieces
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Lead to new rows that nothing leads to, and to rows that patching `targets` cut off; give the givers."""
+        state = self._links, self._degree, self._incoming
         lost = before[(self._incoming[before] == 0) & (before >= 0)]
-        alone = rows[self._incoming[rows] == 0]
-        if not len(lost) and not len(alone):
-            return targets
-        lonely = np.concatenate([alone, np.unique(lost)])
-        givers = np.empty(len(lonely), np.int32)
-        gave = patch.link_lonely(self._links, self._degree, lonely, self._incoming, givers)
-        return np.concatenate([targets, givers[:gave]])
+        lonely = np.concatenate([rows[self._incoming[rows] == 0], np.unique(lost)])
+        first = np.empty(len(lonely), np.int32)
+        first = first[: patch.link_lonely(state[0], state[1], lonely, state[2], first)]
+        cut = np.empty(before.shape, np.uint8)
+        pieces.run(len(targets), 512, lambda a, b: cut_off(self._codes, self._links, targets, before, cut, a, b))
+        more = np.empty(np.count_nonzero(cut), np.int32)
+        more = more[: rejoin(self._codes, *state, targets, before, cut, more)]
+        return first, more
 
     def _fill_up(
         self,

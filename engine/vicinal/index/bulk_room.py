@@ -29,7 +29,7 @@ class OneRow(NamedTuple):
     def fresh(cls) -> OneRow:
         """New memory."""
         chosen = Candidates(np.empty((1, DEGREE), np.int32), np.empty((1, DEGREE), np.int32))
-        touched = np.empty(FORWARD * (DEGREE + 1) + 2, np.int32)
+        touched = np.empty(FORWARD * (DEGREE + 2) + 2, np.int32)
         ids = np.empty((1, CANDIDATES), np.uint32)
         return cls(ids, candidates(1), chosen, np.empty(1, np.int32), touched)
 

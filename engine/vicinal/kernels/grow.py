@@ -14,6 +14,7 @@ from vicinal.kernels.gemm import dot8
 from vicinal.kernels.operands import fetch, lesser
 from vicinal.kernels.patch import anchor, count_incoming, link_lonely
 from vicinal.kernels.prune import select, top_up
+from vicinal.kernels.rejoin import cut_off, rejoin
 from vicinal.kernels.simd import SENTINEL
 
 __all__ = ["insert_row", "measure_found"]
@@ -90,23 +91,25 @@ def insert_row(codes, links, degree, incoming, rows, found, chosen, most, num, d
     for j in range(width):
         links[p, j] = chosen.ids[0, j]
     degree[p] = counts[0]
-    before = np.empty(k * width, np.int32)
+    before, cut = np.empty((k, width), np.int32), np.empty((k, width), np.uint8)
     starts, sources = np.empty(k + 1, np.int64), np.empty(k, np.int32)
     starts[k] = k
     for i in range(k):
         touched[i] = targets[i]
         starts[i], sources[i] = i, p
         for e in range(width):
-            before[i * width + e] = links[targets[i], e]
+            before[i, e] = links[targets[i], e]
     count_incoming(links, rows, incoming, 1)
     count_incoming(links, targets, incoming, -1)
     patch_targets(codes, links, degree, targets, starts, sources, chosen.dist[0], num, den, 0, k)
     count_incoming(links, targets, incoming, 1)
     n = k + link_lonely(links, degree, rows, incoming, touched[k:])
     lost = np.empty(1, np.int32)
-    for i in range(before.shape[0]):
-        if before[i] >= 0 and incoming[before[i]] == 0:
-            lost[0] = before[i]
+    for z in before.flat:
+        if z >= 0 and incoming[z] == 0:
+            lost[0] = z
             n += link_lonely(links, degree, lost, incoming, touched[n:])
+    cut_off(codes, links, targets, before, cut, 0, k)
+    n += rejoin(codes, links, degree, incoming, targets, before, cut, touched[n:])
     n += anchor(links, degree, incoming, rows, found.ids, targets, p, p + 1, touched[n:])
     return _note(touched, n, k)

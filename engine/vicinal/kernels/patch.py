@@ -10,6 +10,7 @@ import numpy as np
 
 from vicinal.kernels import njit
 from vicinal.kernels.build import BLOCK_ROWS, BUFFER, FAR, scan_groups, set_down
+from vicinal.kernels.detours import has_detour, leads
 from vicinal.kernels.gemm import LOW, dot8
 from vicinal.kernels.operands import fetch, greater, lesser
 from vicinal.kernels.threshold import shrink
@@ -20,6 +21,7 @@ __all__ = [
     "attach_copies",
     "count_incoming",
     "equal_rows",
+    "insert_key",
     "link_lonely",
     "meet",
     "place_for_copy",
@@ -31,7 +33,7 @@ COPIES_BELOW = 4  # copies that hang below a row at most
 
 
 @njit
-def _insert_key(beam, size, limit, key):
+def insert_key(beam, size, limit, key):
     """Insert a key into a sorted list of at most `limit`; give (place, size), place = limit when it is too far."""
     if size == limit and key >= beam[size - 1]:
         return limit, size
@@ -93,7 +95,7 @@ def search_frozen(codes, links, rows, entries, beam, marks, stamp, out, start, s
             for e in range(m):
                 j = np.int64(fresh[e])
                 dist = np.int64(offset - (dot8(codes.rows, j, p) - codes.half[j]))
-                place, size = _insert_key(beam, size, ef, dist * _KEYS + j * 2)
+                place, size = insert_key(beam, size, ef, dist * _KEYS + j * 2)
                 following = lesser(following, place)
             at = following
         for j in range(out.ids.shape[1]):
@@ -170,11 +172,11 @@ def count_incoming(links, rows, incoming, step):
 
 @njit
 def _give(links, degree, incoming, q, p):
-    """Link q -> p in a free place, or over q's farthest link to a row that others link to; False when there is none."""
+    """Link q -> p in a free place, or over q's farthest link that has a detour; False when there is none."""
     place = np.int64(degree[q])
     if place == links.shape[1]:
         place -= 1
-        while place >= 0 and incoming[links[q, place]] < 2:
+        while place >= 0 and not has_detour(links, q, np.int64(links[q, place])):
             place -= 1
         if place < 0:
             return False
@@ -263,8 +265,8 @@ def anchor(links, degree, incoming, rows, old, targets, first, stop, touched):
 
 
 @njit
-def place_for_copy(links, degree, node, copies, incoming):
-    """Give the place of `node` that a copy may take: a free one, or a link to a row that others link to; else -1.
+def place_for_copy(links, degree, node, copies):
+    """Give the place of `node` that a copy may take: a free one, or that of a link with a detour; else -1.
 
     copies: one bit per place that holds a copy.
     """
@@ -272,7 +274,7 @@ def place_for_copy(links, degree, node, copies, incoming):
     if degree[node] < width:
         return np.int64(degree[node])
     place = width - 1
-    while place >= 0 and ((copies >> place) & 1 or incoming[links[node, place]] < 2):
+    while place >= 0 and ((copies >> place) & 1 or not has_detour(links, node, np.int64(links[node, place]))):
         place -= 1
     return place
 
@@ -301,7 +303,7 @@ def attach_copies(codes, links, degree, rows, owners, incoming, touched):
                         if down < 0 or children == turn % COPIES_BELOW:
                             down = t
                         children += 1
-            place = place_for_copy(links, degree, node, copies, incoming)
+            place = place_for_copy(links, degree, node, copies)
             if (children < COPIES_BELOW and place >= 0) or down < 0:
                 break
             node = down
@@ -318,8 +320,13 @@ def attach_copies(codes, links, degree, rows, owners, incoming, touched):
         place = greater(place, 0)
         if place == degree[node]:
             degree[node] += 1
-        else:
-            incoming[links[node, place]] -= 1
+        else:  # what `node` no longer leads to, the copy does
+            lost = links[node, place]
+            incoming[lost] -= 1
+            if not leads(links, p, lost):
+                links[p, n + 1] = lost
+                incoming[lost] += 1
+                degree[p] = n + 2
         links[node, place] = p
         incoming[p] += 1
         touched[i] = node

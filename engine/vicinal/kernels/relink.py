@@ -47,7 +47,7 @@ def _tidy(codes, links, degree, dead, heir, node):
 
 
 @njit
-def _hang(codes, links, degree, incoming, dead, heir, node, copy):
+def _hang(codes, links, degree, dead, heir, node, copy):
     """Hang a copy, with all that hangs below it, under an equal row of smaller number: numbers ascend downwards."""
     turn = copy
     while True:
@@ -68,7 +68,7 @@ def _hang(codes, links, degree, incoming, dead, heir, node, copy):
                 if t > copy:
                     at = np.int64(e)
                 children += 1
-        place = place_for_copy(links, degree, node, copies, incoming)
+        place = place_for_copy(links, degree, node, copies)
         if (children < COPIES_BELOW and place >= 0) or children == 0:
             place = greater(place, 0)
             if place == degree[node]:
@@ -85,7 +85,7 @@ def _hang(codes, links, degree, incoming, dead, heir, node, copy):
 
 
 @njit
-def promote_copies(codes, links, degree, incoming, dead, gone, heir):
+def promote_copies(codes, links, degree, dead, gone, heir):
     """Let the first copy below every removed row take its place; the others hang below that one.
 
     gone: rows just removed, the largest number first, all of them in `dead`; heir (n,) int32, -1 throughout, receives
@@ -108,7 +108,7 @@ def promote_copies(codes, links, degree, incoming, dead, gone, heir):
             if t > r and equal_rows(codes, t, r):
                 t = _living(dead, heir, t)
                 if t >= 0 and t != first:
-                    _hang(codes, links, degree, incoming, dead, heir, first, t)
+                    _hang(codes, links, degree, dead, heir, first, t)
 
 
 @njit

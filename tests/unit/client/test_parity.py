@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,8 @@ from vicinal.errors import (
     VicinalError,
 )
 
-# closing is the database's business remotely; the schema is read with info(); aliases have no route yet,
-# and backups lie in the server's folder
-LOCAL_ONLY = {"Collection": {"close", "schema"}, "Database": {"read_only", "set_alias", "backup", "restore"}}
+# closing is the database's business remotely; the schema is read with info(); aliases have no route yet
+LOCAL_ONLY = {"Collection": {"close", "schema"}, "Database": {"read_only", "set_alias"}}
 
 
 def public(kind: type) -> dict[str, Any]:
@@ -196,6 +196,58 @@ def test_writes_do_the_same(both: tuple[Any, Any]) -> None:
         collection.upsert([5], {"v": np.ones((1, 6))}, [{"n": -1}])
         assert collection.get([5])[0].payload == {"n": -1}
         assert collection.count() == 33
+
+
+def test_backups_do_the_same(tmp_path: Path) -> None:
+    """An archive is named, in the server's folder, where the local database has a path."""
+    (tmp_path / "archives").mkdir()
+    with (
+        vicinal.connect(tmp_path / "local") as local,
+        listening(tmp_path / "remote") as url,
+        vicinal.connect(url) as remote,
+    ):
+        for database, archive in ((local, tmp_path / "archives" / "all.tar"), (remote, "all")):
+            collection = filled(database, "saved")
+            database.create_collection("other", dim=2)
+            told = database.backup(archive, ["saved"])
+            assert told.collections == {"saved": 40} and told.bytes > 1000 and told.path == str(archive)
+            collection.delete([1, "p2"])
+            with pytest.raises(AlreadyExists):
+                database.backup(archive)
+            with pytest.raises(AlreadyExists):
+                database.restore(archive)
+            with pytest.raises(NotFound):
+                database.restore(archive, ["other"])
+            assert database.restore(archive, {"saved": "again"}) == ["again"]
+            database.drop_collection("saved")
+            assert database.restore(archive) == ["saved"]
+            assert [database.collection(name).count() for name in ("saved", "again")] == [40, 40]
+        for number, read in enumerate(READS[:12]):
+            ours, theirs = (plain(read(database.collection("again"))) for database in (local, remote))
+            assert ours == theirs, f"read {number}"
+        for wrong in ("../all", "a/b", ""):
+            with pytest.raises(InvalidArgument):
+                remote.backup(wrong)
+        with pytest.raises(NotFound):
+            remote.restore("none")
+
+
+def test_the_awaited_client_lists_and_removes_backups(tmp_path: Path) -> None:
+    async def kept(url: str) -> list[Any]:
+        async with await vicinal.connect_async(url) as database:
+            collection = await database.create_collection("c", dim=2)
+            await collection.upsert([1], [[1.0, 2.0]])
+            told = await database.backup("one")
+            listed = await database.list_backups()
+            restored = await database.restore("one", {"c": "d"})
+            await database.drop_backup("one")
+            with pytest.raises(NotFound):
+                await database.drop_backup("one")
+            return [told.bytes, listed, restored, await database.list_backups()]
+
+    with listening(tmp_path) as url:
+        size, listed, restored, left = asyncio.run(kept(url))
+    assert listed == {"one": size} and restored == ["d"] and left == {}
 
 
 def test_an_upload_arrives_whole() -> None:

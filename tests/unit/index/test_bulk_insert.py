@@ -73,6 +73,54 @@ def test_a_new_island_is_linked_within_and_reached():
     assert recall(links, entry, vectors, vectors[3000:3050], 5, 64) > 0.97
 
 
+def bridged(vectors, island):
+    """A graph over the first 1,200 rows in which one link alone leads to those from `island` on."""
+    first = build(vectors[:1200])
+    links = first.links.copy()
+    links[:island][links[:island] >= island] = SENTINEL
+    away = ((vectors[:island] - vectors[island:1200].mean(0)) ** 2).sum(1)
+    bridge = int(away.argmin())
+    links[bridge, :31] = ((vectors[:island] - vectors[bridge]) ** 2).sum(1).argsort()[1:32]
+    links[bridge, 31] = island + 7
+    ends_last = np.argsort(links == SENTINEL, axis=1, kind="stable")
+    return np.take_along_axis(links, ends_last, 1), first.entry, bridge
+
+
+@pytest.mark.parametrize("size", [1, 50, 300])
+def test_the_only_way_to_an_island_is_kept_when_its_link_is_dropped(size):
+    """Nearer rows take all places of the row that alone links to the island."""
+    vectors = clouds(1500, 16, 3, 13)
+    vectors[1100:1200] += 40
+    links, entry, bridge = bridged(vectors, 1100)
+    assert entry < 1100
+    vectors[1200:] = vectors[bridge] + 0.5 * np.random.default_rng(14).standard_normal((300, 16))
+    rows = Rows(vectors, NONE)
+    growing = GrowingLinks(rows, 1200, Metric.L2, links, entry=entry)
+    assert reached(growing.links, entry).all()
+
+    def search(slot, out):
+        away = ((vectors[: growing.n] - vectors[slot]) ** 2).sum(1)
+        out[:] = np.argsort(away)[: len(out)]
+        return len(out)
+
+    while growing.n < 1500:
+        growing.insert_links(rows, growing.n + size, search=search)
+        assert reached(growing.links, entry).all(), growing.n
+    assert not (growing.links[bridge] == 1107).any()
+
+
+def test_links_that_reach_not_everyone_are_mended_at_the_first_insertion():
+    vectors = clouds(3100, 16, 50, 15)
+    built = build(vectors[:3000])
+    links = built.links.copy()
+    links[links == 77] = SENTINEL
+    links = np.take_along_axis(links, np.argsort(links == SENTINEL, axis=1, kind="stable"), 1)
+    growing = GrowingLinks(Rows(vectors, NONE), 3000, Metric.L2, links, entry=built.entry)
+    patched = growing.insert_links(Rows(vectors, NONE), 3001)
+    assert reached(growing.links, built.entry).all()
+    assert 77 in patched.links
+
+
 def test_copies_old_and_new_are_all_reached():
     vectors = clouds(4000, 16, 100, 5)
     vectors[1500:2000] = vectors[7]
