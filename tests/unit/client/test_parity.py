@@ -206,7 +206,8 @@ def test_backups_do_the_same(tmp_path: Path) -> None:
         listening(tmp_path / "remote") as url,
         vicinal.connect(url) as remote,
     ):
-        for database, archive in ((local, tmp_path / "archives" / "all.tar"), (remote, "all")):
+        each: list[tuple[Any, Any]] = [(local, tmp_path / "archives" / "all.tar"), (remote, "all")]
+        for database, archive in each:
             collection = filled(database, "saved")
             database.create_collection("other", dim=2)
             told = database.backup(archive, ["saved"])
