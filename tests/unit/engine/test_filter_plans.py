@@ -159,7 +159,7 @@ def test_a_spent_budget_leads_to_the_list_and_its_answer(planned: Any, kind: str
             np.testing.assert_array_equal(distances, expected.one(query)[1])
 
 
-@pytest.mark.parametrize("kind", ["list", "sweep"])
+@pytest.mark.parametrize("kind", ["list", "cells", "sweep"])
 def test_what_is_in_doubt_is_done_again_and_harder(planned: Any, kind: str) -> None:
     """Efforts that miss, with thresholds of doubt that spare no answer, or none: doubt finds what was missed."""
     mask = random_mask(0.5)
@@ -177,7 +177,8 @@ def test_what_is_in_doubt_is_done_again_and_harder(planned: Any, kind: str) -> N
         answers = [told(query) for query in QUERIES[:30]]
         found.append(np.mean([hits_of(a, mask, q, K) for (a, _), q in zip(answers, QUERIES, strict=False)]))
         work.append(np.mean([one["hops"] + one["rescored"] for _, one in answers]))
-        assert {one["answered_by"] for _, one in answers} == {kind}
+        doubted = doubt > 0 and kind == "cells"  # which the list follows
+        assert {one["answered_by"] for _, one in answers} == {"list" if doubted else kind}
     assert found[1] > found[0] + (0.02 if kind == "sweep" else 0.002)  # estimates of these rows err little
     assert work[1] > 2 * work[0]
 
