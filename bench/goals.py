@@ -117,7 +117,13 @@ def _durable() -> Iterator[_Goal]:
         what = f"first answer of 100,000 x 128 after a {name}"
         yield _Goal("durability", what, f"{most:g} s", _most(most), _recovered(f"{key}_seconds"))
     for dim in ("128", "384", "1536"):
-        yield _Goal("durability", f"durable ingest, {dim}-d", "more than the fastest store", _least(1), _ingested(dim))
+        yield _Goal(
+            "durability",
+            f"durable ingest, {dim}-d",
+            "more than the fastest store that syncs",
+            _least(1),
+            _ingested(dim),
+        )
 
 
 def _others() -> Iterator[_Goal]:
@@ -219,13 +225,14 @@ def _recovered(key: str) -> Read:
 
 
 def _ingested(dim: str) -> Read:
-    """Our points per second in terms of the fastest other store's."""
+    """Our points per second in terms of the fastest other store's that syncs what it acknowledges."""
 
     def read(answer: dict[str, Any]) -> tuple[float, str]:
         rates = {name: told["points_per_second"][1] for name, told in answer["ingest"][dim].items() if "mode" in told}
-        ours = rates.pop("vicinal")
+        ours, unsynced = rates.pop("vicinal"), rates.pop("lancedb", None)
         best = max(rates, key=lambda name: rates[name])
-        return ours / rates[best], f"{ours / rates[best]:.2f} x {best} ({ours:,.0f} points/s)"
+        beside = "" if unsynced is None else f"; {ours / unsynced:.2f} x lancedb, which syncs nothing"
+        return ours / rates[best], f"{ours / rates[best]:.2f} x {best} ({ours:,.0f} points/s){beside}"
 
     return read
 

@@ -236,7 +236,8 @@ def durability(answer: dict[str, Any]) -> Table:
         clean, killed = told["clean_seconds"][1], told["killed_seconds"][1]
         notes.append(
             f"{int(points):,} points of 128 dimensions: first answer {clean:.2f} s after opening, {killed:.2f} s after "
-            f"a kill with {told['tail']:,.0f} points in no graph; closing {told['close_seconds']:.2f} s"
+            f"a kill with {told['tail']:,.0f} points in no graph; closing {told['close_seconds']:.2f} s; saving the "
+            f"graph {told['snapshot_seconds']:.2f} s, {told['snapshot_bytes'] / int(points):,.0f} bytes a point"
         )
     return Table(("store", "points per second", "bytes written a point", "bytes on disk a point"), rows, notes)
 

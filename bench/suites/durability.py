@@ -27,7 +27,14 @@ __all__ = ["run"]
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / "bench" / ".cache"
-STORES = {"vicinal": "ours", "lancedb": "lance", "chromadb": "chroma", "milvus": "milvus"}
+STORES = {
+    "vicinal": ("vicinal", "ours"),
+    "lancedb": ("lancedb", "lance"),
+    "lancedb-synced": ("lancedb", "lance_synced"),
+    "chromadb": ("chromadb", "chroma"),
+    "milvus": ("milvus", "milvus"),
+}  # by the name of the environment and the script
+ROUNDS = 3  # at most: a store's times differ less than the stores
 SIZES = {128: 20_000, 384: 10_000, 1536: 4_000}  # points by dimension, so that the slowest store ends in a minute
 RECOVERED = (10_000, 30_000, 100_000)
 TAIL = 20_000
@@ -49,6 +56,11 @@ if tail:
     send(count - tail, count)
     print(bench.info().tail, flush=True)
     os.kill(os.getpid(), 9)
+parts = bench._generation
+began = time.perf_counter()
+with parts.indexer.paused():
+    parts.indexer._snapshot(*next(iter(parts.opened.fields.items())))
+print(time.perf_counter() - began)
 began = time.perf_counter()
 database.close()
 print(time.perf_counter() - began)
@@ -87,13 +99,14 @@ def _interpreter(store: str) -> Path:
 
 def _store(store: str, dim: int, count: int, options: argparse.Namespace) -> dict[str, Any]:
     """Median of the rounds of one store, each into a fresh directory."""
-    python = _interpreter(store)
+    environment, script = STORES[store]
+    python = _interpreter(environment)
     if not python.exists():
         return {"failed": f"no interpreter {python.relative_to(ROOT) if python.is_relative_to(ROOT) else python}"}
     rounds = []
-    for _ in range(options.rounds):
+    for _ in range(min(options.rounds, ROUNDS)):
         with tempfile.TemporaryDirectory(dir=CACHE) as folder, undisturbed(options.lock):
-            told = _told([str(python), "-m", f"bench.durable.{STORES[store]}", folder, str(count), str(dim)])
+            told = _told([str(python), "-m", f"bench.durable.{script}", folder, str(count), str(dim)])
         if "failed" in told:
             return told
         rounds.append(told)
@@ -130,8 +143,11 @@ def _recovery(count: int, options: argparse.Namespace) -> dict[str, Any]:
         for kind, unindexed in (("clean", 0), ("killed", tail)):
             place = str(Path(folder) / kind)
             lines = _lines([sys.executable, "-c", WRITE, place, str(count), str(unindexed)])
+            if kind == "clean":
+                snapshots = sum(path.stat().st_size for path in Path(place).rglob("*.snapshot"))
+                found |= {"snapshot_seconds": float(lines[0]), "snapshot_bytes": snapshots}
             found["close_seconds" if kind == "clean" else "tail"] = float(lines[-1])
-            times = [_opened(place, count, kind, options) for _ in range(options.rounds)]
+            times = [_opened(place, count, kind, options) for _ in range(min(options.rounds, ROUNDS))]
             found[f"{kind}_seconds"] = metrics.quartiles(times)
     print(f"{count} points: {found['clean_seconds'][1]:.2f} s, after a kill {found['killed_seconds'][1]:.2f} s")
     return found

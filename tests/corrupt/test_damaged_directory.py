@@ -145,3 +145,16 @@ def test_an_older_list_of_names_put_back(saved: tuple[Path, State], tmp_path: Pa
         assert database.collection("later").count() == 1
     (root / "database.seen").write_bytes(b"7 7")  # says nothing, as its checksum is wrong
     Database(root).close()
+
+
+def test_names_lost_with_their_witness(saved: tuple[Path, State], tmp_path: Path) -> None:
+    """Every collection would look like what a crash left; none is removed."""
+    root = tmp_path / "new"
+    shutil.copytree(saved[0], root)
+    for name in ("database.db", "database.db-wal", "database.db-shm", "database.seen"):
+        (root / name).unlink(missing_ok=True)
+    kept = sorted(path for path in (root / "collections").rglob("*"))
+    for _ in range(2):
+        with pytest.raises(CorruptData, match=r"database\.db"):
+            Database(root)
+    assert sorted(path for path in (root / "collections").rglob("*")) == kept

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+from tests.support.crash_images import Recorder
 from tests.support.faulty_files import FaultAt
 
 from vicinal.errors import Closed, CorruptData, FormatTooNew, InvalidArgument, ReadOnly
@@ -341,6 +342,12 @@ def test_observer_without_recording_vfs_changes_nothing(tmp_path: Path) -> None:
     catalog = Catalog.create(Files(FaultAt(10**9, "EIO")), tmp_path / "catalog.db", b"")
     catalog.commit(Commit(1, 1, _points([5])))
     catalog.close()
+
+
+def test_the_name_of_a_new_catalogue_is_durable(tmp_path: Path) -> None:
+    recorder = Recorder()
+    Catalog.create(Files(recorder), tmp_path / "catalog.db", b"").close()
+    assert ("sync_dir", str(tmp_path)) in [(call.kind, call.path) for call in recorder.calls]
 
 
 def test_ids_load_as_arrays(catalog: Catalog) -> None:

@@ -187,6 +187,15 @@ def test_names_are_durable_after_mkdir_and_write_atomic(tmp_path: Path) -> None:
     assert disk.worst() == {"f": b"whole"}
 
 
+def test_a_new_directory_is_durable(tmp_path: Path) -> None:
+    recorder = Recorder()
+    Files(recorder).mkdir(tmp_path / "d")
+    assert [(call.kind, call.path) for call in recorder.calls] == [
+        ("mkdir", str(tmp_path / "d")),
+        ("sync_dir", str(tmp_path)),
+    ]
+
+
 @pytest.mark.parametrize("at", range(4))
 def test_a_failed_write_atomic_leaves_nothing_and_keeps_what_was(at: int, tmp_path: Path) -> None:
     """What was written so far may be all that a full disk lacks."""

@@ -234,6 +234,15 @@ def test_a_file_cut_short_is_refused(size: int, tmp_path: Path) -> None:
         RowFile.open(Files(), path, ROW, 2100, crcs=crcs)
 
 
+def test_a_file_cut_short_is_refused_where_no_block_is_partial(tmp_path: Path) -> None:
+    """There is nothing to compare with a checksum on opening, and a map would be read beyond the file."""
+    path, crcs = _saved(tmp_path)
+    RowFile.open(Files(), path, ROW, 2 * BLOCK_ROWS, crcs=crcs).close()
+    os.truncate(path, HEAD_BYTES + 2 * BLOCK_ROWS * ROW - 1)
+    with pytest.raises(CorruptData, match="bytes long"):
+        RowFile.open(Files(), path, ROW, 2 * BLOCK_ROWS, crcs=crcs)
+
+
 def test_another_file_of_rows_is_refused(tmp_path: Path) -> None:
     path, _ = _saved(tmp_path)
     with pytest.raises(CorruptData, match="8-byte rows"):
