@@ -22,7 +22,7 @@ from bench.worker import serve
 
 ENOUGH = 0.999  # recall from which more candidates are not tried
 IDLE = 2  # settings in a row that find no more than the one before them, after which others are not tried
-SLICE, FEWEST = 1.0, 20  # seconds that a setting may take in a round, and queries that it answers at least
+SLICE, FEWEST = 0.5, 20  # seconds that a setting may take in a round, and queries that it answers at least
 
 
 class MultiWorker:
