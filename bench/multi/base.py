@@ -30,7 +30,7 @@ class MultiEngine:
 
     def settings(self, data: MultiSet, k: int) -> list[Any]:
         """The sweep from fast to accurate: candidates that are re-ranked."""
-        return [count for count in CANDIDATES if k <= count < len(data.ends)]
+        return [count for count in CANDIDATES if k <= count < len(data.ends)] or [len(data.ends)]
 
     def set(self, setting: Any) -> None:
         """Take one setting of the sweep."""
