@@ -190,15 +190,18 @@ class Collection:
         spec = self.schema.dense(using)[1]
         queries = as_rows(vectors, spec.dim, spec.dtype)
         check_count("the number of queries", len(queries), limits.QUERY_BATCH_MAX)
-        if spec.dtype == "float32":
-            check_vectors(queries, spec.metric, "vectors")
-        elif spec.metric is Metric.COSINE:
-            inverse_norms_of(queries)
+
+        def check() -> None:
+            if spec.dtype == "float32":
+                check_vectors(queries, spec.metric, "vectors")
+            elif spec.metric is Metric.COSINE:
+                inverse_norms_of(queries)
+
         generation = self._generation
         view = generation.view
         filters = self._filters(filter, len(queries))
         answers = generation.planned.answers(view, k, filters, using, ef, recall_target, exact)
-        return batch_of(view, spec.metric, answer_all(queries, int(k), answers, os.cpu_count() or 1))
+        return batch_of(view, spec.metric, answer_all(queries, int(k), answers, os.cpu_count() or 1, check))
 
     def query_multi(
         self,

@@ -27,9 +27,7 @@ __all__ = ["BFIndex", "Bitmap", "Index"]
 _ARRAY: Final = np.ndarray
 _FLOAT32: Final = np.dtype(np.float32)
 _INFINITY: Final = float("inf")
-_INTP: Final = np.dtype(np.intp)
 _ONE: Final = np.array(1, np.float32)  # an array: numpy takes longer to look at a scalar
-_UINT64: Final = np.dtype(np.uint64)
 _SEED_END: Final = 1 << 64
 
 
@@ -124,19 +122,12 @@ class Index(FlatIndex):
         if filter is None and type(data) is _ARRAY and data.dtype is _FLOAT32:
             picture = self._points.picture
             walk = picture.walk
-            if walk is not None and 0 < k <= K_MAX and (data.ndim == 1 or (data.ndim == 2 and len(data) == 1)):
-                found = walk(
-                    data if data.ndim == 1 else data[0],
-                    k,
-                    self._walk_ef,
-                    picture,
-                    _UINT64 if picture.plain else _INTP,  # numpy looks up by intp far sooner than by uint32
-                )
+            if walk is not None and 0 < k <= K_MAX:
+                found = walk(data, k, self._walk_ef, picture)
                 if found is not None:
-                    labels, near = found
                     if self._ip:
-                        np.add(near, _ONE, near)
-                    return labels if picture.plain else picture.labels[labels], near
+                        np.add(found[1], _ONE, found[1])
+                    return found
         return self._query(data, k, num_threads, filter, self._ef, strict=strict)
 
     def mark_deleted(self, label: int) -> None:

@@ -41,7 +41,7 @@ class Batch(NamedTuple):
     counts: NDArray[np.int64]
 
 
-Share = Callable[[NDArray[Any], Batch, int, int], None]
+Share = Callable[[NDArray[Any], Batch, int, int], int]
 Told = Callable[[NDArray[Any]], tuple[Pair, dict[str, Any]]]
 
 
@@ -49,8 +49,9 @@ class Answer(NamedTuple):
     """How queries of one plan are answered.
 
     `one` gives the answer to a checked query of the field's dtype, whole. `share` answers rows [first, last) of many
-    in one kernel call, where that is possible; some may come out short. `slow`: `one` takes long enough for threads to
-    be worth it. `told` answers as `one` does and says what that took, where there is more to say than the plan does.
+    in one kernel call, where that is possible: any rows, of which it gives how many mean nothing unless they pass the
+    check; some may come out short. `slow`: `one` takes long enough for threads to be worth it. `told` answers as `one`
+    does and says what that took, where there is more to say than the plan does.
     """
 
     one: One
@@ -107,13 +108,16 @@ def _sweeping(target: Target, wanted: int, plan: Plan) -> Answer:
         return Answer(one, slow=True)
     index = graph.index
 
-    def share(queries: NDArray[Any], batch: Batch, first: int, last: int) -> None:
-        search_share(index, queries, ef, first, last, rows=rows, limit=stop, allowed=allowed, **batch._asdict())
-        for row in range(first, last) if stop < n else ():
+    def share(queries: NDArray[Any], batch: Batch, first: int, last: int) -> int:
+        unsure = search_share(
+            index, queries, ef, first, last, rows=rows, limit=stop, allowed=allowed, **batch._asdict()
+        )
+        for row in range(first, last) if stop < n and not unsure else ():
             m = batch.counts[row]
             near = merge((batch.slots[row, :m], batch.distances[row, :m]), tail(queries[row]), wanted)
             m = batch.counts[row] = len(near[0])
             batch.slots[row, :m], batch.distances[row, :m] = near
+        return unsure
 
     return Answer(one, share)
 
@@ -133,17 +137,27 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="vicinal-query")
 
 
-def answer_all(queries: NDArray[Any], k: int, answers: Sequence[Answer], threads: int) -> Batch:
-    """The k nearest of each checked query; `answers` holds one for all queries or one for each."""
+def answer_all(
+    queries: NDArray[Any], k: int, answers: Sequence[Answer], threads: int, check: Callable[[], object]
+) -> Batch:
+    """The k nearest of each query; `answers` holds one for all queries or one for each.
+
+    check: raises where a query cannot be compared; it reads all queries, and kernels that read them anyway spare it.
+    """
     rows = len(queries)
     batch = Batch(np.zeros((rows, k), np.uint32), np.full((rows, k), np.inf, np.float32), np.zeros(rows, np.int64))
     share = answers[0].share if len(answers) == 1 else None
-    if share is not None:
-        _over_threads(rows, threads, lambda first, last: share(queries, batch, first, last))
-        again = np.flatnonzero(batch.counts < k)
-        batch.distances[again] = np.inf
-    else:
+    if share is None:
+        check()
         again = np.arange(rows)
+    else:
+        unsure: list[int] = []
+        _over_threads(rows, threads, lambda first, last: unsure.append(share(queries, batch, first, last)))
+        again = np.flatnonzero(batch.counts < k)
+        if any(unsure):  # whoever passes the check after all is answered alone, tail and all
+            check()
+            again = np.arange(rows)
+        batch.distances[again] = np.inf
 
     def one_by_one(first: int, last: int) -> None:
         for row in again[first:last].tolist():

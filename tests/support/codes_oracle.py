@@ -15,7 +15,7 @@ from vicinal.index.coded_arrays import SENTINEL
 from vicinal.index.coded_scratch import Scratch
 from vicinal.kernels.walk_fields import IndexFields, Work
 from vicinal.kernels.walk_ir import read_fields
-from vicinal.kernels.walk_query import byte_query, enter, frame_query, nibble_query, sign_query
+from vicinal.kernels.walk_query import byte_query, enter, frame_query, nibble_query, project, sign_query
 from vicinal.kernels.walk_rows import row_query
 from vicinal.types import Metric, Rows
 
@@ -68,6 +68,7 @@ def make_links(rows: Rows, n: int, metric: Metric, seed: int, *, near: int = 20,
 def _probe_signs(query, index_at, work_at, out):
     index, work = read_fields(IndexFields, index_at), read_fields(Work, work_at)
     framed = frame_query(query.ctypes.data, index, work)
+    project(framed, index, work)
     cell = enter(framed, index, work)
     code, rows = sign_query(framed, index, work), row_query(framed, index, work)
     out[:] = (code.base, code.k0, code.k1, rows.base, rows.factor, rows.offset, rows.constant)
@@ -78,6 +79,7 @@ def _probe_signs(query, index_at, work_at, out):
 def _probe_nibbles(query, index_at, work_at, out):
     index, work = read_fields(IndexFields, index_at), read_fields(Work, work_at)
     framed = frame_query(query.ctypes.data, index, work)
+    project(framed, index, work)
     cell = enter(framed, index, work)
     code, rows = nibble_query(framed, index, work), row_query(framed, index, work)
     out[:] = (code.base, code.k0, code.k1, rows.base, rows.factor, rows.offset, rows.constant)
@@ -88,6 +90,7 @@ def _probe_nibbles(query, index_at, work_at, out):
 def _probe_bytes(query, index_at, work_at, out):
     index, work = read_fields(IndexFields, index_at), read_fields(Work, work_at)
     framed = frame_query(query.ctypes.data, index, work)
+    project(framed, index, work)
     cell = enter(framed, index, work)
     code, rows = byte_query(framed, index, work), row_query(framed, index, work)
     out[:] = (code.base, code.k0, code.k1, rows.base, rows.factor, rows.offset, rows.constant)
@@ -113,7 +116,7 @@ def prepare(index: CodedIndex, query: Floats) -> Prepared:
     scratch = fresh_scratch(index)
     numbers = np.zeros(7, np.float32)
     cell = _PROBES[index.info["code"]](query, index._arrays.at, scratch.at, numbers)
-    held: dict[str, Any] = scratch._arrays
+    held: dict[str, Any] = {name: array[0] for name, array in scratch._arrays.items()}
     return Prepared(
         int(cell),
         numbers,

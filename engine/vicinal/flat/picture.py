@@ -18,7 +18,7 @@ from vicinal.types import Bits, Metric, Rows
 
 __all__ = ["Picture", "answering", "answering_lazily", "label_matrix", "walks"]
 
-Row = tuple[NDArray[Any], NDArray[np.float32]]  # slots and distances, (1, k)
+Row = tuple[NDArray[Any], NDArray[np.float32]]  # labels and distances, (1, k)
 _NOBODY: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 SCAN_ROWS: Final = 512  # so few rows are scanned sooner than a graph is walked
 
@@ -57,11 +57,15 @@ def _checking(metric: Metric, search: Callable[..., Found]) -> Callable[..., Row
     """A search that looks at the query's length first, for graphs that do not."""
     least, most = sure_squares(metric)
 
-    def search_row(query: NDArray[np.float32], k: int, ef: int, aim: Picture, kind: np.dtype[Any]) -> Row | None:
+    def search_row(query: NDArray[np.float32], k: int, ef: int, aim: Picture) -> Row | None:
+        if query.ndim == 2 and len(query) == 1:
+            query = query[0]
         if query.shape != aim.rows.vectors.shape[1:] or not least < np.vdot(query, query) < most:
             return None
         slots, near = search(query, k, ef, rows=aim.rows, limit=aim.n, allowed=aim.alive)
-        return (slots.astype(kind)[None], near[None]) if len(slots) == k else None
+        if len(slots) < k:
+            return None
+        return (slots.astype(np.uint64) if aim.plain else aim.labels[slots])[None], near[None]
 
     return search_row
 

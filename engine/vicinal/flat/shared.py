@@ -103,13 +103,18 @@ class FlatIndex:
 
     def _query(self, data: Any, k: int, threads: int, filter: Any, ef: int, *, strict: bool) -> Answered:
         queries = as_rows(data, self.dim)
-        check_vectors(queries, self._metric, "data")
         if not isinstance(k, int | np.integer) or k < 1:
             raise Refused(f"k is a whole number from 1 on, not {k!r}", field="k", value=k, limit=1)
         if k > SLOTS_MAX:
             raise LimitExceeded(f"k is at most {SLOTS_MAX}", field="k", value=k, limit=SLOTS_MAX)
         picture, answers = self._answers(filter, len(queries), int(k), ef)
-        batch = answer_all(queries, int(k), answers, threads if threads > 0 else self.num_threads)
+        batch = answer_all(
+            queries,
+            int(k),
+            answers,
+            threads if threads > 0 else self.num_threads,
+            lambda: check_vectors(queries, self._metric, "data"),
+        )
         if strict and (batch.counts < k).any():
             row = int(np.argmax(batch.counts < k))
             raise Refused(f"{TOO_FEW}: row {row} has {batch.counts[row]} of {k}", field="k", value=k)

@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 
 from vicinal.codecs.choice import Choice, choose, entry_nodes
 from vicinal.codecs.frame import Frame, sample_slots
-from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded
-from vicinal.index.coded_arrays import DEGREE, SENTINEL, CodedArrays, address, has_floats
+from vicinal.errors import InvalidArgument, InvalidVector
+from vicinal.index.coded_arrays import DEGREE, SENTINEL, CodedArrays, has_floats
 from vicinal.index.coded_checks import require_rows
 from vicinal.index.coded_drift import Drift
-from vicinal.index.coded_effort import Effort, EffortTable, results_room
-from vicinal.index.coded_scratch import Aim, Scratch
+from vicinal.index.coded_effort import EffortTable
+from vicinal.index.coded_lent import Lender
+from vicinal.index.coded_scratch import Aim
 from vicinal.index.coded_snapshot import Fitted
 from vicinal.index.exact import exact_search_list
-from vicinal.limits import EF_MAX, K_MAX
+from vicinal.limits import EF_MAX
 from vicinal.types import Bits, Metric, Rows
 
 __all__ = ["CodedIndex"]
@@ -35,11 +36,12 @@ _CHUNK = 1_024  # rows encoded at a time
 _GROWTH = 1.25
 _ENTRY_ROWS = 4096  # rows among which new entries are looked for
 _MEASURE_FROM = 2_000
-_FLOAT32, _UINT32, _STRIDES = np.dtype(np.float32), np.dtype(np.uint32), (4,)
+_FLOAT32, _UINT32, _UINT64 = np.dtype(np.float32), np.dtype(np.uint32), np.dtype(np.uint64)
+_ARRAY, _empty = np.ndarray, np.empty
 _Row = tuple[NDArray[Any], NDArray[np.float32]]
 
 
-class CodedIndex:
+class CodedIndex(Lender):
     """An index over rows [0, n) of one dense field; readers may search while one writer appends and patches.
 
     Make one with `CodedIndex.build`. `n` is the watermark: slots [0, n) are in the graph.
@@ -48,23 +50,14 @@ class CodedIndex:
     def __init__(self, metric: Metric, frame: Frame, choice: Choice, arrays: CodedArrays, n: int) -> None:
         from vicinal.kernels import entry
         from vicinal.kernels.walk import SEARCH
-        from vicinal.kernels.walk_fields import EFFORT_BITS
+        from vicinal.kernels.walk_steps import REFUSED, UNSURE
 
-        self.metric = metric
-        self.dim = frame.dim
+        super().__init__(metric, frame, choice, arrays)
         self.n = n
-        self.efforts = EffortTable(arrays.exact_walk)
-        self._frame = frame
-        self._choice = choice
-        self._arrays = arrays
         walk = choice.codec.search()
         self._walk = entry(walk, SEARCH) if arrays.linked else walk
-        self._free: list[Scratch] = []
+        self._refused, self._unsure = int(REFUSED), int(UNSURE)
         self._drift: Drift | None = None  # made on the first append
-        self._bound: tuple[Rows | None, int, int, int] = (None, 0, 0, 0)
-        self._shape = (frame.dim,)
-        self._shifts = tuple(EFFORT_BITS * part for part in range(4))
-        self._packed: dict[tuple[int, int], tuple[int, int, int]] = {}
 
     @classmethod
     def build(
@@ -204,6 +197,7 @@ class CodedIndex:
             capacity = max(stop, int(self._arrays.capacity * _GROWTH))
             self._arrays = self._arrays.grown(capacity, self.n)
             self._free.clear()  # they would keep the former arrays alive
+            self._free_lanes.clear()
         self._encode(rows, start, stop)
         self.n = stop
         if self._drift is not None:
@@ -245,26 +239,41 @@ class CodedIndex:
         those of the stored vectors. A larger ef finds more of the true k and takes longer.
         """
         sent = query
-        if query.shape != self._shape or query.dtype is not _FLOAT32 or query.strides != _STRIDES:
+        if query.dtype is not _FLOAT32 or type(query) is not _ARRAY:
             query = self._cast(query)
         scratch = self._ready(k, ef, rows, self.n if limit is None else limit, allowed)
         slots, distances = np.empty(scratch.wanted, _UINT32), np.empty(scratch.wanted, _FLOAT32)
-        found = self._walk(query, scratch.call_at, scratch.packed, slots, distances)
+        found = self.walked(query, scratch.call_at, scratch.packed, slots, distances)
         settled = scratch.has_floats
         self._free.append(scratch)
         if not settled:
             return exact_search_list(self.metric, rows, sent, k, slots[:found])
         return (slots[:found], distances[:found]) if found < k else (slots, distances)
 
-    def search_row(self, query: NDArray[Any], k: int, ef: int, aim: Aim, kind: np.dtype[Any]) -> _Row | None:
-        """Do as `search`, and give slots of a type and distances as (1, k); None where there is more to look at.
+    def walked(
+        self,
+        query: NDArray[np.float32],
+        call_at: int,
+        packed: int,
+        slots: NDArray[np.uint32],
+        distances: NDArray[np.float32],
+    ) -> int:
+        """Walk for a checked query, float32; give how many of the slots and distances, of one length, were found."""
+        found: int = self._walk(query, call_at, packed, slots, distances)
+        if found < 0:
+            if found == self._refused:
+                return self.walked(self._cast(query), call_at, packed, slots, distances)
+            found -= self._unsure  # at the very limits the check and the kernel may differ
+        return found
+
+    def search_row(self, query: NDArray[Any], k: int, ef: int, aim: Aim) -> _Row | None:
+        """Do as `search`, and give labels and distances as (1, k); None where there is more to look at.
 
         aim: what to search, by which memory aimed before is known again; two that differ are two objects. None comes
-        where the query is not (dim,) in one piece, of finite numbers, of a length that can be compared, where
-        fewer than k were found, and where vectors are not float32. The query is float32, and nobody has checked it.
+        where the query is not (dim,) or (1, dim) in one piece, of finite numbers, of a length that can be compared,
+        where fewer than k were found, and where vectors are not float32. The query is an array of float32, and nobody
+        has looked at it.
         """
-        if query.shape != self._shape or query.strides != _STRIDES:
-            return None
         free = self._free
         try:
             scratch = free.pop()  # atomic: two threads never get the same
@@ -273,42 +282,13 @@ class CodedIndex:
         if scratch.aimed is not aim or scratch.ef != ef or scratch.k != k:
             free.append(scratch)
             scratch = self._aimed(aim, k, ef)
-        answer = None
-        found = self._walk(query, scratch.call_at, scratch.packed, scratch.one_slots, scratch.one_distances)
-        if found == k and scratch.has_floats and scratch.sure.item():
-            answer = scratch.slots.astype(kind), scratch.distances.copy()
+            if not scratch.has_floats:
+                free.append(scratch)
+                return None
+        labels, near = _empty(scratch.shape, _UINT64), _empty(scratch.shape, _FLOAT32)
+        found = self._walk(query, scratch.call_at, scratch.packed, labels, near)
         free.append(scratch)
-        return answer
-
-    def _aimed(self, aim: Aim, k: int, ef: int) -> Scratch:
-        """Do as `_ready`, and let the memory be known by what it is aimed at."""
-        scratch = self._ready(k, ef, aim.rows, aim.n, aim.alive)
-        scratch.aimed = aim
-        return scratch
-
-    def _ready(self, k: int, ef: int, rows: Rows, limit: int, allowed: Bits | None) -> Scratch:
-        """Give scratch memory that is aimed and fitted, for this thread alone until it is appended to `_free`."""
-        arrays = self._arrays
-        try:
-            scratch = self._free.pop()  # atomic: two threads never get the same
-        except IndexError:
-            pass
-        else:
-            if (
-                scratch.rows is rows
-                and scratch.allowed is allowed
-                and scratch.ef == ef
-                and scratch.k == k
-                and scratch.limit == limit
-                and scratch.index_at == arrays.at
-            ):
-                return scratch
-            self._free.append(scratch)
-        packed, pool, results = self._packed.get((k, ef)) or self._pack(k, ef)
-        scratch = self._borrow(arrays, pool, results)
-        self._aim(scratch, arrays, rows, limit, allowed)
-        scratch.fit(k, ef, packed, k if scratch.has_floats else max(k, packed >> self._shifts[3]))
-        return scratch
+        return (labels, near) if found == k else None
 
     def _cast(self, query: NDArray[Any]) -> NDArray[np.float32]:
         """Give the query as the kernels read it, or refuse it."""
@@ -317,61 +297,6 @@ class CodedIndex:
                 f"a query has {self.dim} dimensions", field="query", value=query.shape, limit=self._shape
             )
         return np.ascontiguousarray(query, np.float32)
-
-    def _pack(self, k: int, ef: int) -> tuple[int, int, int]:
-        """Give the packed effort of k and ef, and the scratch room it needs; remembered."""
-        if not 1 <= k <= K_MAX:
-            raise LimitExceeded(f"k is 1 to {K_MAX}", field="k", value=k, limit=K_MAX)
-        if not 1 <= ef <= EF_MAX:
-            raise LimitExceeded(f"ef is 1 to {EF_MAX}", field="ef", value=ef, limit=EF_MAX)
-        effort = self.efforts.effort(k, ef)
-        known = self._packed_effort(effort), effort.pool, results_room(effort, k)
-        self._packed[k, ef] = known
-        return known
-
-    def _packed_effort(self, effort: Effort) -> int:
-        """Give an effort as the one number that kernels take."""
-        return sum(part << shift for part, shift in zip(effort, self._shifts, strict=True))
-
-    def _bind(self, rows: Rows) -> tuple[int, int, int]:
-        """Remember the addresses of the stored floats while the same Rows come in; they are kept alive meanwhile.
-
-        Vectors of another dtype, or that lie apart, have address 0: the walk ends with what its codes say, and the
-        caller settles on them.
-        """
-        vectors, inv_norms = rows
-        known = self._bound
-        if known[0] is not None and known[0].vectors is vectors and known[0].inv_norms is inv_norms:
-            return known[1:]
-        require_rows(rows, 0, self.metric)
-        if vectors.shape[1] != self.dim:
-            raise InvalidVector(f"rows have {self.dim} dimensions", field="rows", value=vectors.shape, limit=self.dim)
-        floats = address(vectors) if has_floats(vectors) else 0
-        self._bound = rows, floats, address(inv_norms), len(vectors)
-        return self._bound[1:]
-
-    def _borrow(self, arrays: CodedArrays, pool: int, results: int) -> Scratch:
-        """Give scratch memory of at least this size, for this thread alone until it is appended to `_free`."""
-        try:
-            scratch = self._free.pop()  # atomic: two threads never get the same
-        except IndexError:
-            return self._scratch(arrays, pool, results)
-        if scratch.room < arrays.capacity or scratch.pool < pool or scratch.results < results:
-            return self._scratch(arrays, pool, results)
-        return scratch
-
-    def _aim(self, scratch: Scratch, arrays: CodedArrays, rows: Rows, limit: int, allowed: Bits | None) -> None:
-        """Let scratch memory search these rows."""
-        vectors, inv_norms, reach = self._bind(rows)
-        if not 0 <= limit <= reach:
-            raise InvalidArgument(f"rows hold {reach} vectors", field="limit", value=limit, limit=reach)
-        scratch.aim(arrays, rows, (vectors, inv_norms), limit, allowed)
-
-    def _scratch(self, arrays: CodedArrays, pool: int, results: int) -> Scratch:
-        """Give fresh scratch memory of at least this size."""
-        projected = self._choice.codec.query.projected
-        cells = len(self._choice.cells.norms)
-        return Scratch(self._frame.padded, projected, cells, pool=pool, results=results, slots=arrays.capacity)
 
     @property
     def choice(self) -> Choice:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from vicinal.errors import InvalidArgument, InvalidVector
 from vicinal.index.coded import CodedIndex
+from vicinal.index.coded_arrays import CodedArrays
 from vicinal.index.coded_effort import insertion_effort, results_room
-from vicinal.index.coded_scratch import bits_at
+from vicinal.index.coded_scratch import Scratch, bits_at
 from vicinal.kernels import entry, walk_batch
 from vicinal.types import Bits, Rows
 
@@ -27,7 +28,7 @@ _KERNELS = {
 
 
 @functools.cache
-def _kernel(code: str) -> Callable[..., None]:
+def _kernel(code: str) -> Callable[..., int]:
     """The compiled kernel: a call of it costs a fraction of a choice among signatures."""
     return entry(_KERNELS[code], walk_batch.BATCH)
 
@@ -45,8 +46,11 @@ def search_share(
     slots: NDArray[np.uint32],
     distances: NDArray[np.float32],
     counts: NDArray[np.int64],
-) -> None:
+) -> int:
     """Answer queries[start:stop] as `CodedIndex.search` does, into the same rows of slots, distances (n, k) and counts.
+
+    Gives for how many queries the answer means nothing unless somebody checks that it can be compared: those not of
+    finite numbers, too long, or, under cosine, too short.
 
     queries: (n, dim) float32, C-contiguous. allowed: bits for all queries, or one entry for each of the n. Any number
     of threads may do shares of one batch at once.
@@ -58,13 +62,23 @@ def search_share(
     packed, pool, results = index._packed.get((k, ef)) or index._pack(k, ef)
     common = allowed if allowed is None or isinstance(allowed, np.ndarray) else None
     each = _each(None if common is not None else allowed, n, limit)
-    scratch = index._borrow(arrays, pool, results)
+    scratch = _borrow(index, arrays, pool, results)
     index._aim(scratch, arrays, rows, limit, common)
     batch = _kernel(index._choice.codec.name)
-    batch(queries, scratch.call_at, each, packed, slots, distances, counts, start, stop)
-    if len(each):
-        scratch.index_at = 0  # its bits are those of one row, which nobody keeps alive: to be aimed again
-    index._free.append(scratch)
+    unsure = batch(queries, scratch.call_at, each, packed, slots, distances, counts, start, stop)
+    index._free_lanes.append(scratch)
+    return unsure
+
+
+def _borrow(index: CodedIndex, arrays: CodedArrays, pool: int, results: int) -> Scratch:
+    """Do as `CodedIndex._borrow` for as many walks as take turns."""
+    try:
+        scratch = index._free_lanes.pop()  # atomic: two threads never get the same
+    except IndexError:
+        return index._scratch(arrays, pool, results, walk_batch.LANES)
+    if scratch.room < arrays.capacity or scratch.pool < pool or scratch.results < results:
+        return index._scratch(arrays, pool, results, walk_batch.LANES)
+    return scratch
 
 
 def _each(allowed: Bits | Sequence[Bits | None] | None, n: int, limit: int) -> NDArray[np.int64]:
@@ -93,6 +107,6 @@ def search_candidates(index: CodedIndex, query: NDArray[Any], rows: Rows, out: N
         effort = insertion_effort(k, exact_walk=index._arrays.exact_walk)
         index._packed[k, 0] = index._packed_effort(effort), effort.pool, results_room(effort, k)
     scratch = index._ready(k, 0, rows, len(rows.vectors), None)
-    found: int = index._walk(index._cast(query), scratch.call_at, scratch.packed, out, scratch.one_distances[:k])
+    found = index.walked(index._cast(query), scratch.call_at, scratch.packed, out, np.empty(k, np.float32))
     index._free.append(scratch)
     return found

@@ -71,7 +71,7 @@ def _searched(index: CodedIndex, rows: Rows, effort: Effort, asked: _Asked) -> t
     for slot, last in zip(asked.slots.tolist(), asked.furthest.tolist(), strict=True):
         query = rows.vectors[slot]
         scratch.aim(arrays, rows, (vectors, inv_norms), index.n, hidden=slot)
-        count = index._walk(query.astype(np.float32, copy=False), scratch.call_at, packed, slots, distances)
+        count = index.walked(query.astype(np.float32, copy=False), scratch.call_at, packed, slots, distances)
         near = distances[:count]
         if not vectors or arrays.fine is not None:  # measured as on floats, to the last bit
             _, near = exact_search_list(index.metric, rows, query, K, slots[:count])

@@ -15,12 +15,16 @@ from vicinal.types import Bits, Rows
 __all__ = ["Aim", "Scratch", "bits_at"]
 
 _GUARD = 8  # keys before a pool's first entry
+_LINE = 64
 _LINE_BYTES = 256  # a query as code lines, at most four
-_CALL = struct.Struct("<7q")  # a Call
+_CALL = struct.Struct("<8q")  # a Call
 
 
 class Aim(Protocol):
-    """What is searched: slots below `n` of these rows that are alive (None: all); only its bits may change."""
+    """What is searched: slots below `n` of these rows that are alive (None: all); only its bits may change.
+
+    What is found is told by `labels`, by slot; `plain` says that each is its slot's number.
+    """
 
     @property
     def rows(self) -> Rows:
@@ -34,10 +38,19 @@ class Aim(Protocol):
     def alive(self) -> Bits | None:
         """A bit for each."""
 
+    @property
+    def labels(self) -> NDArray[np.uint64]:
+        """One for each slot."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether labels are numbers of slots."""
+
 
 class Scratch:
     """Scratch memory for one walk at a time; holds room for `pool` estimates, `results` results, `slots` bits.
 
+    For a batch, whose walks take turns, there are as many of each array as there are `lanes`, one after another.
     `aim` says what is searched; `index_at`, `rows`, `limit` and `allowed` tell what was said last, so that a call over
     the same need not say it again. What the addresses lead to is kept alive. `fit` does as much for the effort.
     """
@@ -49,46 +62,52 @@ class Scratch:
     has_floats = True
     k, ef, packed = 0, 0, 0
 
-    def __init__(self, padded: int, projected: int, cells: int, *, pool: int, results: int, slots: int) -> None:
+    def __init__(
+        self, padded: int, projected: int, cells: int, *, pool: int, results: int, slots: int, lanes: int = 1
+    ) -> None:
         from vicinal.kernels.lines import WORK_BYTES
-        from vicinal.kernels.walk_fields import Call, Work
+        from vicinal.kernels.walk_fields import KEPT_BYTES, SLOTS, Call, Work
 
         self.pool, self.results = pool, results
         words, wide = (slots + 511) // 512 * 8, max(padded, projected, 64)
         self.room = words * 64
         keys = _GUARD + results + _GUARD
         listed = (pool + 4) * DEGREE + 2 * DEGREE  # every pop and the entry list at most DEGREE slots
-        arrays: dict[str, NDArray[np.generic]] = {
-            "vector": aligned((wide,), np.float32),
-            "centred": aligned((wide,), np.float32),
-            "bytes": aligned((wide,), np.int8),
-            "projected": aligned((wide,), np.float32),
-            "dots": aligned((wide,), np.int32),
-            "lines": aligned((_LINE_BYTES,), np.uint8),
-            "scores": aligned((cells,), np.float32),
-            "pool": aligned((_GUARD + pool + _GUARD,), np.int64),
-            "results": aligned((keys,), np.int64),
-            "settled": aligned((keys,), np.int64),
-            "estimates": aligned((DEGREE,), np.float32),
-            "lane_work": aligned((WORK_BYTES,), np.uint8),
-            "listed": aligned((listed,), np.uint32),
-            "chosen": aligned((results,), np.uint32),
-            "seen": aligned((words,), np.int64),
-            "hops": aligned((3,), np.int64),
-            "sure": aligned((1,), np.int64),
+        shapes: dict[str, tuple[int, type[np.generic]]] = {
+            "vector": (wide, np.float32),
+            "centred": (wide, np.float32),
+            "bytes": (wide, np.int8),
+            "projected": (wide, np.float32),
+            "dots": (wide, np.int32),
+            "lines": (_LINE_BYTES, np.uint8),
+            "scores": (cells, np.float32),
+            "pool": (_GUARD + pool + _GUARD, np.int64),
+            "results": (keys, np.int64),
+            "settled": (keys, np.int64),
+            "estimates": (DEGREE, np.float32),
+            "lane_work": (WORK_BYTES, np.uint8),
+            "listed": (listed, np.uint32),
+            "chosen": (results, np.uint32),
+            "seen": (words, np.int64),
+            "narrow": (wide, np.int8),
+            "hops": (8, np.int64),
+            "kept": (KEPT_BYTES // 8, np.int64),
         }
+        arrays = {name: _lanes_of(lanes, length, dtype) for name, (length, dtype) in shapes.items()}
         self._arrays = arrays
-        places = {name: address(array) for name, array in arrays.items()}
-        for name in ("pool", "results", "settled"):
-            places[name] += 8 * _GUARD
-        fields = Work(**places, pool_room=pool, results_room=results, listed_room=listed, seen_words=words)
+        fields = []
+        for lane in range(lanes):
+            places = {name: address(array[lane]) for name, array in arrays.items()}
+            for name in ("pool", "results", "settled"):
+                places[name] += 8 * _GUARD
+            fields.append(Work(**places, pool_room=pool, results_room=results, listed_room=listed, seen_words=words))
         self.table = np.array(fields, np.int64)
         self.at = address(self.table)
         self.call = np.zeros(len(Call._fields), np.int64)
         self._call_bytes, self.call_at = self.call.data.cast("B"), address(self.call)
-        told = arrays["hops"]
-        self.hops, self.slack = told[:2].view(np.int64), told[2:].view(np.float32)
-        self.sure: NDArray[np.int64] = arrays["sure"]  # type: ignore[assignment]
+        self._slots = SLOTS
+        told = arrays["hops"][0]
+        self.hops, self.slack = told[:2].view(np.int64), told[2:3].view(np.float32)
 
     def aim(
         self,
@@ -109,16 +128,28 @@ class Scratch:
         if allowed is not None:
             words = bits_at(allowed, limit)
         self.index_at = arrays.at
-        _CALL.pack_into(self._call_bytes, 0, self.index_at, self.at, *places, words, limit, hidden)
+        _CALL.pack_into(self._call_bytes, 0, self.index_at, self.at, *places, words, limit, hidden, self._slots)
         self.has_floats = places[0] != 0
         self.rows, self.limit, self.allowed, self._searched = rows, limit, allowed, arrays
         self.aimed = None
 
+    def name(self, aim: Aim) -> None:
+        """Be known by what was aimed at, and tell its labels from now on."""
+        from vicinal.kernels.walk_fields import WIDE_SLOTS
+
+        self.aimed = aim
+        self.call[-1] = WIDE_SLOTS if aim.plain else address(aim.labels)
+
     def fit(self, k: int, ef: int, packed: int, wanted: int) -> None:
-        """Take an effort, which this memory has room for, and make room for the answer to a row of its own."""
-        self.k, self.ef, self.packed, self.wanted = k, ef, packed, wanted
-        self.slots, self.distances = np.empty((1, wanted), np.uint32), np.empty((1, wanted), np.float32)
-        self.one_slots, self.one_distances = self.slots[0], self.distances[0]
+        """Take an effort, which this memory has room for; answers are `wanted` long, one as a row has this `shape`."""
+        self.k, self.ef, self.packed, self.wanted, self.shape = k, ef, packed, wanted, (1, k)
+
+
+def _lanes_of(lanes: int, length: int, dtype: type[np.generic]) -> NDArray[np.generic]:
+    """Make an array for each lane that begins on a cache line, all evenly apart: (lanes, length)."""
+    size = np.dtype(dtype).itemsize
+    apart = -(-length * size // _LINE) * _LINE // size
+    return aligned((lanes, apart), dtype)[:, :length]
 
 
 def bits_at(allowed: Bits, limit: int) -> int:

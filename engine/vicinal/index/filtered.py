@@ -77,7 +77,7 @@ def sweep_words(
     sent = index._cast(query)
     wanted = k if vectors else max(k, effort.settle)
     slots, distances = np.empty(wanted, np.uint32), np.empty(wanted, np.float32)
-    found = index._walk(sent, scratch.call_at, packed, slots, distances)
+    found = index.walked(sent, scratch.call_at, packed, slots, distances)
     scratch.index_at = 0  # so that the next search says again what it searches
     hops, seen = scratch.hops.tolist()
     slack = scratch.slack.item(0)

@@ -43,6 +43,7 @@ __all__ = [
     "NibbleQuery",
     "SignQuery",
     "estimate",
+    "kept_lines",
     "least_estimate",
     "lines_at",
 ]
@@ -266,3 +267,17 @@ def _lines_at(query, codes):
     if getattr(query, "instance_class", None) is NibbleQuery:
         return lambda query, codes: NibbleQuery(codes, query.lines, query.base, query.k0, query.k1)
     return lambda query, codes: ByteQuery(codes, query.lines, query.base, query.k0, query.k1)
+
+
+def kept_lines(kind, work, base, k0, k1):
+    """Give a query prepared before, from its numbers; `kind`: any query for such lines, of the same codes."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(kept_lines)
+def _kept_lines(kind, work, base, k0, k1):
+    if getattr(kind, "instance_class", None) is SignQuery:
+        return lambda kind, work, base, k0, k1: SignQuery(kind.codes, work.lines, work.scores, base, k0, k1)
+    if getattr(kind, "instance_class", None) is NibbleQuery:
+        return lambda kind, work, base, k0, k1: NibbleQuery(kind.codes, work.lines, base, k0, k1)
+    return lambda kind, work, base, k0, k1: ByteQuery(kind.codes, work.lines, base, k0, k1)

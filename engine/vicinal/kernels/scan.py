@@ -52,12 +52,12 @@ from vicinal.kernels.simd import (
     set_f32,
     set_i64,
 )
-from vicinal.kernels.walk import rescore_rows
-from vicinal.kernels.walk_fields import EFFORT_BITS, Effort, IndexFields, Sieve, Work
+from vicinal.kernels.walk_fields import EFFORT_BITS, SLOTS, Effort, IndexFields, Sieve, Work
 from vicinal.kernels.walk_ir import LINE, read_fields
 from vicinal.kernels.walk_pool import insert
-from vicinal.kernels.walk_query import byte_query, enter, frame_query, nibble_query, sign_query
-from vicinal.kernels.walk_rows import answer, row_query, settle
+from vicinal.kernels.walk_query import byte_query, enter, frame_query, nibble_query, project, sign_query
+from vicinal.kernels.walk_rows import answer, fetch_last, row_query, settle
+from vicinal.kernels.walk_steps import ask_rows, rescore_rows
 
 __all__ = [
     "BLOCK",
@@ -344,17 +344,20 @@ def _scan(code, framed, index, work, call, margin_of_call, query, slots, distanc
         last = effort.settle
         results = (last + 7) & -8
         pool_clear(work.results, results >> 3)
-        rescore_rows(row_query(framed, index, work), index, work, effort, sieve, 0, results)
+        listed = ask_rows(index, work, effort, sieve, 0)
+        rescore_rows(row_query(framed, index, work), index, work, listed, results)
         kth = get_i64(work.results + (wanted.k - 1) * 8)
     set_f32(scan.told + 28, _gap(index, end, kth))
-    settle(index, work, framed, query, call.vectors, call.inv_norms, slots.shape[0], last)
+    k = slots.shape[0]
+    fetch_last(index, work, framed, call.vectors, last)
+    settle(index, work, framed, query, call.vectors, call.inv_norms, k, last)
     set_i64(scan.told, scored)
     set_i64(scan.told + 8, visited)
     set_i64(scan.told + 16, rounds)
     set_f32(scan.told + 24, margin)
     set_i64(scan.told + 32, looked)
     set_i64(scan.told + 40, np.int64(not done))
-    return answer(work, slots, distances)
+    return answer(work, SLOTS, slots.ctypes.data, distances.ctypes.data, k)
 
 
 @njit
@@ -368,6 +371,7 @@ def scan_signs(query, call_at, slots, distances):
     index, work = read_fields(IndexFields, call.index_at), read_fields(Work, call.work_at)
     at = query.ctypes.data
     framed = frame_query(at, index, work)
+    project(framed, index, work)
     enter(framed, index, work)
     code = sign_query(framed, index, work)
     return _scan(code, framed, index, work, call, get_f32(call_at + _MARGIN_AT), at, slots, distances)
@@ -380,6 +384,7 @@ def scan_nibbles(query, call_at, slots, distances):
     index, work = read_fields(IndexFields, call.index_at), read_fields(Work, call.work_at)
     at = query.ctypes.data
     framed = frame_query(at, index, work)
+    project(framed, index, work)
     code = nibble_query(framed, index, work)
     return _scan(code, framed, index, work, call, get_f32(call_at + _MARGIN_AT), at, slots, distances)
 

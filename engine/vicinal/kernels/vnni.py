@@ -33,7 +33,7 @@ from vicinal.kernels.simd import (
 )
 from vicinal.kernels.walk_ir import LINE, V16F, V16I, gathered, halves, least, take
 
-__all__ = ["affine64", "dot_bytes", "dots64", "multiply_add", "nearest_cell"]
+__all__ = ["affine64", "dot_bytes", "dots64", "dots64_of_four", "multiply_add", "nearest_cell"]
 
 
 def _pairs_avx2(b, x, y):
@@ -77,25 +77,71 @@ def dot_bytes(typingctx, unsigned, signed, lines):
     return types.int32(types.intp, types.intp, types.intp), gen
 
 
-def _block_dots(b, table, query, quads):
-    """Dots of 64 packed rows with one query, as four vectors."""
-    loop = Loop(b, quads, [const(V16I, 0)] * 4)
-    four = splat(b, load(b, gathered(b, query, loop.i, 4), i32), 16)
-    at = gathered(b, table, loop.i, 4 * LINE)
-    new = [multiply_add(b, loop.vals[u], load(b, at, V16I, LINE * u, align=LINE), four) for u in range(4)]
-    return loop.close(new)
+def _tables_dots(b, tables, queries, quads):
+    """Dots of 64 packed rows of each table with each query, as four vectors: [table][query][4]."""
+    pairs = [(table, query) for table in range(len(tables)) for query in range(len(queries))]
+    loop = Loop(b, quads, [const(V16I, 0)] * (4 * len(pairs)))
+    fours = [splat(b, load(b, gathered(b, query, loop.i, 4), i32), 16) for query in queries]
+    places = [gathered(b, table, loop.i, 4 * LINE) for table in tables]
+    rows = [[load(b, place, V16I, LINE * u, align=LINE) for u in range(4)] for place in places]
+    new = [
+        multiply_add(b, loop.vals[4 * at + u], rows[table][u], fours[query])
+        for at, (table, query) in enumerate(pairs)
+        for u in range(4)
+    ]
+    sums = loop.close(new)
+    return {pair: sums[4 * at : 4 * at + 4] for at, pair in enumerate(pairs)}
+
+
+def _store_dots(b, table, stride, first, together, queries, quads, outs):
+    """Store the dots of `together` tables from number `first` on with each query."""
+    tables = [b.add(table, b.mul(b.add(first, i64(t)), stride)) for t in range(together)]
+    for (t, q), sums in _tables_dots(b, tables, queries, quads).items():
+        at = gathered(b, outs[q], b.add(first, i64(t)), 4 * LINE)
+        for u, total in enumerate(sums):
+            store(b, total, at, LINE * u)
 
 
 @intrinsic
-def dots64(typingctx, table, query, quads, out):
-    """Dots of 64 packed u8 rows with an s8 query of 4 * quads bytes, to 64 int32."""
+def dots64(typingctx, table, blocks, stride, query, quads, out):
+    """Dots of 64 * blocks packed u8 rows with an s8 query of 4 * quads bytes, as int32; stride: bytes of 64 rows.
+
+    Two blocks at once: the sums of one would wait for their own additions.
+    """
 
     def gen(ctx, b, sig, args):
-        for u, total in enumerate(_block_dots(b, args[0], args[1], args[2])):
-            store(b, total, args[3], LINE * u)
+        table, blocks, stride, query, quads, out = args
+        two = 2 if HAS_VNNI else 1  # narrower registers are too few for two
+        loop = Loop(b, b.sdiv(blocks, i64(two)), [])
+        _store_dots(b, table, stride, b.mul(loop.i, i64(two)), two, [query], quads, [out])
+        loop.close([])
+        rest = Loop(b, b.srem(blocks, i64(two)), [])
+        _store_dots(b, table, stride, b.sub(blocks, i64(1)), 1, [query], quads, [out])
+        rest.close([])
         return ctx.get_dummy_value()
 
-    return types.void(types.intp, types.intp, types.intp, types.intp), gen
+    return types.void(*[types.intp] * 6), gen
+
+
+@intrinsic
+def dots64_of_four(typingctx, table, blocks, stride, query, query_step, quads, out, out_step):
+    """Do as `dots64` for four queries, query_step bytes apart, whose dots go out_step bytes apart.
+
+    The table is read once, which is what one query waits for.
+    """
+
+    def gen(ctx, b, sig, args):
+        table, blocks, stride, query, query_step, quads, out, out_step = args
+        queries = [b.add(query, b.mul(query_step, i64(q))) for q in range(4)]
+        outs = [b.add(out, b.mul(out_step, i64(q))) for q in range(4)]
+        loop = Loop(b, blocks, [])
+        groups = [range(4)] if HAS_VNNI else [[q] for q in range(4)]
+        for group in groups:
+            _store_dots(b, table, stride, loop.i, 1, [queries[q] for q in group], quads, [outs[q] for q in group])
+        loop.close([])
+        return ctx.get_dummy_value()
+
+    return types.void(*[types.intp] * 8), gen
 
 
 @intrinsic
@@ -118,31 +164,28 @@ def affine64(typingctx, dots, add, times, scale, shift, out, blocks):
 
 
 @intrinsic
-def nearest_cell(typingctx, table, query, quads, blocks, norms, sums, dot_factor, sum_factor, constant, scores):
-    """Number of the cell with the least score, the first of equals; all scores go to `scores` (64 * blocks float32).
+def nearest_cell(typingctx, scores, blocks, norms, sums, dot_factor, sum_factor, constant):
+    """Number of the cell with the least score, the first of equals.
 
-    score = norms[] + dot_factor * dot + sum_factor * sums[] + constant; table [blocks][quads][64][4] u8.
+    scores: 64 * blocks int32 dots, which become float32 scores, norms[] + dot_factor * dot + sum_factor * sums[] +
+    constant, in place.
     """
 
     def gen(ctx, b, sig, args):
-        table, query, quads, blocks, norms, sums, dot_factor, sum_factor, constant, scores = args
+        scores, blocks, norms, sums, dot_factor, sum_factor, constant = args
         lane = ir.Constant(V16I, list(range(16)))
-        outer = Loop(b, blocks, [const(V16F, float("inf")), const(V16I, 0)])
-        block = b.add(table, b.mul(outer.i, b.mul(quads, quads.type(4 * LINE))))
-        totals = _block_dots(b, block, query, quads)
-        best, which = outer.vals
-        at = b.mul(outer.i, outer.i.type(4 * LINE))
-        for u, total in enumerate(totals):
-            offset = b.add(at, at.type(LINE * u))
-            score = b.fadd(load(b, norms, V16F, offset), splat(b, constant, 16))
-            score = b.fadd(score, b.fmul(load(b, sums, V16F, offset), splat(b, sum_factor, 16)))
-            score = b.fadd(score, b.fmul(b.sitofp(total, V16F), splat(b, dot_factor, 16)))
-            store(b, score, scores, offset)
-            less = b.fcmp_ordered("<", score, best)
-            first = splat(b, b.trunc(b.add(b.mul(outer.i, outer.i.type(64)), outer.i.type(16 * u)), i32), 16)
-            best, which = b.select(less, score, best), b.select(less, b.add(first, lane), which)
-        best, which = outer.close([best, which])
+        loop = Loop(b, b.shl(blocks, i64(2)), [const(V16F, float("inf")), const(V16I, 0)])
+        best, which = loop.vals
+        at = gathered(b, i64(0), loop.i, LINE)
+        score = b.fadd(load(b, norms, V16F, at), splat(b, constant, 16))
+        score = b.fadd(score, b.fmul(load(b, sums, V16F, at), splat(b, sum_factor, 16)))
+        total = b.sitofp(load(b, scores, V16I, at), V16F)
+        score = b.fadd(score, b.fmul(total, splat(b, dot_factor, 16)))
+        store(b, score, scores, at)
+        less = b.fcmp_ordered("<", score, best)
+        first = splat(b, b.trunc(b.shl(loop.i, i64(4)), i32), 16)
+        best, which = loop.close([b.select(less, score, best), b.select(less, b.add(first, lane), which)])
         return b.zext(least(b, best, which), i64)
 
     address, number = types.intp, types.float32
-    return types.int64(*[address] * 6, number, number, number, address), gen
+    return types.int64(*[address] * 4, number, number, number), gen

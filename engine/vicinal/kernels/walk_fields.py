@@ -15,8 +15,11 @@ __all__ = [
     "HEAD_SQUARE",
     "HEAD_STEP",
     "HEAD_SUM",
+    "KEPT_BYTES",
     "LINKS_AT",
+    "SLOTS",
     "VECTOR_AT",
+    "WIDE_SLOTS",
     "Call",
     "Effort",
     "IndexFields",
@@ -28,6 +31,9 @@ __all__ = [
 # A row of a node: one line of head, 32 links, the vector as bytes.
 HEAD_NORM, HEAD_STEP, HEAD_SUM, HEAD_SQUARE = 0, 4, 8, 12  # float32, float32, int32, int32
 LINKS_AT, VECTOR_AT = 64, 192
+
+SLOTS, WIDE_SLOTS = 0, -1  # the slot's number, as uint32 or as uint64
+KEPT_BYTES = 256
 
 EFFORT_BITS = 16  # of each part of an Effort packed into one int64, `pool` lowest
 
@@ -103,8 +109,9 @@ class Work(NamedTuple):
     chosen: int  # u32: slots about to be scored, room as for results
     seen: int  # bits
     seen_words: int
+    narrow: int  # int8 (padded,): the projected query
     hops: int  # int64: rows expanded and nodes estimated by the last call; float32: its slack, see `walk`
-    sure: int  # int64: 1 if the last query is of numbers, and neither too long nor too short to be compared
+    kept: int  # KEPT_BYTES of a walk that waits for its turn, see `walk_batch`
 
 
 class Call(NamedTuple):
@@ -117,6 +124,7 @@ class Call(NamedTuple):
     allowed: int  # of bits, 0: all
     limit: int
     hidden: int
+    names: int  # what is told of a slot: SLOTS, WIDE_SLOTS, or the address of an uint64 for each
 
 
 class Effort(NamedTuple):

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from vicinal.kernels.simd import f32, i32, i64, load, vec
+from vicinal.kernels.simd import f32, i32, i64, load, store, vec
 
 __all__ = [
     "LINE",
@@ -27,6 +27,7 @@ __all__ = [
     "smaller",
     "sum_lanes",
     "take",
+    "write_fields",
 ]
 
 LINE = 64  # bytes of a cache line and of one 512-bit register
@@ -88,3 +89,16 @@ def read_fields(typingctx, kind, address):
         return context.make_tuple(b, signature.return_type, values)
 
     return fields(kind, types.intp), generate
+
+
+@intrinsic
+def write_fields(typingctx, values, address):
+    """Write a NamedTuple of int64 fields to an address, for `read_fields`."""
+    del typingctx, address
+
+    def generate(context, b, _, args):
+        for at in range(len(values.instance_class._fields)):
+            store(b, b.extract_value(args[0], at), args[1], 8 * at, align=8)
+        return context.get_dummy_value()
+
+    return types.void(values, types.intp), generate

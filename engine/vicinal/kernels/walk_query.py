@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 from vicinal.kernels import njit
 from vicinal.kernels.distance import COSINE, DOT, inverse_norm
@@ -46,10 +46,42 @@ from vicinal.kernels.vnni import affine64, dots64, nearest_cell
 from vicinal.kernels.walk_fields import Number
 from vicinal.kernels.walk_ir import LINE, V16F, gathered, larger, smaller, sum_lanes
 
-__all__ = ["Framed", "byte_query", "enter", "frame_query", "nibble_query", "sign_query"]
+__all__ = [
+    "CellQuery",
+    "Framed",
+    "Table",
+    "byte_query",
+    "cell_query",
+    "dot_tables",
+    "enter",
+    "frame_query",
+    "into_code_space",
+    "line_query",
+    "nearest",
+    "nibble_query",
+    "project",
+    "sign_query",
+]
 
 _FLOATS = vec(f32, 64)
 _LEVEL = np.float32(0.335)  # step of 16 levels over a normal variable of spread 1 (Max 1960)
+
+
+class Table(NamedTuple):
+    """A packed table that queries are multiplied with."""
+
+    at: int
+    blocks: int  # of 64 rows
+    stride: int  # bytes of a block
+    quads: int  # of bytes in a row; what follows is 0
+
+
+class CellQuery(NamedTuple):
+    """How a dot with a cell's centre becomes its score: see `vnni.nearest_cell`."""
+
+    factor: np.float32
+    sums: np.float32
+    constant: np.float32
 
 
 class Framed(NamedTuple):
@@ -193,65 +225,74 @@ def frame_query(query, index, work):
 
 
 @njit
-def _enter_narrow(framed, index, work):
-    """Do as `enter` on projected centres and the projected query, which stays in work.projected."""
-    _project(framed, index, work)
-    blocks = index.outputs // 64
-    _square_and_largest(work.projected, blocks, work.estimates)
-    byte = max(get_f32(work.estimates), np.float32(1e-30)) / np.float32(127)
-    total = np.float32(_to_bytes(work.projected, np.float32(1) / byte, np.float32(0), work.dots, blocks))
-    factor = np.float32(-2) * get_f32(index.numbers + 4 * Number.NARROW_STEP) * byte
-    return nearest_cell(
-        index.narrow,
-        work.dots,
-        index.outputs // 4,
-        index.cell_blocks,
-        index.narrow_norms,
-        index.narrow_norms,
-        factor,
-        np.float32(0),
-        np.float32(-128) * factor * total,
-        work.scores,
-    )
-
-
-@njit
-def enter(framed, index, work):
-    """Score the cells into work.scores, without the query's square; give the nearest.
-
-    Centres are compared where codes are, if what lies outside is little: the query is projected for its code as well.
-    """
+def dot_tables(index):
+    """What a framed query and its cells are multiplied with: the projection and the centres."""
+    stride = index.padded * 64
+    projection = Table(index.projection, index.outputs // 64, stride, (index.dim + 3) // 4)
     if index.narrow != 0:
-        return _enter_narrow(framed, index, work)
-    step = get_f32(index.numbers + 4 * Number.CELL_STEP)
-    zero = get_f32(index.numbers + 4 * Number.CELL_ZERO)
-    factor = np.float32(-2) * step * framed.scale
-    return nearest_cell(
-        index.cells,
-        work.bytes,
-        index.padded // 4,
-        index.cell_blocks,
-        index.cell_norms,
-        index.cell_sums,
-        factor,
-        factor * framed.offset,
-        -factor * zero * framed.total,
-        work.scores,
-    )
+        return projection, Table(index.narrow, index.cell_blocks, index.outputs * 64, index.outputs // 4)
+    return projection, Table(index.cells, index.cell_blocks, stride, index.padded // 4)
 
 
 @njit
-def _project(framed, index, work):
-    """Project the framed query onto the code space: work.projected."""
-    for group in range(index.outputs // 64):
-        table = index.projection + group * index.padded * 64
-        dots64(table, work.bytes, index.padded // 4, work.dots + group * 256)
+def _dots(table, query, out):
+    """Multiply a table with one query."""
+    dots64(table.at, table.blocks, table.stride, query, table.quads, out)
+
+
+@njit
+def into_code_space(framed, index, work):
+    """Turn the dots of a query with the projection into floats, in work.projected."""
     total = framed.total - framed.offset * np.float32(index.dim)
     shift = index.projection_shift_whole if framed.whole else index.projection_shift
     blocks = index.outputs // 16
     add = np.float32(-128) * total
     affine64(work.dots, add, framed.scale, index.projection_scale, shift, work.projected, blocks)
     pool_fill(work.projected + index.outputs * 4, (index.projected - index.outputs) // 16, 0)
+
+
+@njit
+def project(framed, index, work):
+    """Project the framed query onto the code space, in work.projected, where there is one apart from the frame."""
+    if index.projection != 0:
+        _dots(dot_tables(index)[0], work.bytes, work.dots)
+        into_code_space(framed, index, work)
+
+
+@njit
+def cell_query(framed, index, work):
+    """Prepare a query to be compared with centres, in the frame or projected, in work.narrow; give its formula."""
+    if index.narrow == 0:
+        step = get_f32(index.numbers + 4 * Number.CELL_STEP)
+        zero = get_f32(index.numbers + 4 * Number.CELL_ZERO)
+        factor = np.float32(-2) * step * framed.scale
+        return CellQuery(factor, factor * framed.offset, -factor * zero * framed.total)
+    blocks = index.outputs // 64
+    _square_and_largest(work.projected, blocks, work.estimates)
+    byte = max(get_f32(work.estimates), np.float32(1e-30)) / np.float32(127)
+    total = np.float32(_to_bytes(work.projected, np.float32(1) / byte, np.float32(0), work.narrow, blocks))
+    factor = np.float32(-2) * get_f32(index.numbers + 4 * Number.NARROW_STEP) * byte
+    return CellQuery(factor, np.float32(0), np.float32(-128) * factor * total)
+
+
+@njit
+def nearest(query, index, work):
+    """Turn the dots with the centres in work.scores into scores, without the query's square; give the nearest cell."""
+    norms, sums = index.cell_norms, index.cell_sums
+    if index.narrow != 0:
+        norms = sums = index.narrow_norms
+    return nearest_cell(work.scores, index.cell_blocks, norms, sums, query.factor, query.sums, query.constant)
+
+
+@njit
+def enter(framed, index, work):
+    """Score the cells into work.scores, without the query's square; give the nearest. `project` comes before.
+
+    Centres are compared where codes are, if what lies outside is little.
+    """
+    query = cell_query(framed, index, work)
+    _dots(dot_tables(index)[1], work.narrow if index.narrow != 0 else work.bytes, work.scores)
+    return nearest(query, index, work)
 
 
 @njit
@@ -265,12 +306,10 @@ def _code_base(framed, index, work):
 
 @njit
 def sign_query(framed, index, work):
-    """Prepare a framed query for sign lines; `enter` has scored the cells."""
+    """Prepare a framed and projected query for sign lines; `enter` has scored the cells."""
     m = index.projected
     base = framed.square if index.narrow == 0 else _code_base(framed, index, work)
-    if index.narrow == 0 and index.projection != 0:
-        _project(framed, index, work)
-    elif index.projection == 0:
+    if index.projection == 0:
         _subtract(work.vector, index.centre, work.projected, index.padded // 16)
         pool_fill(work.projected + index.padded * 4, (m - index.padded) // 16, 0)
     rotate(work.projected, index.signs, m)
@@ -283,9 +322,8 @@ def sign_query(framed, index, work):
 
 @njit
 def nibble_query(framed, index, work):
-    """Prepare a framed query for lines of 4-bit levels."""
+    """Prepare a framed and projected query for lines of 4-bit levels."""
     base = _code_base(framed, index, work)
-    _project(framed, index, work)
     blocks = index.projected // 64
     _square_and_largest(work.projected, blocks, work.estimates)
     step = max(get_f32(work.estimates), np.float32(1e-30)) / np.float32(127)
@@ -301,3 +339,17 @@ def byte_query(framed, index, work):
     zero = get_f32(index.numbers + 4 * Number.ZERO)
     k1 = np.float32(-2) * framed.scale
     return ByteQuery(index.codes, work.lines, framed.square, -k1 * zero * framed.total, k1)
+
+
+def line_query(kind, framed, index, work):
+    """Prepare a framed and projected query for the kind of lines that `kind`, a query for such, is for."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(line_query)
+def _line_query(kind, framed, index, work):
+    if getattr(kind, "instance_class", None) is SignQuery:
+        return lambda kind, framed, index, work: sign_query(framed, index, work)  # noqa: ARG005 - it told which
+    if getattr(kind, "instance_class", None) is NibbleQuery:
+        return lambda kind, framed, index, work: nibble_query(framed, index, work)  # noqa: ARG005
+    return lambda kind, framed, index, work: byte_query(framed, index, work)  # noqa: ARG005

@@ -28,12 +28,23 @@ from vicinal.kernels.simd import (
     make_key,
     prefetch_l2,
     reduce_add,
+    set_f32,
+    set_i64,
     set_u32,
     splat,
     vec,
 )
 from vicinal.kernels.vnni import dot_bytes
-from vicinal.kernels.walk_fields import HEAD_NORM, HEAD_SQUARE, HEAD_STEP, HEAD_SUM, VECTOR_AT, Number
+from vicinal.kernels.walk_fields import (
+    HEAD_NORM,
+    HEAD_SQUARE,
+    HEAD_STEP,
+    HEAD_SUM,
+    SLOTS,
+    VECTOR_AT,
+    WIDE_SLOTS,
+    Number,
+)
 from vicinal.kernels.walk_ir import LINE, V16F, V16I, gathered, sum_lanes
 
 __all__ = ["RowQuery", "answer", "fetch_last", "row_query", "row_score", "settle"]
@@ -190,10 +201,8 @@ def _settle_fine(index, work, query, inverse, vectors, inv_norms, count, room):
 
 @njit
 def settle(index, work, framed, query, vectors, inv_norms, k, count):
-    """Settle the first `count` results: the k nearest of them, in order, to work.settled."""
+    """Settle the first `count` results: the k nearest of them, in order, to work.settled. `fetch_last` comes before."""
     whole = index.whole != 0 and framed.whole
-    if not whole:
-        fetch_last(index, work, vectors, count)
     found, before = 0, INF_KEY
     for i in range(count):
         key = get_i64(work.results + i * 8)
@@ -217,22 +226,30 @@ def settle(index, work, framed, query, vectors, inv_norms, k, count):
 
 
 @njit
-def answer(work, slots, distances):
-    """Write the settled to uint32 and float32 arrays of k each; give how many there are."""
-    k = slots.shape[0]
+def answer(work, names, slots, distances, k):
+    """Write the first k settled to the addresses of slots and of float32 distances; give how many there are.
+
+    names: see `Call`.
+    """
     for i in range(k):
         key = get_i64(work.settled + i * 8)
         if key == INF_KEY:
             return i
-        slots[i] = key_slot(key)
-        distances[i] = key_distance(key)
+        name = key_slot(key)
+        if names == SLOTS:
+            set_u32(slots + i * 4, name)
+        else:
+            if names != WIDE_SLOTS:
+                name = get_i64(names + name * 8)
+            set_i64(slots + i * 8, name)
+        set_f32(distances + i * 4, key_distance(key))
     return k
 
 
 @njit
-def fetch_last(index, work, vectors, count):
-    """Start fetching what settles the first `count` results: low bytes or stored floats."""
-    if vectors == 0 and index.fine == 0:
+def fetch_last(index, work, framed, vectors, count):
+    """Start fetching what settles the first `count` results: low bytes or stored floats, or nothing."""
+    if (vectors == 0 and index.fine == 0) or (index.whole != 0 and framed.whole):
         return
     for i in range(count):
         key = get_i64(work.results + i * 8)

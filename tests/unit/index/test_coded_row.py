@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.support import codes_oracle as oracle
 
 from vicinal import casting
 from vicinal.index.coded import CodedIndex
 from vicinal.index.coded_effort import Effort
 from vicinal.index.filtered import sweep
-from vicinal.kernels import walk
+from vicinal.kernels import walk_steps
 from vicinal.types import Bits, Metric, Rows
 
 N, K, EF = 700, 10, 48
@@ -23,6 +24,7 @@ KINDS = [
     (Metric.DOT, "bytes", 40, False),
 ]
 LABELS = np.dtype(np.uint64)
+NAMES = np.arange(N + 40, dtype=np.uint64) * np.uint64(7) + np.uint64(2**63)
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: "-".join(map(str, kind[:3])))
@@ -38,10 +40,12 @@ class Aim(NamedTuple):
     rows: Rows
     n: int
     alive: Bits | None = None
+    labels: NDArray[np.uint64] = NAMES
+    plain: bool = True
 
 
-def row_of(index, rows, query, *, k=K, ef=EF, limit=N, allowed=None):
-    return index.search_row(query, k, ef, Aim(rows, limit, allowed), LABELS)
+def row_of(index, rows, query, *, k=K, ef=EF, limit=N, allowed=None, plain=True):
+    return index.search_row(query, k, ef, Aim(rows, limit, allowed, plain=plain))
 
 
 def test_a_row_is_what_a_search_finds(made):
@@ -54,6 +58,17 @@ def test_a_row_is_what_a_search_finds(made):
         assert labels.shape == distances.shape == (1, k)
         assert (labels[0] == slots).all()
         assert (distances[0] == near).all()
+
+
+def test_points_are_told_by_their_labels(made):
+    index, rows = made
+    query = rows.vectors[N + 5]
+    slots, near = index.search(query, K, EF, rows=rows)
+    for _ in range(2):
+        labels, distances = row_of(index, rows, query, plain=False)
+        assert (labels[0] == NAMES[slots]).all()
+        assert (distances[0] == near).all()
+        assert (index.search(query, K, EF, rows=rows)[0] == slots).all(), "searches tell slots as before"
 
 
 def test_answers_stay_as_they_are_when_the_next_one_comes(made):
@@ -86,18 +101,18 @@ def test_memory_is_known_by_what_it_was_aimed_at(made):
     query = rows.vectors[N + 3]
     odd = np.packbits(np.resize([False, True], 704), bitorder="little").view(np.uint64)
     every, some = Aim(rows, N), Aim(rows, N, odd)
-    want = index.search_row(query, K, EF, every, LABELS)
+    want = index.search_row(query, K, EF, every)
     for between in (
-        lambda: index.search_row(query, K, EF, some, LABELS),
+        lambda: index.search_row(query, K, EF, some),
         lambda: index.search(query, K, EF, rows=rows, allowed=odd),
         lambda: index.search(query, K, EF, rows=rows, limit=300),
-        lambda: index.search_row(query, 3, EF, every, LABELS),
-        lambda: index.search_row(query, K, EF + 40, every, LABELS),
+        lambda: index.search_row(query, 3, EF, every),
+        lambda: index.search_row(query, K, EF + 40, every),
         lambda: sweep(index, query, K, Effort(64, 20, 8, 12), rows=rows, limit=N, allowed=odd),
         lambda: sweep(index, query, K, Effort(64, 20, 8, 12), rows=rows, limit=N, allowed=None, hidden=3),
     ):
         between()
-        found = index.search_row(query, K, EF, every, LABELS)
+        found = index.search_row(query, K, EF, every)
         assert all((part == known).all() for part, known in zip(found, want, strict=True))
         assert index._free[-1].aimed is every
     between()
@@ -125,8 +140,14 @@ def test_queries_in_pieces_or_of_other_sizes_get_no_row(made):
     index, rows = made
     query = rows.vectors[N]
     assert row_of(index, rows, query[:-1]) is None
-    assert row_of(index, rows, query[None]) is None
+    assert row_of(index, rows, np.concatenate((query, query))) is None
+    assert row_of(index, rows, np.array([query, query])) is None
+    assert row_of(index, rows, query[None, None]) is None
+    assert row_of(index, rows, query[0].reshape(())) is None
     assert row_of(index, rows, np.repeat(query, 2)[::2]) is None
+    shifted = np.frombuffer(b" " + query.tobytes(), np.uint8)[1:].view(np.float32)
+    assert row_of(index, rows, shifted) is None
+    assert (row_of(index, rows, query[None])[0] == row_of(index, rows, query)[0]).all()
 
 
 def test_a_short_answer_gives_no_row(made):
@@ -157,4 +178,4 @@ def test_a_new_table_of_efforts_is_used():
 
 
 def test_kernel_and_checks_agree_on_what_is_too_long_or_too_short():
-    assert (float(walk.LONGEST), float(walk.SHORTEST)) == (casting.LONGEST, casting.SHORTEST)
+    assert (float(walk_steps.LONGEST), float(walk_steps.SHORTEST)) == (casting.LONGEST, casting.SHORTEST)

@@ -18,25 +18,23 @@ def dot(x, y):
 
 @njit(cache=False)
 def dots(table, query, out):
-    for group in range(out.shape[0] // 64):
-        at = table.ctypes.data + group * query.shape[0] * 64
-        vnni.dots64(at, query.ctypes.data, query.shape[0] // 4, out.ctypes.data + group * 256)
+    width = query.shape[0]
+    at, to = table.ctypes.data, out.ctypes.data
+    vnni.dots64(at, out.shape[0] // 64, width * 64, query.ctypes.data, width // 4, to)
 
 
 @njit(cache=False)
-def nearest(table, query, norms, sums, dot_factor, sum_factor, constant, scores):
-    return vnni.nearest_cell(
-        table.ctypes.data,
-        query.ctypes.data,
-        query.shape[0] // 4,
-        norms.shape[0] // 64,
-        norms.ctypes.data,
-        sums.ctypes.data,
-        dot_factor,
-        sum_factor,
-        constant,
-        scores.ctypes.data,
-    )
+def dots_of_four(table, queries, quads, out):
+    width = queries.shape[1]
+    at, to, blocks = table.ctypes.data, out.ctypes.data, out.shape[1] // 64
+    step = out.shape[1] * 4
+    vnni.dots64_of_four(at, blocks, width * 64, queries.ctypes.data, width, quads, to, step)
+
+
+@njit(cache=False)
+def nearest(scores, norms, sums, dot_factor, sum_factor, constant):
+    at, blocks = scores.ctypes.data, scores.shape[0] // 64
+    return vnni.nearest_cell(at, blocks, norms.ctypes.data, sums.ctypes.data, dot_factor, sum_factor, constant)
 
 
 @njit(cache=False)
@@ -67,26 +65,38 @@ def test_the_extreme_bytes_do_not_saturate(byte):
     assert dot(x, y) == 8192 * 255 * byte
 
 
-def test_packed_rows_are_multiplied_64_at_a_time():
-    table, packed, query = make_table(192, 128, 1)
-    out = np.zeros(192, np.int32)
-    dots(packed, query, out)
-    assert (out == table.astype(np.int64) @ query.astype(np.int64)).all()
+@pytest.mark.parametrize("rows", [64, 128, 192])
+def test_packed_rows_are_multiplied_64_at_a_time(rows):
+    table, packed, query = make_table(rows, 128, 1)
+    out = np.zeros(rows + 64, np.int32)
+    dots(packed, query, out[:rows])
+    assert (out[:rows] == table.astype(np.int64) @ query.astype(np.int64)).all()
+    assert not out[rows:].any()
+
+
+def test_packed_rows_are_multiplied_with_four_queries_at_once():
+    table, packed, _ = make_table(192, 128, 1)
+    queries = np.random.default_rng(7).integers(-128, 128, (4, 128)).astype(np.int8)
+    for quads in (32, 9):
+        out = np.zeros((4, 192), np.int32)
+        dots_of_four(packed, queries, quads, out)
+        wide = queries[:, : 4 * quads].astype(np.int64)
+        assert (out == wide @ table[:, : 4 * quads].astype(np.int64).T).all()
 
 
 def test_the_nearest_cell_has_the_least_score_and_the_lowest_number():
-    table, packed, query = make_table(128, 64, 2)
     rng = np.random.default_rng(3)
+    product = rng.integers(-100_000, 100_000, 128).astype(np.int32)
     norms, sums = rng.standard_normal((2, 128)).astype(np.float32) * 1000
-    scores = np.zeros(128, np.float32)
     one, two, three = np.float32(-0.5), np.float32(0.25), np.float32(7)
-    found = nearest(packed, query, norms, sums, one, two, three, scores)
-    product = (table.astype(np.int64) @ query.astype(np.int64)).astype(np.float32)
-    assert (scores == ((norms + three) + sums * two) + product * one).all()
-    assert found == scores.argmin()
+    scores = product.copy()
+    found = nearest(scores, norms, sums, one, two, three)
+    wanted = ((norms + three) + sums * two) + product.astype(np.float32) * one
+    assert (scores.view(np.float32) == wanted).all()
+    assert found == wanted.argmin()
     norms[:] = 5
     sums[:] = 0
-    assert nearest(packed, query, norms, sums, np.float32(0), two, three, scores) == 0
+    assert nearest(product, norms, sums, np.float32(0), two, three) == 0
 
 
 def test_numbers_become_floats_with_a_scale_and_a_shift_each():
