@@ -50,7 +50,7 @@ __all__ = ["SEARCH", "search_bytes", "search_nibbles", "search_signs"]
 SEARCH = ROW, types.intp, types.int64, ROW, ROW  # what the three searches take
 
 
-@njit
+@njit(forceinline=True)
 def _search(code, framed, index, work, query, call, slots, distances, k, effort, cell):
     """Walk, re-score, settle; give how many of k were found, or that less 2^62 if the query was not sure."""
     entry = entry_of(code, index, work, cell)
@@ -59,10 +59,12 @@ def _search(code, framed, index, work, query, call, slots, distances, k, effort,
     room = room_of(effort, k)
     pool_clear(work.pool, effort.pool >> 3)
     pool_clear(work.results, room >> 3)
-    steps = look_ahead(index, work, effort, open_walk(work, sieve, entry))
-    while not is_over(steps):
-        take_step(code, rows, index, work, effort, sieve, steps, room)
+    steps = open_walk(work, sieve, entry)
+    while True:
         steps = look_ahead(index, work, effort, steps)
+        if is_over(steps):
+            break
+        take_step(code, rows, index, work, effort, sieve, steps, room)
     if index.exact_walk != 0:
         fetch_last(index, work, framed, call.vectors, effort.settle)
         rescore_rows(rows, index, work, ask_rows(index, work, effort, sieve, steps.head), room)
@@ -73,7 +75,7 @@ def _search(code, framed, index, work, query, call, slots, distances, k, effort,
     return found if is_sure(query, index, framed) else found + UNSURE
 
 
-@njit
+@njit(forceinline=True)
 def _begin(query, index, work):
     """Frame a query and project it, give the nearest cell and start fetching the lines of its entries."""
     framed = frame_query(query, index, work)

@@ -106,13 +106,13 @@ def _dots_of_lanes(table, query, query_step, out, out_step, lanes):
 
 
 @njit
-def _prepare(queries, row, index, first, lanes):
+def _prepare(queries, index, first, lanes):
     """Frame and project the queries of all lanes, find their cells; give how many are not sure."""
     zero, one = read_fields(Work, first), read_fields(Work, first + _WORK)
     projection, cells = dot_tables(index)
     unsure = 0
     for lane in range(lanes):
-        work, query = read_fields(Work, first + lane * _WORK), queries[row + lane].ctypes.data
+        work, query = read_fields(Work, first + lane * _WORK), queries + lane * 4 * index.dim
         framed = frame_query(query, index, work)
         _keep_framed(framed, work.kept)
         if not is_sure(query, index, framed):
@@ -145,7 +145,7 @@ def _sieve_of(call, allowed, row):
     return Sieve(call.limit, allowed[row] if allowed.shape[0] > 0 else call.allowed, call.hidden)
 
 
-@njit
+@njit(forceinline=True)
 def _enter_lane(kind, index, work, effort, sieve, k):
     """Begin the walk of a prepared lane; its first turn finds the entry's row there."""
     framed = _kept_framed(work.kept)
@@ -158,7 +158,7 @@ def _enter_lane(kind, index, work, effort, sieve, k):
     set_i64(work.kept + _TURN, _WALKING)
 
 
-@njit
+@njit(forceinline=True)
 def _step_lane(kind, index, work, effort, sieve, vectors, k):
     """Let a lane walk one step; give its next turn."""
     kept, room = work.kept, room_of(effort, k)
@@ -180,7 +180,7 @@ def _step_lane(kind, index, work, effort, sieve, vectors, k):
     return _SETTLING
 
 
-@njit
+@njit(forceinline=True)
 def _turn_lane(kind, index, work, call, effort, sieve, query, slots, distances, k, turn):
     """Let a lane take a turn; give how many were found at the last, else -1."""
     kept = work.kept
@@ -204,9 +204,10 @@ def _batch(kind, queries, call_at, allowed, packed, slots, distances, counts, st
     call = read_fields(Call, call_at)
     index, effort, first = read_fields(IndexFields, call.index_at), unpacked(packed), call.work_at
     k, unsure = slots.shape[1], 0
+    queries_at, slots_at, distances_at = queries.ctypes.data, slots.ctypes.data, distances.ctypes.data
     for row in range(start, stop, LANES):
         lanes = min(LANES, stop - row)
-        unsure += _prepare(queries, row, index, first, lanes)
+        unsure += _prepare(queries_at + row * 4 * index.dim, index, first, lanes)
         for lane in range(lanes):
             work = read_fields(Work, first + lane * _WORK)
             _enter_lane(kind, index, work, effort, _sieve_of(call, allowed, row + lane), k)
@@ -217,8 +218,8 @@ def _batch(kind, queries, call_at, allowed, packed, slots, distances, counts, st
                 turn = get_i64(work.kept + _TURN)
                 if turn == _OVER:
                     continue
-                sieve, query = _sieve_of(call, allowed, at), queries[at].ctypes.data
-                to, near = slots[at].ctypes.data, distances[at].ctypes.data
+                sieve, query = _sieve_of(call, allowed, at), queries_at + at * 4 * index.dim
+                to, near = slots_at + at * 4 * k, distances_at + at * 4 * k
                 found = _turn_lane(kind, index, work, call, effort, sieve, query, to, near, k, turn)
                 if found >= 0:
                     counts[at] = found

@@ -203,7 +203,7 @@ def _bit_planes(typingctx, x, scale, out, words):
     return types.void(types.intp, types.float32, types.intp, types.intp), gen
 
 
-@njit
+@njit(forceinline=True)
 def frame_query(query, index, work):
     """Bring the float32 query at an address into the frame and to signed bytes (work.vector, work.bytes)."""
     dim, padded = index.dim, index.padded
@@ -224,7 +224,7 @@ def frame_query(query, index, work):
     return Framed(byte, offset, total, square, inverse, whole)
 
 
-@njit
+@njit(forceinline=True)
 def dot_tables(index):
     """What a framed query and its cells are multiplied with: the projection and the centres."""
     stride = index.padded * 64
@@ -234,13 +234,13 @@ def dot_tables(index):
     return projection, Table(index.cells, index.cell_blocks, stride, index.padded // 4)
 
 
-@njit
+@njit(forceinline=True)
 def _dots(table, query, out):
     """Multiply a table with one query."""
     dots64(table.at, table.blocks, table.stride, query, table.quads, out)
 
 
-@njit
+@njit(forceinline=True)
 def into_code_space(framed, index, work):
     """Turn the dots of a query with the projection into floats, in work.projected."""
     total = framed.total - framed.offset * np.float32(index.dim)
@@ -251,7 +251,7 @@ def into_code_space(framed, index, work):
     pool_fill(work.projected + index.outputs * 4, (index.projected - index.outputs) // 16, 0)
 
 
-@njit
+@njit(forceinline=True)
 def project(framed, index, work):
     """Project the framed query onto the code space, in work.projected, where there is one apart from the frame."""
     if index.projection != 0:
@@ -259,7 +259,7 @@ def project(framed, index, work):
         into_code_space(framed, index, work)
 
 
-@njit
+@njit(forceinline=True)
 def cell_query(framed, index, work):
     """Prepare a query to be compared with centres, in the frame or projected, in work.narrow; give its formula."""
     if index.narrow == 0:
@@ -275,7 +275,7 @@ def cell_query(framed, index, work):
     return CellQuery(factor, np.float32(0), np.float32(-128) * factor * total)
 
 
-@njit
+@njit(forceinline=True)
 def nearest(query, index, work):
     """Turn the dots with the centres in work.scores into scores, without the query's square; give the nearest cell."""
     norms, sums = index.cell_norms, index.cell_sums
@@ -284,7 +284,7 @@ def nearest(query, index, work):
     return nearest_cell(work.scores, index.cell_blocks, norms, sums, query.factor, query.sums, query.constant)
 
 
-@njit
+@njit(forceinline=True)
 def enter(framed, index, work):
     """Score the cells into work.scores, without the query's square; give the nearest. `project` comes before.
 
@@ -295,7 +295,7 @@ def enter(framed, index, work):
     return nearest(query, index, work)
 
 
-@njit
+@njit(forceinline=True)
 def _code_base(framed, index, work):
     """|q - centre|^2, or 0 under dot."""
     if index.off_centre == 0 or index.metric == DOT:
@@ -304,7 +304,7 @@ def _code_base(framed, index, work):
     return _square_and_largest(work.centred, index.padded // 64, work.estimates)
 
 
-@njit
+@njit(forceinline=True)
 def sign_query(framed, index, work):
     """Prepare a framed and projected query for sign lines; `enter` has scored the cells."""
     m = index.projected
@@ -320,7 +320,7 @@ def sign_query(framed, index, work):
     return SignQuery(index.codes, work.lines, work.scores, base, k0, -step)
 
 
-@njit
+@njit(forceinline=True)
 def nibble_query(framed, index, work):
     """Prepare a framed and projected query for lines of 4-bit levels."""
     base = _code_base(framed, index, work)
@@ -331,7 +331,7 @@ def nibble_query(framed, index, work):
     return NibbleQuery(index.codes, work.lines, base, np.float32(-15) * step * total, np.float32(2) * step)
 
 
-@njit
+@njit(forceinline=True)
 def byte_query(framed, index, work):
     """Prepare a framed query for lines of 8-bit levels: its own bytes."""
     for at in range(0, LINE, 8):

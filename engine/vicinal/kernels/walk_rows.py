@@ -65,7 +65,7 @@ class RowQuery(NamedTuple):
     constant: float
 
 
-@njit
+@njit(forceinline=True)
 def row_query(framed, index, work):
     """Prepare a framed query for `row_score`."""
     zero = get_f32(index.numbers + 4 * Number.ZERO)
@@ -74,7 +74,7 @@ def row_query(framed, index, work):
     return RowQuery(work.bytes, lines, framed.square, factor, framed.offset, zero * framed.total)
 
 
-@njit
+@njit(forceinline=True)
 def row_score(query, row):
     """Distance in the frame of the row at an address."""
     product = np.float32(dot_bytes(row + VECTOR_AT, query.bytes, query.lines))
@@ -97,7 +97,7 @@ def _square_whole(typingctx, x, blocks):
     return types.int32(types.intp, types.intp), gen
 
 
-@njit
+@njit(forceinline=True)
 def _settle_whole(index, work, count, room):
     """Insert the exact integer distances of `count` chosen nodes into work.settled."""
     square = np.int64(_square_whole(work.bytes, index.padded // 16))
@@ -110,7 +110,7 @@ def _settle_whole(index, work, count, room):
         pool_insert(work.settled, room, make_key(np.float32(whole), slot))
 
 
-@njit
+@njit(forceinline=True)
 def _settle_floats(index, work, query, inverse, vectors, inv_norms, count, room):
     """Insert the distances of `count` chosen nodes, on the stored floats, into work.settled."""
     space = Space(index.metric, index.dim, vectors, inv_norms, index.dim * 4, 0, np.float32(0))
@@ -119,7 +119,7 @@ def _settle_floats(index, work, query, inverse, vectors, inv_norms, count, room)
         pool_insert(work.settled, room, make_key(distance(space, query, inverse, slot), slot))
 
 
-@njit
+@njit(forceinline=True)
 def _settle_results(work, count, room):
     """Insert the first `count` results as they are: stored rows are not of floats, and the caller settles on them."""
     before = INF_KEY
@@ -167,7 +167,7 @@ def _is_spiky(row):
     return get_i32(row + HEAD_SQUARE) < _SPIKY
 
 
-@njit
+@njit(forceinline=True)
 def _settle_fine(index, work, query, inverse, vectors, inv_norms, count, room):
     """Insert the distances of `count` chosen nodes, on 16 bits a dimension, into work.settled.
 
@@ -199,7 +199,7 @@ def _settle_fine(index, work, query, inverse, vectors, inv_norms, count, room):
         pool_insert(work.settled, room, make_key(value, slot))
 
 
-@njit
+@njit(forceinline=True)
 def settle(index, work, framed, query, vectors, inv_norms, k, count):
     """Settle the first `count` results: the k nearest of them, in order, to work.settled. `fetch_last` comes before."""
     whole = index.whole != 0 and framed.whole
@@ -225,7 +225,7 @@ def settle(index, work, framed, query, vectors, inv_norms, k, count):
         _settle_floats(index, work, query, framed.inverse, vectors, inv_norms, found, room)
 
 
-@njit
+@njit(forceinline=True)
 def answer(work, names, slots, distances, k):
     """Write the first k settled to the addresses of slots and of float32 distances; give how many there are.
 
@@ -246,7 +246,7 @@ def answer(work, names, slots, distances, k):
     return k
 
 
-@njit
+@njit(forceinline=True)
 def fetch_last(index, work, framed, vectors, count):
     """Start fetching what settles the first `count` results: low bytes or stored floats, or nothing."""
     if (vectors == 0 and index.fine == 0) or (index.whole != 0 and framed.whole):

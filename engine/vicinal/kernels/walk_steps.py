@@ -1,4 +1,8 @@
-"""The steps of the coded walk, between which it may wait for others; `vicinal.kernels.walk` says what it is."""
+"""The steps of the coded walk, between which it may wait for others; `vicinal.kernels.walk` says what it is.
+
+They are `forceinline`, as is what they call: handing over the fields of an index and of scratch memory, seventy words,
+costs as much as twenty instructions of each step.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +96,7 @@ def _ask_for(index, slot):
         prefetch(links + LINE)
 
 
-@njit
+@njit(forceinline=True)
 def open_walk(work, sieve, entry_key):
     """Mark the entry (and the hidden slot) as seen, and begin there."""
     none, listed, entry = np.int64(0), np.int64(0), key_slot(entry_key)
@@ -105,7 +109,7 @@ def open_walk(work, sieve, entry_key):
     return Steps(none, none, listed + 1, np.int64(-1), none, entry, entry_key, none, work.listed, none)
 
 
-@njit
+@njit(forceinline=True)
 def _admit(work, slots, mask, head, room):
     """Insert the estimated nodes of the mask into the pool; vectors wholly before its head are left alone."""
     first = head >> 3
@@ -116,7 +120,7 @@ def _admit(work, slots, mask, head, room):
         insert(work.pool + first * 64, (room >> 3) - first, key)
 
 
-@njit
+@njit(forceinline=True)
 def look_ahead(index, work, effort, steps):
     """Choose the node after the pending one and ask for its row; list where the pending one leads and ask for that."""
     head, chosen, key = steps.head, np.int64(-1), np.int64(0)
@@ -145,7 +149,7 @@ def look_ahead(index, work, effort, steps):
     return Steps(head, hops, listed, node, steps.pending_key, chosen, key, count, slots, waiting)
 
 
-@njit
+@njit(forceinline=True)
 def take_step(code, rows, index, work, effort, sieve, steps, results_room):
     """Score the node at hand and insert it into the results; estimate the nodes at hand and insert them."""
     node, key = steps.node, steps.node_key
@@ -160,13 +164,13 @@ def take_step(code, rows, index, work, effort, sieve, steps, results_room):
         _admit(work, steps.slots, mask, steps.head, effort.pool)
 
 
-@njit
+@njit(forceinline=True)
 def is_over(steps):
     """Whether a walk has nothing at hand and nowhere to go."""
     return steps.node < 0 and steps.count == 0 and steps.pending < 0
 
 
-@njit
+@njit(forceinline=True)
 def ask_rows(index, work, effort, sieve, head):
     """List the best unexpanded nodes, ask for their rows, and give how many they are."""
     count = 0
@@ -186,7 +190,7 @@ def ask_rows(index, work, effort, sieve, head):
     return count
 
 
-@njit
+@njit(forceinline=True)
 def rescore_rows(rows, index, work, count, results_room):
     """Score the nodes that `ask_rows` listed from their rows and insert them into the results."""
     for i in range(count):
@@ -195,7 +199,7 @@ def rescore_rows(rows, index, work, count, results_room):
         insert(work.results, results_room >> 3, make_key(score, slot))
 
 
-@njit
+@njit(forceinline=True)
 def merge_estimates(work, effort, sieve, head, results_room):
     """Insert the best unexpanded nodes into the results by their estimates, which are near exact."""
     worst = work.results + (min(results_room, effort.settle) - 1) * 8
@@ -207,7 +211,7 @@ def merge_estimates(work, effort, sieve, head, results_room):
             insert(work.results, results_room >> 3, key)
 
 
-@njit
+@njit(forceinline=True)
 def _slack(work, k, last):
     """Give how far beyond the k-th result the last-th lies, as a part of the k-th's distance; inf where none is."""
     kth, last = get_i64(work.results + (k - 1) * 8), get_i64(work.results + (last - 1) * 8)
@@ -217,7 +221,7 @@ def _slack(work, k, last):
     return (key_distance(last) - near) / max(abs(near), np.float32(1e-12))
 
 
-@njit
+@njit(forceinline=True)
 def entry_of(code, index, work, cell):
     """Give the key of the cell's slot whose estimate is best; the walk enters there. Asks for its row."""
     first = cell * BATCH
@@ -235,7 +239,7 @@ def room_of(effort, k):
     return (max(effort.stop, effort.settle, k) + 7) & -8
 
 
-@njit
+@njit(forceinline=True)
 def end_search(index, work, framed, query, call, effort, steps, slots, distances, k):
     """Settle what a walk found and write the answer; give how many of k there are."""
     clear_seen(work.seen, work.seen_words, work.listed, steps.listed)
@@ -265,7 +269,7 @@ def is_sure(query, index, framed):
     return dot(query, query, index.dim) < LONGEST * LONGEST
 
 
-@njit
+@njit(forceinline=True)
 def ask_entries(index, cell):
     """Start fetching the lines of a cell's entries."""
     lines = index.entry_lines + cell * (BATCH * LINE)
