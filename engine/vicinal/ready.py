@@ -64,6 +64,7 @@ class _Asked(NamedTuple):
     beam: int
     goal: float | None
     checked: Callable[[Any], NDArray[Any]]
+    shaped: Callable[[Any], NDArray[Any]]  # the same for answers that look at the numbers themselves
     to_scores: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     stretched: Stretched | None
 
@@ -198,7 +199,8 @@ class Preparer:
             plan = plan_search(target, asked.k, asked.beam, exact or steps >= STEPS_MOST, asked.goal, steps)
             if plan.way is not None:
                 sampled, plan.checked = self.checks.of(kind, target, view.forget)
-        ready = Ready(asked.checked, prepare(target, asked.k, plan), asked.to_scores, plan, sampled)
+        answer = prepare(target, asked.k, plan)
+        ready = Ready(asked.shaped if answer.looks else asked.checked, answer, asked.to_scores, plan, sampled)
         plan.filter_seconds, plan.plan_seconds = evaluated - started, perf_counter() - evaluated
         return ready
 
@@ -218,7 +220,7 @@ class Preparer:
         beam = _effort(field, k, ef, recall_target)
         goal = None if recall_target is None else float(recall_target)
         short = stretched(view, field, k, beam, goal)
-        made = _Asked(name, field, spec.metric, k, beam, goal, _check_of(spec), to_scores(spec.metric), short)
+        made = _Asked(name, field, spec.metric, k, beam, goal, *_checks_of(spec), to_scores(spec.metric), short)
         if len(view.prepared) >= _KEPT_MAX:
             view.prepared.clear()
         view.prepared[options] = made
@@ -239,12 +241,16 @@ def _effort(field: DenseView, k: int, ef: Any, recall_target: Any) -> int:
     return ef_for(field.graph, k, float(recall_target))
 
 
-def _check_of(spec: Dense) -> Callable[[Any], NDArray[Any]]:
-    """How vectors of a field are checked, quickly where they come as the kernels read them."""
+def _checks_of(spec: Dense) -> tuple[Callable[[Any], NDArray[Any]], Callable[[Any], NDArray[Any]]]:
+    """How vectors of a field are checked, quickly where they come as the kernels read them; and without a look at such.
+
+    The second is for answers that look at the numbers themselves.
+    """
     dim, metric, dtype, shape = spec.dim, spec.metric, spec.dtype, (spec.dim,)
     least, most = sure_squares(metric)
-    if dtype != "float32":
-        return lambda vector: as_query(vector, dim, metric, dtype=dtype)
+
+    def whole(vector: Any) -> NDArray[Any]:
+        return as_query(vector, dim, metric, dtype=dtype)
 
     def checked(vector: Any) -> NDArray[Any]:
         if type(vector) is _ARRAY and vector.dtype is _FLOAT32 and vector.shape == shape:
@@ -253,4 +259,10 @@ def _check_of(spec: Dense) -> Callable[[Any], NDArray[Any]]:
                 return query
         return as_query(vector, dim, metric)
 
-    return checked
+    def shaped(vector: Any) -> NDArray[Any]:
+        if type(vector) is _ARRAY and vector.dtype is _FLOAT32 and vector.shape == shape:
+            query: NDArray[np.float32] = vector
+            return query
+        return as_query(vector, dim, metric)
+
+    return (checked, shaped) if dtype == "float32" else (whole, whole)

@@ -51,13 +51,15 @@ class Answer(NamedTuple):
     `one` gives the answer to a checked query of the field's dtype, whole. `share` answers rows [first, last) of many
     in one kernel call, where that is possible: any rows, of which it gives how many mean nothing unless they pass the
     check; some may come out short. `slow`: `one` takes long enough for threads to be worth it. `told` answers as `one`
-    does and says what that took, where there is more to say than the plan does.
+    does and says what that took, where there is more to say than the plan does. `looks`: `one` itself refuses arrays of
+    the right shape and dtype that cannot be compared.
     """
 
     one: One
     share: Share | None = None
     slow: bool = False
     told: Told | None = None
+    looks: bool = False
 
 
 def prepare(target: Target, k: int, plan: Plan) -> Answer:
@@ -119,7 +121,7 @@ def _sweeping(target: Target, wanted: int, plan: Plan) -> Answer:
             batch.slots[row, :m], batch.distances[row, :m] = near
         return unsure
 
-    return Answer(one, share)
+    return Answer(one, share, looks=stop == n)
 
 
 def _turns(rows: int, threads: int) -> list[tuple[int, int]]:

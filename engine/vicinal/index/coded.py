@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.casting import check_vectors
 from vicinal.codecs.choice import Choice, choose, entry_nodes
 from vicinal.codecs.frame import Frame, sample_slots
 from vicinal.errors import InvalidArgument, InvalidVector
@@ -235,15 +236,20 @@ class CodedIndex(Lender):
     ) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
         """Find the k nearest of the slots below `limit` (default n) that are `allowed` (None: all).
 
-        query: (dim,) of the rows' dtype. Gives slots and distances, nearest first, at most k of each; distances are
-        those of the stored vectors. A larger ef finds more of the true k and takes longer.
+        query: (dim,) of the rows' dtype; InvalidVector where it cannot be compared. Gives slots and distances, nearest
+        first, at most k of each; distances are those of the stored vectors. A larger ef finds more of the true k and
+        takes longer.
         """
         sent = query
         if query.dtype is not _FLOAT32 or type(query) is not _ARRAY:
             query = self._cast(query)
         scratch = self._ready(k, ef, rows, self.n if limit is None else limit, allowed)
         slots, distances = np.empty(scratch.wanted, _UINT32), np.empty(scratch.wanted, _FLOAT32)
-        found = self.walked(query, scratch.call_at, scratch.packed, slots, distances)
+        found = self._walk(query, scratch.call_at, scratch.packed, slots, distances)
+        if found < 0:
+            if found != self._refused:
+                check_vectors(query[None], self.metric, "vector")
+            found = self.walked(query, scratch.call_at, scratch.packed, slots, distances)
         settled = scratch.has_floats
         self._free.append(scratch)
         if not settled:

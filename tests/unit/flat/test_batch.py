@@ -60,6 +60,26 @@ def test_rows_that_come_out_short_are_answered_again(coded, monkeypatch):
         np.testing.assert_array_equal(mine, theirs)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("row", [0, 77, 99])
+def test_a_row_that_cannot_be_compared_is_named(coded, bad, row):
+    queries = QUERIES.copy()
+    queries[row, 7] = bad
+    with pytest.raises(InvalidVector, match=f"row {row} of data"):
+        coded.knn_query(queries, 10, num_threads=2)
+
+
+def test_rows_that_pass_the_check_though_the_kernel_was_not_sure_are_answered_alone(coded, monkeypatch):
+    def unsure(index, queries, ef, start, stop, *, slots, counts, **_):
+        slots[start:stop], counts[start:stop] = 0, 10
+        return 1
+
+    expected = coded.knn_query(QUERIES, 10)
+    monkeypatch.setattr("vicinal.searching.search_share", unsure)
+    for mine, theirs in zip(coded.knn_query(QUERIES, 10), expected, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 def test_a_walk_that_finds_too_few_is_followed_by_a_scan(coded, monkeypatch):
     monkeypatch.setattr(CodedIndex, "search", lambda *_, **__: (np.empty(0, np.uint32), np.empty(0, np.float32)))
     monkeypatch.setattr("vicinal.searching.search_share", lambda *_, **__: None)

@@ -36,15 +36,19 @@ def asked(rows, count):
     return queries
 
 
-def share(index, rows, queries, start, stop, *, allowed=None, limit=N):
+def share(index, rows, queries, start, stop, **options):
+    return share_of(index, rows, queries, start, stop, **options)[:3]
+
+
+def share_of(index, rows, queries, start, stop, *, allowed=None, limit=N):
     n = len(queries)
     slots, distances = np.full((n, K), 7, np.uint32), np.full((n, K), -1, np.float32)
     counts = np.full(n, -1, np.int64)
-    search_share(
+    unsure = search_share(
         index, queries, EF, start, stop, rows=rows, limit=limit, allowed=allowed,
         slots=slots, distances=distances, counts=counts,
     )  # fmt: skip
-    return slots, distances, counts
+    return slots, distances, counts, unsure
 
 
 def bits_of(mask):
@@ -66,6 +70,21 @@ def test_a_share_answers_as_each_query_alone(kind, start, stop):
         assert (slots[row] == alone).all()
         assert (distances[row] == near).all()
         assert counts[row] == K
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_share_tells_how_many_queries_are_not_sure(kind):
+    index, rows = make(*kind)
+    queries = asked(rows, 20)
+    assert share_of(index, rows, queries, 0, 20)[3] == 0
+    for row, bad in ((0, np.nan), (9, np.inf), (19, -np.inf)):
+        queries[row, 3] = bad
+    *found, unsure = share_of(index, rows, queries, 0, 20)
+    assert unsure == 3
+    assert share_of(index, rows, queries, 1, 19)[3] == 1
+    for row in (1, 8, 18):
+        alone, _ = index.search(queries[row], K, EF, rows=rows)
+        assert (found[0][row] == alone).all(), "the others' answers do not suffer"
 
 
 @pytest.mark.parametrize("kind", KINDS)
