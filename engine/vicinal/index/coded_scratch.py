@@ -65,34 +65,12 @@ class Scratch:
     def __init__(
         self, padded: int, projected: int, cells: int, *, pool: int, results: int, slots: int, lanes: int = 1
     ) -> None:
-        from vicinal.kernels.lines import WORK_BYTES
-        from vicinal.kernels.walk_fields import KEPT_BYTES, SLOTS, Call, Work
+        from vicinal.kernels.walk_fields import SLOTS, Call, Work
 
         self.pool, self.results = pool, results
-        words, wide = (slots + 511) // 512 * 8, max(padded, projected, 64)
+        shapes = _shapes(max(padded, projected, 64), cells, pool, results, slots)
+        listed, words = shapes["listed"][0], shapes["seen"][0]
         self.room = words * 64
-        keys = _GUARD + results + _GUARD
-        listed = (pool + 4) * DEGREE + 2 * DEGREE  # every pop and the entry list at most DEGREE slots
-        shapes: dict[str, tuple[int, type[np.generic]]] = {
-            "vector": (wide, np.float32),
-            "centred": (wide, np.float32),
-            "bytes": (wide, np.int8),
-            "projected": (wide, np.float32),
-            "dots": (wide, np.int32),
-            "lines": (_LINE_BYTES, np.uint8),
-            "scores": (cells, np.float32),
-            "pool": (_GUARD + pool + _GUARD, np.int64),
-            "results": (keys, np.int64),
-            "settled": (keys, np.int64),
-            "estimates": (DEGREE, np.float32),
-            "lane_work": (WORK_BYTES, np.uint8),
-            "listed": (listed, np.uint32),
-            "chosen": (results, np.uint32),
-            "seen": (words, np.int64),
-            "narrow": (wide, np.int8),
-            "hops": (8, np.int64),
-            "kept": (KEPT_BYTES // 8, np.int64),
-        }
         arrays = {name: _lanes_of(lanes, length, dtype) for name, (length, dtype) in shapes.items()}
         self._arrays = arrays
         fields = []
@@ -143,6 +121,35 @@ class Scratch:
     def fit(self, k: int, ef: int, packed: int, wanted: int) -> None:
         """Take an effort, which this memory has room for; answers are `wanted` long, one as a row has this `shape`."""
         self.k, self.ef, self.packed, self.wanted, self.shape = k, ef, packed, wanted, (1, k)
+
+
+def _shapes(wide: int, cells: int, pool: int, results: int, slots: int) -> dict[str, tuple[int, type[np.generic]]]:
+    """Length and type of each array that `Work` has the address of."""
+    from vicinal.kernels.lines import WORK_BYTES
+    from vicinal.kernels.walk_fields import KEPT_BYTES
+
+    keys = _GUARD + results + _GUARD
+    return {
+        "vector": (wide, np.float32),
+        "centred": (wide, np.float32),
+        "bytes": (wide, np.int8),
+        "projected": (wide, np.float32),
+        "dots": (wide, np.int32),
+        "lines": (_LINE_BYTES, np.uint8),
+        "scores": (cells, np.float32),
+        "pool": (_GUARD + pool + _GUARD, np.int64),
+        "results": (keys, np.int64),
+        "settled": (keys, np.int64),
+        "estimates": (DEGREE, np.float32),
+        "lane_work": (WORK_BYTES, np.uint8),
+        # every pop and the entry list at most DEGREE slots
+        "listed": ((pool + 4) * DEGREE + 2 * DEGREE, np.uint32),
+        "chosen": (results, np.uint32),
+        "seen": ((slots + 511) // 512 * 8, np.int64),
+        "narrow": (wide, np.int8),
+        "hops": (8, np.int64),
+        "kept": (KEPT_BYTES // 8, np.int64),
+    }
 
 
 def _lanes_of(lanes: int, length: int, dtype: type[np.generic]) -> NDArray[np.generic]:
