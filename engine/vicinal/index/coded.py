@@ -244,7 +244,7 @@ class CodedIndex(Lender):
         if query.dtype is not _FLOAT32 or type(query) is not _ARRAY:
             query = self._cast(query)
         scratch = self._ready(k, ef, rows, self.n if limit is None else limit, allowed)
-        slots, distances = np.empty(scratch.wanted, _UINT32), np.empty(scratch.wanted, _FLOAT32)
+        slots, distances = _empty(scratch.wanted, _UINT32), _empty(scratch.wanted, _FLOAT32)
         found = self._walk(query, scratch.call_at, scratch.packed, slots, distances)
         if found < 0:
             if found != self._refused:
