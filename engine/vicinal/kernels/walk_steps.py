@@ -60,21 +60,22 @@ _LEAST = np.int64(-(1 << 63))
 _PART = (1 << EFFORT_BITS) - 1
 LONGEST, SHORTEST = np.float32(2.0**62), np.float32(2.0**-62)  # queries between compare without overflow
 UNSURE, REFUSED = np.int64(-(1 << 62)), np.int64(-(1 << 63))
+_Word = int | np.int64
 
 
 class Steps(NamedTuple):
     """A walk between two steps."""
 
-    head: int  # of the pool: how many were taken from it
-    hops: int
-    listed: int  # slots marked as seen
-    node: int  # whose row is at hand, -1: none
-    node_key: int
-    pending: int  # whose row was asked for, -1: none
-    pending_key: int
-    count: int  # nodes whose code lines are at hand
-    slots: int  # address of their numbers
-    waiting: int  # nodes whose code lines were asked for, with `late`
+    head: _Word  # of the pool: how many were taken from it
+    hops: _Word
+    listed: _Word  # slots marked as seen
+    node: _Word  # whose row is at hand, -1: none
+    node_key: _Word
+    pending: _Word  # whose row was asked for, -1: none
+    pending_key: _Word
+    ready: _Word  # nodes whose code lines are at hand
+    slots: _Word  # address of their numbers
+    waiting: _Word  # nodes whose code lines were asked for, with `late`
 
 
 @njit
@@ -158,16 +159,16 @@ def take_step(code, rows, index, work, effort, sieve, steps, results_room):
             key = make_key(row_score(rows, index.rows + node * index.row_bytes), node)
         if _passes(sieve, node):
             insert(work.results, results_room >> 3, key)
-    if steps.count > 0:
+    if steps.ready > 0:
         bound = key_distance(get_i64(work.pool + (effort.pool - 1) * 8))
-        mask = estimate(code, steps.slots, steps.count, bound, work.estimates, work.lane_work)
+        mask = estimate(code, steps.slots, steps.ready, bound, work.estimates, work.lane_work)
         _admit(work, steps.slots, mask, steps.head, effort.pool)
 
 
 @njit(forceinline=True)
 def is_over(steps):
     """Whether a walk has nothing at hand and nowhere to go."""
-    return steps.node < 0 and steps.count == 0 and steps.pending < 0
+    return steps.node < 0 and steps.ready == 0 and steps.pending < 0
 
 
 @njit(forceinline=True)
