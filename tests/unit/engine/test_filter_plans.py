@@ -183,6 +183,32 @@ def test_what_is_in_doubt_is_done_again_and_harder(planned: Any, kind: str) -> N
     assert work[1] > 2 * work[0]
 
 
+def test_a_walk_that_comes_to_its_end_is_not_believed(planned: Any) -> None:
+    """It found enough, but there was no room for as many matches as it wanted."""
+    target = target_of(planned, random_mask(0.5))
+    plan = plan_search(target, K, 128, False)
+    assert plan.way is not None
+    effort = plan.way.effort
+    plan.way = plan.way._replace(kind="sweep", effort=effort._replace(sweep=effort.sweep._replace(pool=32, stop=24)))
+    told = prepare(target, K, plan).told
+    assert told is not None
+    explained = [told(query)[1] for query in QUERIES[:20]]
+    assert all(one["hops"] > 0 for one in explained)
+    assert {one["answered_by"] for one in explained} <= {"cells", "list"}
+
+
+def test_a_sweep_ends_within_its_part_of_the_list(planned: Any) -> None:
+    graph = target_of(planned, random_mask(0.3)).graph
+    assert graph is not None
+    filtered = graph.filtered
+    assert filtered is not None
+    step = filtered.prices.hop + 16 * filtered.prices.seen
+    for matches in (300, 1_000, 3_000, 10_000):
+        way = planner.choose_way(filtered, K, 128, 0.99, N, matches)
+        listed = filtered.prices.of(way.effort.list_work(N, matches))
+        assert way.effort.sweep.pool * step <= max(0.6 * listed, 8 * step)
+
+
 def test_a_sweep_without_room_is_not_planned(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that costs most of a list would end in vain, and the list follow."""
     filtered: Any = target_of(planned, random_mask(0.5)).graph.filtered  # type: ignore[union-attr]

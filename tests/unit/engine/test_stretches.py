@@ -73,6 +73,24 @@ def test_bits_are_answered_as_what_is_planned_for_itself(asked: Collection, opti
     assert {"empty", "list", "cells"} <= plans
 
 
+def test_bitmaps_are_kept_as_far_as_there_is_room(asked: Collection) -> None:
+    planned, view = asked._generation.planned, asked._view
+    room = planned.kept_bits
+    try:
+        for bits, kept in ((0, 0), (3 * N, 3)):
+            planned.kept_bits = bits
+            view.forget()
+            known = len(view.stretched)
+            for low in range(5):
+                asked.query(QUERIES[0], filter=f"not (n >= {1_000 + low})")
+            assert len(view.stretched) == known
+            filters = [one for one in view.prepared.values() if getattr(one, "bits", None) is not None]
+            assert len({id(one) for one in filters}) <= kept
+            assert bool(filters) == bool(kept)
+    finally:
+        planned.kept_bits = room
+
+
 def test_nothing_matches(asked: Collection) -> None:
     assert _is_stretch(asked, "n > 99999999", recall_target=0.9)
     assert asked.query(QUERIES[0], filter="n > 99999999", recall_target=0.9).ids == []
