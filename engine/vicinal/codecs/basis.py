@@ -9,11 +9,43 @@ from numpy.typing import NDArray
 
 from vicinal.codecs.frame import Frame, pack64
 
-__all__ = ["Projection", "byte_projection", "enough", "principal", "spectrum_share"]
+__all__ = [
+    "Axes",
+    "Projection",
+    "byte_projection",
+    "enough",
+    "in_bytes",
+    "principal",
+    "principal_axes",
+    "spectrum_share",
+]
 
 _EIGH_DIM = 1_024  # up to here all eigenvectors are cheap, unless few of them are wanted
 _FEW = 5  # times as many dimensions as directions
 _ROUNDS = 6
+_ROWS = 6_000  # from which axes are told
+
+
+class Axes(NamedTuple):
+    """All principal directions, (dim, dim) float64 by variance, and the share of it in the first so many, (dim,)."""
+
+    directions: NDArray[np.float64]
+    shares: NDArray[np.float64]
+
+    def enough(self, share: float, step: int, most: int) -> int:
+        """Give how many of the first hold a share of the variance: a multiple of step, or `most`."""
+        count = int(np.searchsorted(self.shares, share)) + 1
+        return min(-(-count // step) * step, most)
+
+
+def principal_axes(sample: NDArray[np.float32], centre: NDArray[np.float32]) -> Axes | None:
+    """Give the principal axes of rows (n, dim) about a centre; None where their number makes that dear."""
+    if sample.shape[1] > _EIGH_DIM:
+        return None
+    centred = sample[:: max(1, len(sample) // _ROWS)] - centre
+    values, directions = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+    held = np.maximum(values[::-1], 0).cumsum()
+    return Axes(directions[:, ::-1], held / max(float(held[-1]), 1e-300))
 
 
 def principal(sample: NDArray[np.float32], count: int, seed: int) -> NDArray[np.float64]:
@@ -47,6 +79,13 @@ def enough(sample: NDArray[np.float32], directions: NDArray[np.float64], share: 
     wanted = share * float(np.square(sample).sum(dtype=np.float64))
     count = int(np.searchsorted(held, wanted)) + 1
     return min(-(-count // step) * step, int(directions.shape[1]))
+
+
+def in_bytes(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the matrix that `byte_projection` makes of one."""
+    step = np.maximum(np.abs(matrix).max(0), 1e-30) / 127
+    rounded: NDArray[np.float64] = np.rint(matrix / step) * step
+    return rounded
 
 
 class Projection(NamedTuple):

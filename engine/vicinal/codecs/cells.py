@@ -7,15 +7,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.codecs.frame import Frame, pack64
+from vicinal.codecs.frame import LINE, Frame, pack64
 
-__all__ = ["FAR", "Cells", "assign", "fit_cells"]
+__all__ = ["FAR", "Cells", "assign", "fit_cells", "nearest_by_bytes"]
 
 FloatMatrix = NDArray[np.float32]
 
-_ROUNDS = 6
+_ROUNDS = 5
 _FEW = 4  # rows for which a matrix product is not worth its making
-_SAMPLE_PER_CELL = 64
+_SAMPLE_PER_CELL = 48
 FAR = np.float32(3e38)  # score of a place in the table that holds no cell
 
 
@@ -57,19 +57,35 @@ def _nearest_of_few(rows: FloatMatrix, cells: Cells) -> tuple[NDArray[np.int64],
     return nearest, scores
 
 
+def nearest_by_bytes(frame: Frame, cells: Cells, framed: FloatMatrix) -> NDArray[np.int64]:
+    """Give the nearest cell of each framed row by bytes of both: of some as near, perhaps another."""
+    from vicinal.kernels.code_space import nearest_cells
+
+    assert cells.table.ctypes.data % LINE == 0, "tables begin on a cache line"
+    places = len(cells.norms)
+    norms = np.full(places, FAR, np.float32)
+    norms[: len(cells.squares)] = cells.squares
+    nearest = np.empty(len(framed), np.int64)
+    work, scores = np.empty(frame.padded, np.int8), np.empty(places, np.float32)
+    step, zero = np.float32(cells.step), np.float32(cells.zero)
+    nearest_cells(framed, frame.whole, cells.table, norms, cells.sums, step, zero, work, scores, nearest)
+    return nearest
+
+
 def _kmeans(sample: FloatMatrix, count: int, seed: int) -> FloatMatrix:
     """A few rounds of Lloyd's; an empty cell keeps its centre."""
+    from vicinal.kernels.code_space import sum_by_cell
+
     rng = np.random.default_rng(seed)
     rows = sample[rng.permutation(len(sample))[: _SAMPLE_PER_CELL * count]]
     centres = rows[:count].copy()
     count = len(centres)
     for _ in range(_ROUNDS):
         nearest = _scores(rows, centres, np.einsum("ij,ij->i", centres, centres)).argmin(1)
-        members = np.zeros((count, len(rows)), np.float32)  # a product with it is far cheaper than grouping rows
-        members[nearest, np.arange(len(rows))] = 1
-        sizes = members.sum(1)
+        sums, sizes = np.zeros_like(centres), np.zeros(count, np.int64)
+        sum_by_cell(rows, nearest, sums, sizes)
         kept = sizes > 0
-        centres[kept] = (members @ rows)[kept] / sizes[kept, None]
+        centres[kept] = sums[kept] / sizes[kept, None].astype(np.float32)
     return centres
 
 

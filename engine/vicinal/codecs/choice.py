@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.codecs.basis import spectrum_share
+from vicinal.codecs.basis import principal_axes, spectrum_share
 from vicinal.codecs.cells import Cells, fit_cells
 from vicinal.codecs.frame import Frame, fit_frame, sample_slots
 from vicinal.codecs.levels import BYTE_DIMS, NIBBLE_DIMS, ByteCodec, fit_nibbles
@@ -86,7 +86,7 @@ def entry_nodes(cells: Cells, sample: NDArray[np.float32], slots: NDArray[np.int
     The first is the nearest to the centre, further ones lie anywhere in the cell; they are repeated where there are
     fewer, and so that no more than a quarter of all slots are entries. Unused places repeat the first cell.
     """
-    scores = np.float32(-2) * sample @ cells.centres.T
+    scores = sample @ (np.float32(-2) * cells.centres).T
     members = (scores + cells.squares).argmin(1)
     scores += np.einsum("ij,ij->i", sample, sample)[:, None]
     most = int(np.clip(n // (_ENTRY_SHARE * len(cells.centres)), 1, ENTRIES))
@@ -110,15 +110,20 @@ def _fit(metric: Metric, rows: Rows, n: int, seed: int, *, exact: bool) -> _Fitt
 def _measured(fitted: _Fitted, seed: int) -> tuple[Codec, bool, str]:
     """Choose between signs and nibbles; give the code, whether rows are needed beside it, and why."""
     frame, cells, sample, _ = fitted
-    share = spectrum_share(sample[:: max(1, len(sample) // _SPECTRUM_ROWS)] - frame.centre[: frame.dim], NIBBLE_DIMS)
+    centre = frame.centre[: frame.dim]
+    axes = principal_axes(sample, centre)
+    if axes is not None:
+        share = float(axes.shares[min(NIBBLE_DIMS, frame.dim) - 1])
+    else:
+        share = spectrum_share(sample[:: max(1, len(sample) // _SPECTRUM_ROWS)] - centre, NIBBLE_DIMS)
     said = f"{NIBBLE_DIMS} principal components hold {share:.3f} of the variance"
     if share >= NEAR_EXACT:
-        nibbles = fit_nibbles(frame, sample, seed)
+        nibbles = fit_nibbles(frame, sample, seed, axes)
         found = found_by_estimates(frame, cells, nibbles, sample)
         if found >= FOUND:
             return nibbles, False, f"{said}; 4-bit estimates find {found:.3f} of the nearest"
         said += f", but 4-bit estimates find only {found:.3f} of the nearest"
-    return fit_signs(frame, cells, sample, seed), True, said
+    return fit_signs(frame, cells, sample, seed, axes=axes), True, said
 
 
 def choose(metric: Metric, rows: Rows, n: int, *, codec: str, seed: int) -> Choice:
@@ -136,7 +141,9 @@ def choose(metric: Metric, rows: Rows, n: int, *, codec: str, seed: int) -> Choi
     if kind == "auto":
         code, rows_too, why = _measured(fitted, seed)
     elif kind == "signs":
-        code, rows_too, why = fit_signs(fitted.frame, fitted.cells, fitted.sample, seed), True, "asked for"
+        axes = principal_axes(fitted.sample, fitted.frame.centre[:dim])
+        code = fit_signs(fitted.frame, fitted.cells, fitted.sample, seed, axes=axes)
+        rows_too, why = True, "asked for"
     elif kind == "nibbles":
         code = fit_nibbles(fitted.frame, fitted.sample, seed)
         rows_too, why = code.kept < NEAR_EXACT, f"asked for; it keeps {code.kept:.3f} of the variance"

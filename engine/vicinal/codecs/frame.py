@@ -6,21 +6,33 @@ from a range of at most 256 values are only shifted, so their bytes, and all dis
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.types import Metric, Rows
 
-__all__ = ["Frame", "fit_frame", "lines_of", "nearest_rows", "pack64", "sample_slots"]
+__all__ = [
+    "LINE",
+    "Frame",
+    "aligned",
+    "fit_frame",
+    "lines_of",
+    "nearest_listed",
+    "nearest_rows",
+    "on_line",
+    "pack64",
+    "sample_slots",
+]
 
 FloatMatrix = NDArray[np.float32]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 LINE = 64
 SAMPLE_ROWS = 10_000  # enough for a mean and a spread
 _CHECK_ROWS = 8_192
-_SCORED_ROWS = 2_048
+_SCORED_ROWS = 1_024
 _UNCLEAR = 1e-4  # where rows have mean spread 1
 
 
@@ -48,6 +60,20 @@ class Frame(NamedTuple):
         x -= self.shift[: self.dim]
         return x
 
+    def into(self, rows: Rows, part: slice, out: FloatMatrix, squares: NDArray[np.float32]) -> None:
+        """Write stored rows in the frame to out (n, dim), and their squares, zeros under dot."""
+        vectors = rows.vectors[part]
+        if vectors.dtype != np.float32 or not vectors.flags.c_contiguous:
+            out[:] = self.rows(rows, part)
+            squares[:] = np.einsum("ij,ij->i", out, out) if self.squared else 0
+            return
+        from vicinal.kernels.code_space import frame_rows
+
+        norms = rows.inv_norms[part if self.metric is Metric.COSINE else slice(0)]
+        vectors, norms = vectors.view(), np.ascontiguousarray(norms, np.float32).view()
+        vectors.flags.writeable = norms.flags.writeable = False  # compiled once, for rows of mapped files
+        frame_rows(vectors, norms, np.float32(self.scale), self.shift, self.squared, out, squares)
+
     @property
     def unclear(self) -> float:
         """Distances of stored rows below this are lost in the rounding of float32 products in the frame."""
@@ -66,6 +92,21 @@ def lines_of(size: int) -> int:
     return (size + LINE - 1) // LINE * LINE
 
 
+def aligned(shape: tuple[int, ...], dtype: type[Scalar]) -> NDArray[Scalar]:
+    """Give a zeroed array that begins on a cache line."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.zeros(size + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def on_line(array: NDArray[Scalar]) -> NDArray[Scalar]:
+    """Copy an array to the start of a cache line."""
+    out = aligned(array.shape, array.dtype.type)
+    out[...] = array
+    return out
+
+
 def sample_slots(n: int, most: int, seed: int) -> NDArray[np.int64]:
     """Choose at most `most` of n slots, ascending, the same for the same seed."""
     if n <= most:
@@ -74,23 +115,27 @@ def sample_slots(n: int, most: int, seed: int) -> NDArray[np.int64]:
 
 
 def pack64(table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pack a (64 k, padded) uint8 table as [k][padded / 4][64][4], as `kernels.vnni` reads it."""
+    """Pack a (64 k, padded) uint8 table as [k][padded / 4][64][4] on a cache line, as `kernels.vnni` reads it."""
     rows, width = table.shape
-    return np.ascontiguousarray(table.reshape(rows // 64, 64, width // 4, 4).transpose(0, 2, 1, 3))
+    return on_line(table.reshape(rows // 64, 64, width // 4, 4).transpose(0, 2, 1, 3))
 
 
 def _whole_range(vectors: NDArray[Any]) -> float | None:
     """Give the least value if all are whole numbers spanning at most 255, else None."""
     if vectors.dtype.kind in "iu" and vectors.itemsize == 1:
         return float(np.iinfo(vectors.dtype).min)  # the whole type's range: later rows and queries fit it, too
-    least, most = np.inf, -np.inf
+    from vicinal.kernels.code_space import whole_range
+
+    known = np.array([np.inf, -np.inf], np.float32)
     for at in range(0, len(vectors), _CHECK_ROWS):
-        part = vectors[at : at + _CHECK_ROWS]
-        if not (part == np.rint(part)).all():
+        part = np.ascontiguousarray(vectors[at : at + _CHECK_ROWS], np.float32).view()
+        part.flags.writeable = False  # compiled once, for rows of mapped files
+        if not whole_range(part, known):
             return None
-        least, most = min(least, float(part.min())), max(most, float(part.max()))
+        least, most = known.tolist()
         if most - least > 255 or max(abs(least), abs(most)) > 1 << 20:
             return None
+    least, most = known.tolist()
     return 0.0 if least >= 0 and most <= 255 else least
 
 
@@ -127,45 +172,43 @@ def nearest_rows(
     k: int,
     allowed: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
-    """Give the k nearest of rows [0, n) of each given slot, itself left out: (len(slots), k), in no order.
+    """Give the k nearest of rows [0, n) of each given slot, itself left out: (len(slots), k), nearest first.
 
     allowed (n,): rows that count; there are more than k of them.
     """
+    from vicinal.kernels.code_space import keep_nearest
+
+    queries = _queries(frame, rows, slots)
+    best, names = np.full((len(slots), k), np.inf, np.float32), np.zeros((len(slots), k), np.int64)
+    framed, squares = np.empty((_SCORED_ROWS, frame.dim), np.float32), np.empty(_SCORED_ROWS, np.float32)
+    products = np.empty((len(slots), _SCORED_ROWS), np.float32)
+    for at in range(0, n, _SCORED_ROWS):
+        count = min(_SCORED_ROWS, n - at)
+        frame.into(rows, slice(at, at + count), framed[:count], squares[:count])
+        if allowed is not None:
+            squares[:count][~allowed[at : at + count]] = np.inf
+        scores = np.matmul(queries, framed[:count].T, out=products.reshape(-1)[: len(slots) * count].reshape(-1, count))
+        inside = np.flatnonzero((slots >= at) & (slots < at + count))
+        scores[inside, slots[inside] - at] = np.inf
+        keep_nearest(scores, squares[:count], at, best, names)
+    return names
+
+
+def nearest_listed(frame: Frame, rows: Rows, listed: NDArray[np.int64], slots: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give the nearest of the listed rows, at least two, of each given slot, itself left out: (len(slots),)."""
+    framed = frame.rows(rows, listed)
+    scores: FloatMatrix = _queries(frame, rows, slots) @ framed.T
+    if frame.squared:
+        scores += np.einsum("ij,ij->i", framed, framed)
+    scores[slots[:, None] == listed] = np.inf
+    nearest: NDArray[np.int64] = listed[scores.argmin(1)]
+    return nearest
+
+
+def _queries(frame: Frame, rows: Rows, slots: NDArray[np.int64]) -> FloatMatrix:
+    """Give stored rows as products with framed rows take them: -2 times a query."""
     queries = frame.rows(rows, slots)
     if not frame.squared:  # under dot a query does not move with the rows
         queries += frame.shift[: frame.dim] - frame.query_shift[: frame.dim]
     queries *= np.float32(-2)
-
-    nearest = _Nearest(len(slots), k)
-    for at in range(0, n, _SCORED_ROWS):
-        framed = frame.rows(rows, slice(at, min(at + _SCORED_ROWS, n)))
-        scores: FloatMatrix = queries @ framed.T
-        if frame.squared:
-            scores += np.einsum("ij,ij->i", framed, framed)
-        inside = np.flatnonzero((slots >= at) & (slots < at + len(framed)))
-        scores[inside, slots[inside] - at] = np.inf
-        if allowed is not None:
-            scores[:, ~allowed[at : at + len(framed)]] = np.inf
-        nearest.see(scores, at)
-    return nearest.names
-
-
-class _Nearest:
-    """The k least scores seen so far, for several queries."""
-
-    def __init__(self, queries: int, k: int) -> None:
-        self.names = np.zeros((queries, k), np.int64)
-        self._best = np.full((queries, k), np.inf, np.float32)
-
-    def see(self, scores: FloatMatrix, first: int) -> None:
-        """Take in scores (queries, rows) of rows from `first` on; few of them are less than the k-th."""
-        k = self.names.shape[1]
-        query, place = np.nonzero(scores < self._best.max(1)[:, None])
-        counts = np.bincount(query, minlength=len(scores))
-        beyond = np.arange(len(query)) - (np.cumsum(counts) - counts)[query]
-        best = np.full((len(scores), k + int(counts.max())), np.inf, np.float32)
-        names = np.zeros(best.shape, np.int64)
-        best[:, :k], names[:, :k] = self._best, self.names
-        best[query, k + beyond], names[query, k + beyond] = scores[query, place], first + place
-        kept = np.argpartition(best, k - 1, axis=1)[:, :k]
-        self._best, self.names = np.take_along_axis(best, kept, 1), np.take_along_axis(names, kept, 1)
+    return queries

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.codecs.basis import byte_projection, principal
+from vicinal.codecs.basis import Axes, byte_projection, principal
 from vicinal.codecs.cells import Cells
 from vicinal.codecs.frame import Frame
 from vicinal.codecs.lines import Lines, QueryArrays
@@ -40,7 +40,8 @@ class NibbleCodec:
         constant = np.zeros(len(framed), np.float32)
         if frame.squared:
             constant = np.einsum("ij,ij->i", centred, centred)
-        encode_nibbles(centred @ self.basis, constant, lines.bytes, lines.floats, start)
+        projected = self.query.project(centred, frame.padded).take(_places(self.basis.shape[1]), axis=1)
+        encode_nibbles(projected, constant, lines.bytes, lines.floats, start)
 
     def estimate(self, frame: Frame, cells: Cells, queries: NDArray[np.float32], lines: Lines) -> NDArray[np.float32]:
         """Estimate distances (queries, lines) in plain arithmetic, up to a constant per query."""
@@ -65,21 +66,34 @@ class NibbleCodec:
         return {"code": self.name, "dims": self.basis.shape[1], "variance_kept": round(self.kept, 4)}
 
 
-def fit_nibbles(frame: Frame, sample: NDArray[np.float32], seed: int) -> NibbleCodec:
-    """Fit 4-bit lines to framed rows of any dimension."""
+def _places(dims: int) -> NDArray[np.int64]:
+    """Where levels lie among the two lines of a query: the low halves of bytes first, then the high ones."""
+    half = (dims + 1) // 2
+    return np.concatenate([np.arange(half), _GROUP + np.arange(dims - half)])
+
+
+def _leading(
+    frame: Frame, sample: NDArray[np.float32], dims: int, seed: int, axes: Axes | None
+) -> tuple[NDArray[np.float64], float]:
+    """Give so many principal directions and the share of the variance that they hold."""
+    if axes is not None:
+        return axes.directions[:, :dims], float(axes.shares[dims - 1])
     centred = sample - frame.centre[: frame.dim]
-    dims = min(NIBBLE_DIMS, frame.dim)
-    rng = np.random.default_rng(seed)
     leading = principal(centred, dims, seed)
-    basis = leading @ np.linalg.qr(rng.standard_normal((dims, dims)))[0]
     some = centred[:: max(1, len(centred) // _TOLD_ROWS)]
     total = float(np.einsum("ij,ij->", some, some, dtype=np.float64))
     inside = some @ leading.astype(np.float32)
-    kept = float(np.einsum("ij,ij->", inside, inside, dtype=np.float64)) / max(total, 1e-30)
-    half = (dims + 1) // 2
-    places = np.concatenate([np.arange(half), _GROUP + np.arange(dims - half)])
+    return leading, float(np.einsum("ij,ij->", inside, inside, dtype=np.float64)) / max(total, 1e-30)
+
+
+def fit_nibbles(frame: Frame, sample: NDArray[np.float32], seed: int, axes: Axes | None = None) -> NibbleCodec:
+    """Fit 4-bit lines to framed rows of any dimension; axes: of them, where known."""
+    dims = min(NIBBLE_DIMS, frame.dim)
+    rng = np.random.default_rng(seed)
+    leading, kept = _leading(frame, sample, dims, seed, axes)
+    basis = leading @ np.linalg.qr(rng.standard_normal((dims, dims)))[0]
     matrix = np.zeros((frame.dim, 2 * _GROUP))
-    matrix[:, places] = basis
+    matrix[:, _places(dims)] = basis
     query = QueryArrays(2 * _GROUP, *byte_projection(matrix, frame))
     return NibbleCodec(query, np.ascontiguousarray(basis, dtype=np.float32), kept)
 

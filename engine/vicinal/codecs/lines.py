@@ -54,6 +54,18 @@ class QueryArrays(NamedTuple):
         """Dimensions that the projection gives, a multiple of 64; the code space has as many or more."""
         return 0 if self.projection is None else PACKED * len(self.projection)
 
+    def project(self, rows: NDArray[np.float32], padded: int) -> NDArray[np.float32]:
+        """Project rows (n, dim), cut to bytes as queries are, but about no centre: (n, projected), zeros beyond."""
+        from vicinal.kernels.code_space import project_rows
+
+        assert self.projection is not None, "the code has a projection"
+        assert self.projection_scale is not None, "it has a scale"
+        assert self.projection.ctypes.data % LINE == 0, "tables begin on a cache line"
+        out = np.empty((len(rows), self.projected), np.float32)
+        work, dots, zeros = np.zeros(padded, np.int8), np.empty(PACKED, np.int32), np.zeros(PACKED, np.float32)
+        project_rows(rows, self.projection, self.projection_scale, work, dots, zeros, out)
+        return out
+
 
 class Codec(Protocol):
     """One kind of code line, fitted."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.codecs.basis import principal_axes
 from vicinal.codecs.cells import fit_cells
 from vicinal.codecs.choice import Choice, choose, found_by_estimates
 from vicinal.codecs.frame import Frame, fit_frame, sample_slots
@@ -39,7 +40,7 @@ def choose_for_scans(metric: Metric, rows: Rows, n: int, *, codec: str, seed: in
         if dim > BYTE_DIMS:
             return choose(metric, rows, n, codec=codec, seed=seed)  # which says why not
         return _choice(frame, sample, ByteCodec(), f"{dim} dimensions fit a line in 8 bits", seed)
-    code = fit_nibbles(frame, sample, seed)
+    code = fit_nibbles(frame, sample, seed, principal_axes(sample, frame.centre[:dim]))
     levels = _choice(frame, sample, code, f"asked for; it keeps {code.kept:.3f} of the variance", seed)
     if codec == "nibbles":
         return levels

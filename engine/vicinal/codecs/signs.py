@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.codecs.basis import byte_projection, enough, principal
-from vicinal.codecs.cells import FAR, Cells, assign
+from vicinal.codecs.basis import Axes, byte_projection, enough, in_bytes, principal
+from vicinal.codecs.cells import FAR, Cells, nearest_by_bytes
 from vicinal.codecs.frame import Frame, pack64
 from vicinal.codecs.lines import PACKED, Lines, QueryArrays
 
@@ -39,13 +39,20 @@ class SignCodec:
 
     def encode(self, frame: Frame, cells: Cells, framed: NDArray[np.float32], lines: Lines, start: int) -> None:
         """Write the lines of framed rows (n, dim) from line `start` on."""
+        from vicinal.kernels.code_space import residual_rows
         from vicinal.kernels.codes import encode_signs
+        from vicinal.kernels.rotate import rotate_rows
 
-        cell, score = assign(framed, cells)
-        # |x - c|^2, or -2 <c, x - c>: score is |c|^2 - 2 <c, x>
-        constant = score + (np.einsum("ij,ij->i", framed, framed) if frame.squared else cells.squares[cell])
-        rotated = _rotated(frame, framed, self.basis, self.query)
-        encode_signs(rotated, self.centres, cell, constant, lines.words, lines.floats, lines.numbers, start)
+        cell = nearest_by_bytes(frame, cells, framed)
+        constant = np.empty(len(framed), np.float32)
+        wide = self.query.projected if self.basis is None else frame.dim
+        rows = np.empty((len(framed), wide), np.float32)
+        residual_rows(framed, cells.centres, cell, frame.squared, rows, constant)
+        if self.basis is not None:
+            rows = self.query.project(rows, frame.padded)
+        assert self.query.signs is not None
+        rotate_rows(rows, self.query.signs)
+        encode_signs(rows, self.centres, cell, constant, lines.words, lines.floats, lines.numbers, start)
 
     def estimate(self, frame: Frame, cells: Cells, queries: NDArray[np.float32], lines: Lines) -> NDArray[np.float32]:
         """Estimate distances (queries, lines) in plain arithmetic, up to a constant per query."""
@@ -99,20 +106,39 @@ def _narrow(frame: Frame, cells: Cells, basis: NDArray[np.float32]) -> dict[str,
     return {"narrow": pack64(table), "narrow_norms": norms, "narrow_step": step}
 
 
-def fit_signs(frame: Frame, cells: Cells, sample: NDArray[np.float32], seed: int, bits: int = SIGN_BITS) -> SignCodec:
-    """Fit sign lines of `bits` bits (a multiple of 128, at most 384) to framed rows."""
+def _projected(
+    frame: Frame, sample: NDArray[np.float32], seed: int, bits: int, axes: Axes | None
+) -> tuple[NDArray[np.float64], float]:
+    """Give the leading directions that are projected to, and the share of the variance that they hold."""
+    if axes is not None:
+        count = axes.enough(HELD, PACKED, bits)
+        return axes.directions[:, :count], float(axes.shares[count - 1])
+    centred = sample - frame.centre[: frame.dim]
+    full = principal(centred, bits, seed)
+    some = centred[:: max(1, len(centred) // _MEASURED_ROWS)]
+    full = full[:, : enough(some, full, HELD, PACKED)]
+    inside = np.square(some @ full.astype(np.float32)).sum(dtype=np.float64)
+    return full, float(inside / max(np.square(some).sum(dtype=np.float64), 1e-300))
+
+
+def fit_signs(
+    frame: Frame,
+    cells: Cells,
+    sample: NDArray[np.float32],
+    seed: int,
+    bits: int = SIGN_BITS,
+    axes: Axes | None = None,
+) -> SignCodec:
+    """Fit sign lines of `bits` bits (a multiple of 128, at most 384) to framed rows; axes: of them, where known."""
     rng = np.random.default_rng(seed)
     signs = rng.choice(np.array([-1, 1], np.float32), (2, bits)) * np.float32(2**-3.5)
     basis = None
     query = QueryArrays(projected=bits, signs=signs)
     if frame.padded > bits:
-        centred = sample - frame.centre[: frame.dim]
-        full = principal(centred, bits, seed)
-        some = centred[:: max(1, len(centred) // _MEASURED_ROWS)]
-        full = full[:, : enough(some, full, HELD, PACKED)]
+        full, held = _projected(frame, sample, seed, bits, axes)
+        full = in_bytes(full)  # rows and centres are projected as queries are
         basis = np.ascontiguousarray(full, dtype=np.float32)
         query = QueryArrays(bits, *byte_projection(full, frame), signs)
-        held = np.square(some @ basis).sum(dtype=np.float64) / max(np.square(some).sum(dtype=np.float64), 1e-300)
         if frame.squared and held >= NARROW_FROM:
             query = query._replace(**_narrow(frame, cells, basis))
     return SignCodec(query, basis, _rotated(frame, cells.centres, basis, query))

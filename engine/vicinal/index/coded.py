@@ -33,7 +33,7 @@ from vicinal.types import Bits, Metric, Rows
 
 __all__ = ["CodedIndex"]
 
-_CHUNK = 1_024  # rows encoded at a time
+_CHUNK = 256  # rows encoded at a time, so few that they stay near
 _GROWTH = 1.25
 _ENTRY_ROWS = 4096  # rows among which new entries are looked for
 _MEASURE_FROM = 2_000

@@ -6,46 +6,28 @@ reader that holds one can walk it while a writer fills rows beyond the reader's 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.codecs.cells import Cells
-from vicinal.codecs.frame import Frame
+from vicinal.codecs.frame import Frame, aligned, on_line
 from vicinal.codecs.lines import ENTRIES, Codec, Lines, view_lines
 from vicinal.types import Metric
 
-__all__ = ["DEGREE", "SENTINEL", "CodedArrays", "address", "aligned", "has_floats"]
+__all__ = ["DEGREE", "SENTINEL", "CodedArrays", "address", "aligned", "has_floats", "on_line"]
 
 DEGREE = 32
 SENTINEL = np.uint32(0xFFFFFFFF)
 LINE = 64
 _LINKS_AT, _VECTOR_AT = 64, 192
-Scalar = TypeVar("Scalar", bound=np.generic)
 _SPACES = {Metric.L2: 0, Metric.DOT: 1, Metric.COSINE: 2}
-
-
-def aligned(shape: tuple[int, ...], dtype: type[Scalar]) -> NDArray[Scalar]:
-    """Give a zeroed array that begins on a cache line."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    memory = np.zeros(size + LINE, np.uint8)
-    start = -memory.ctypes.data % LINE
-    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def address(array: NDArray[Any]) -> int:
     """Give the address of an array's first element; the caller keeps the array alive."""
     return int(array.ctypes.data)
-
-
-def on_line(array: NDArray[Any] | None) -> NDArray[Any]:
-    """Copy an array to the start of a cache line; None becomes one line of zeros."""
-    if array is None:
-        return aligned((LINE,), np.uint8)
-    out = aligned(array.shape, array.dtype.type)
-    out[...] = array
-    return out
 
 
 def has_floats(vectors: NDArray[Any]) -> bool:
@@ -128,7 +110,8 @@ class CodedArrays:
         self.lines: Lines = view_lines(aligned((capacity, LINE), np.uint8))
         self.links[:] = SENTINEL
         constants = _constants(frame, cells, cell_nodes, codec, linked=linked)
-        self._constants = {name: on_line(array) for name, array in constants.items()}
+        none = np.zeros(LINE, np.uint8)
+        self._constants = {name: on_line(none if array is None else array) for name, array in constants.items()}
         self._check(cells, cell_nodes, codec)
         self.whole = frame.whole and exact_walk  # without rows there are no bytes to settle on
         self._tables: list[NDArray[np.int64]] = []  # all of them: a reader may be using an older one

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.codecs.frame import nearest_rows, sample_slots
+from vicinal.codecs.frame import nearest_listed, nearest_rows, sample_slots
 from vicinal.index.bulk_graph import UPPER_DEGREE
 from vicinal.index.coded import CodedIndex
 from vicinal.index.coded_arrays import SENTINEL
@@ -37,7 +37,8 @@ def fitted_efforts(index: CodedIndex, rows: Rows, queries: int, seed: int, threa
     if not choosing.any() or choosing.all():
         return None
     choosers, tellers = _Asked(asked[choosing], furthest[choosing]), _Asked(asked[~choosing], furthest[~choosing])
-    links, entries = index._arrays.links[: index.n], _entries(index, seed)
+    links = index._arrays.links[: index.n]
+    starts = nearest_listed(index._frame, rows, _entries(index, seed), tellers.slots)
     with ThreadPoolExecutor(threads, "vicinal-fit") as pool:
 
         def recall(asked: _Asked, effort: Effort) -> tuple[float, float]:
@@ -48,7 +49,7 @@ def fitted_efforts(index: CodedIndex, rows: Rows, queries: int, seed: int, threa
         return EffortTable.fit(
             partial(recall, choosers),
             exact_walk=index._arrays.exact_walk,
-            reference=walk_floats(index.metric, rows, links, entries, *tellers, pool=pool, parts=threads),
+            reference=walk_floats(index.metric, rows, links, starts, *tellers, pool=pool, parts=threads),
             again=partial(recall, tellers),
         )
 
@@ -80,11 +81,11 @@ def _searched(index: CodedIndex, rows: Rows, effort: Effort, asked: _Asked) -> t
     return found, hops
 
 
-def _entries(index: CodedIndex, seed: int) -> NDArray[np.uint32]:
+def _entries(index: CodedIndex, seed: int) -> NDArray[np.int64]:
     """Where walks on floats may start: as many rows as the levels above a graph of floats hold, or a few thousand."""
     linked = np.flatnonzero(index._arrays.links[: index.n, 0] != SENTINEL)
     some = linked[sample_slots(len(linked), min(len(linked) // UPPER_DEGREE, _ENTRIES), seed + 1)]
-    return np.union1d(index._arrays.cell_nodes[:, 0], some).astype(np.uint32)
+    return np.union1d(index._arrays.cell_nodes[:, 0], some).astype(np.int64)
 
 
 def _asked(index: CodedIndex, rows: Rows, queries: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

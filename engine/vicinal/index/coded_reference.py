@@ -64,7 +64,7 @@ def walk_floats(
     metric: Metric,
     rows: Rows,
     links: NDArray[np.uint32],
-    entries: NDArray[np.uint32],
+    starts: NDArray[np.int64],
     asked: NDArray[np.int64],
     furthest: NDArray[np.float64],
     *,
@@ -73,13 +73,12 @@ def walk_floats(
 ) -> tuple[Reference, ...]:
     """Give the recall of the ten nearest at growing ef, until it is all but 1 or stops growing.
 
-    links (n, 32) uint32; entries: slots, from the nearest of which each walk starts. The rows asked about are shared
-    out in so many parts.
+    links (n, 32) uint32; starts: the slot from which each row's walk starts, another than that row. The rows asked
+    about are shared out in so many parts.
     """
     n = len(links)
     arrays = GraphArrays.empty(links.shape[1] // 2, n, 0)
     arrays.links[:, : links.shape[1]] = links
-    starts = np.array([_start(metric, rows, entries, int(slot)) for slot in asked])
     scratches = [Scratch() for _ in range(parts)]
 
     def walked(ef: int, part: int) -> int:
@@ -97,12 +96,6 @@ def walk_floats(
         if measured[-1].recall >= GOOD_ENOUGH:
             break
     return tuple(measured)
-
-
-def _start(metric: Metric, rows: Rows, entries: NDArray[np.uint32], slot: int) -> int:
-    """Give the entry nearest to the row asked about, other than that row."""
-    nearest, _ = exact_search_list(metric, rows, rows.vectors[slot], 2, entries)
-    return int(nearest[-1] if nearest[0] == slot else nearest[0])
 
 
 def _found(

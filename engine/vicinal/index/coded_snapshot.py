@@ -24,7 +24,7 @@ from vicinal.codecs.levels import ByteCodec, NibbleCodec
 from vicinal.codecs.lines import QueryArrays
 from vicinal.codecs.signs import SignCodec
 from vicinal.errors import CorruptData
-from vicinal.index.coded_arrays import DEGREE, SENTINEL
+from vicinal.index.coded_arrays import DEGREE, SENTINEL, on_line
 from vicinal.index.coded_checks import require_fitting
 from vicinal.index.coded_effort import Effort, EffortTable, Measured, Reference
 from vicinal.index.filter_effort import SHARES, FilterEffort, FilterEfforts, Level
@@ -97,13 +97,17 @@ def encode(fitted: Fitted) -> bytes:
 
 
 def _value(plain: Any, arrays: list[NDArray[Any]]) -> Any:
-    """The value that `_plain` made JSON of: copies of arrays, as kernels are compiled for those one can write."""
+    """The value that `_plain` made JSON of: copies of arrays, as kernels are compiled for those one can write.
+
+    Those of bytes begin on a cache line: among them are tables that kernels multiply with.
+    """
     if isinstance(plain, list):
         return tuple(_value(part, arrays) for part in plain)
     if not isinstance(plain, dict):
         return plain
     if "array" in plain:
-        return arrays[plain["array"]].copy()
+        array = arrays[plain["array"]]
+        return on_line(array) if array.dtype == np.uint8 else array.copy()
     fields = {name: _value(part, arrays) for name, part in plain["fields"].items()}
     if plain["kind"] == Frame.__name__:
         fields["metric"] = Metric(fields["metric"])

@@ -129,10 +129,10 @@ def encode_whole_rows(rows, out, floats, numbers, start):
 
 @njit
 def encode_signs(rows, centres, cells, constants, words, floats, numbers, start):
-    """Write sign lines of rotated rows (n, m) about their cells' rotated centres to lines start...
+    """Write sign lines of rows (n, m), which are about their cells' centres and rotated, to lines start...
 
-    constants: per row |x - c|^2, or under dot -2 <c, x - c>. words, floats, numbers: the lines as uint64 (capacity, 8),
-    float32 (capacity, 16) and int32 (capacity, 16).
+    centres: rotated. constants: per row |x - c|^2, or under dot -2 <c, x - c>. words, floats, numbers: the lines as
+    uint64 (capacity, 8), float32 (capacity, 16) and int32 (capacity, 16).
     """
     m = rows.shape[1]
     for i in range(rows.shape[0]):
@@ -142,7 +142,7 @@ def encode_signs(rows, centres, cells, constants, words, floats, numbers, start)
             bits = np.uint64(0)
             for j in range(64 * word, 64 * word + 64):
                 origin = centres[cell, j]
-                r = rows[i, j] - origin
+                r = rows[i, j]
                 square += r * r
                 positive = r > 0
                 spread += r if positive else -r
