@@ -43,9 +43,10 @@ def principal_axes(sample: NDArray[np.float32], centre: NDArray[np.float32]) -> 
     if sample.shape[1] > _EIGH_DIM:
         return None
     centred = sample[:: max(1, len(sample) // _ROWS)] - centre
-    values, directions = np.linalg.eigh((centred.T @ centred).astype(np.float64))
-    held = np.maximum(values[::-1], 0).cumsum()
-    return Axes(directions[:, ::-1], held / max(float(held[-1]), 1e-300))
+    covariance = centred.T @ centred
+    values, directions = np.linalg.eigh(covariance / max(float(np.trace(covariance)), 1e-30))
+    held = np.maximum(values[::-1], 0).cumsum(dtype=np.float64)
+    return Axes(directions[:, ::-1].astype(np.float64), held / max(float(held[-1]), 1e-300))
 
 
 def principal(sample: NDArray[np.float32], count: int, seed: int) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,10 @@ class NibbleCodec:
     kept: float  # share of the variance
     name: str = "nibbles"
 
+    @cached_property
+    def _lanes(self) -> NDArray[np.uint8]:
+        return self.query.lanes()
+
     def encode(self, frame: Frame, cells: Cells, framed: NDArray[np.float32], lines: Lines, start: int) -> None:
         """Write the lines of framed rows (n, dim) from line `start` on."""
         from vicinal.kernels.codes import encode_nibbles
@@ -40,7 +45,7 @@ class NibbleCodec:
         constant = np.zeros(len(framed), np.float32)
         if frame.squared:
             constant = np.einsum("ij,ij->i", centred, centred)
-        projected = self.query.project(centred, frame.padded).take(_places(self.basis.shape[1]), axis=1)
+        projected = self.query.project(centred, self._lanes).take(_places(self.basis.shape[1]), axis=1)
         encode_nibbles(projected, constant, lines.bytes, lines.floats, start)
 
     def estimate(self, frame: Frame, cells: Cells, queries: NDArray[np.float32], lines: Lines) -> NDArray[np.float32]:

@@ -20,6 +20,7 @@ __all__ = ["ENTRIES", "Codec", "Lines", "QueryArrays", "view_lines"]
 LINE = 64
 ENTRIES = 32  # slots of a cell where walks may enter: their lines are estimated in one go
 PACKED = 64  # rows of a matrix packed together, see `frame.pack64`
+_AT_ONCE, _TILE = 24, 6  # rows projected together, and by one tile
 
 
 class Lines(NamedTuple):
@@ -54,16 +55,22 @@ class QueryArrays(NamedTuple):
         """Dimensions that the projection gives, a multiple of 64; the code space has as many or more."""
         return 0 if self.projection is None else PACKED * len(self.projection)
 
-    def project(self, rows: NDArray[np.float32], padded: int) -> NDArray[np.float32]:
+    def lanes(self) -> NDArray[np.uint8]:
+        """Pack the projection as `project` takes it."""
+        assert self.projection is not None, "the code has a projection"
+        groups, quads = self.projection.shape[:2]
+        apart = self.projection.reshape(groups, quads, 4, 16, 4).transpose(0, 2, 1, 3, 4)
+        return np.ascontiguousarray(apart).reshape(groups * 4, quads * PACKED)
+
+    def project(self, rows: NDArray[np.float32], lanes: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Project rows (n, dim), cut to bytes as queries are, but about no centre: (n, projected), zeros beyond."""
         from vicinal.kernels.code_space import project_rows
 
-        assert self.projection is not None, "the code has a projection"
-        assert self.projection_scale is not None, "it has a scale"
-        assert self.projection.ctypes.data % LINE == 0, "tables begin on a cache line"
+        assert self.projection_scale is not None, "the code has a projection"
         out = np.empty((len(rows), self.projected), np.float32)
-        work, dots, zeros = np.zeros(padded, np.int8), np.empty(PACKED, np.int32), np.zeros(PACKED, np.float32)
-        project_rows(rows, self.projection, self.projection_scale, work, dots, zeros, out)
+        block = np.zeros((min(_AT_ONCE, max(len(rows), _TILE)), lanes.shape[1] // 16), np.int8)
+        order, none = np.arange(max(len(lanes), _AT_ONCE), dtype=np.int32), np.zeros((len(lanes), 16), np.int32)
+        project_rows(rows, lanes, self.projection_scale, block, order, none, out)
         return out
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,10 @@ class SignCodec:
     centres: NDArray[np.float32]  # of the cells, rotated
     name: str = "signs"
 
+    @cached_property
+    def _lanes(self) -> NDArray[np.uint8]:
+        return self.query.lanes()
+
     def encode(self, frame: Frame, cells: Cells, framed: NDArray[np.float32], lines: Lines, start: int) -> None:
         """Write the lines of framed rows (n, dim) from line `start` on."""
         from vicinal.kernels.code_space import residual_rows
@@ -49,7 +54,7 @@ class SignCodec:
         rows = np.empty((len(framed), wide), np.float32)
         residual_rows(framed, cells.centres, cell, frame.squared, rows, constant)
         if self.basis is not None:
-            rows = self.query.project(rows, frame.padded)
+            rows = self.query.project(rows, self._lanes)
         assert self.query.signs is not None
         rotate_rows(rows, self.query.signs)
         encode_signs(rows, self.centres, cell, constant, lines.words, lines.floats, lines.numbers, start)

@@ -64,21 +64,23 @@ class _Asked(NamedTuple):
 def _searched(index: CodedIndex, rows: Rows, effort: Effort, asked: _Asked) -> tuple[int, int]:
     """Search with an effort; give how many of the ten nearest were found and the rows expanded."""
     vectors, inv_norms, _ = index._bind(rows)
-    arrays = index._arrays
-    scratch = index._scratch(arrays, effort.pool, results_room(effort, K))
-    wanted = K if vectors else max(K, effort.settle)
-    slots, distances = np.empty(wanted, np.uint32), np.empty(wanted, np.float32)
-    packed, found, hops = index._packed_effort(effort), 0, 0
-    for slot, last in zip(asked.slots.tolist(), asked.furthest.tolist(), strict=True):
-        query = rows.vectors[slot]
-        scratch.aim(arrays, rows, (vectors, inv_norms), index.n, hidden=slot)
-        count = index.walked(query.astype(np.float32, copy=False), scratch.call_at, packed, slots, distances)
-        near = distances[:count]
-        if not vectors or arrays.fine is not None:  # measured as on floats, to the last bit
-            _, near = exact_search_list(index.metric, rows, query, K, slots[:count])
-        found += int((near <= last).sum())
-        hops += int(scratch.hops[0])
-    return found, hops
+    arrays, wanted = index._arrays, K if vectors else max(K, effort.settle)
+    scratch = index._borrow(arrays, effort.pool, results_room(effort, K))
+    slots = np.empty((len(asked.slots), wanted), np.uint32)
+    distances = np.full(slots.shape, np.inf, np.float32)
+    packed, hops = index._packed_effort(effort), 0
+    queries = rows.vectors[asked.slots].astype(np.float32, copy=False)
+    again = not vectors or arrays.fine is not None  # measured as on floats, to the last bit
+    for hidden, query, named, near in zip(asked.slots.tolist(), queries, slots, distances, strict=True):
+        scratch.aim(arrays, rows, (vectors, inv_norms), index.n, hidden=hidden)
+        count = index.walked(query, scratch.call_at, packed, named, near)
+        hops += scratch.hops.item(0)
+        if again:
+            on_floats = exact_search_list(index.metric, rows, rows.vectors[hidden], K, named[:count])[1]
+            near[: len(on_floats)], near[len(on_floats) :] = on_floats, np.inf
+    scratch.index_at = 0  # to be aimed again: it hides a slot
+    index._free.append(scratch)
+    return int((distances <= asked.furthest[:, None]).sum()), hops
 
 
 def _entries(index: CodedIndex, seed: int) -> NDArray[np.int64]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from vicinal.kernels import njit
-from vicinal.kernels.vnni import affine64, dots64, nearest_cell
+from vicinal.kernels.gemm import ROWS_PER_TILE, tile6x4
+from vicinal.kernels.operands import lesser
+from vicinal.kernels.vnni import nearest_cell
 
 __all__ = [
     "frame_rows",
@@ -26,6 +28,7 @@ _LANES = np.int64(16)
 _ROUND = np.float32(12582912)  # adding 1.5 * 2^23 rounds to the nearest integer and vectorises; np.rint does not
 _SUMS = {"reassoc", "nsz"}  # of floats, in any order: so that they are vectors
 _MIDDLE = np.float32(128)
+_RUN = 2_048  # floats looked at twice while they are near
 
 
 @njit
@@ -119,30 +122,30 @@ def residual_rows(rows, centres, cells, squared, out, constants):
 
 
 @njit
-def project_rows(rows, table, scale, work, dots, zeros, out):
-    """Write rows (n, dim), cut to bytes, times a packed matrix of bytes (`codecs.basis.Projection`) to out.
+def project_rows(rows, lanes, scale, block, order, none, out):
+    """Write rows (n, dim), cut to bytes, times a matrix of bytes to out (n, at least the outputs), zeros beyond.
 
-    table: on a cache line; scale: float32 by output. work: int8 (padded,), zero beyond dim, and dots: int32 (64,), both
-    overwritten. zeros: float32 (64,). out: float32 (n, at least the outputs), zeros beyond these.
+    lanes: uint8 (outputs / 16, width), the columns about 128 packed as `gemm` reads them. scale: float32 by output.
+    block: int8 (rows at once, padded), zero beyond dim and overwritten; order: 0, 1, 2, ... int32, as many as there are
+    outputs or rows at once. none: int32 (outputs / 16, 16), zero.
     """
-    padded, outputs = work.shape[0], scale.shape[0]
-    lanes = np.empty(_LANES, np.float32)
-    for i in range(rows.shape[0]):
-        step = _largest(rows[i], lanes) / np.float32(127)
-        total = np.float32(_to_signed(rows[i], step, np.float32(0), work))
-        for first in range(0, outputs, 64):
-            dots64(table.ctypes.data + first * padded, work.ctypes.data, padded // 4, dots.ctypes.data)
-            affine64(
-                dots.ctypes.data,
-                -_MIDDLE * total,
-                step,
-                scale.ctypes.data + first * 4,
-                zeros.ctypes.data,
-                out.ctypes.data + (i * out.shape[1] + first) * 4,
-                4,
-            )
-        for j in range(outputs, out.shape[1]):
-            out[i, j] = 0
+    outputs, at_once = scale.shape[0], block.shape[0]
+    most, tile = np.empty(_LANES, np.float32), np.empty(ROWS_PER_TILE * 64, np.int32)
+    steps, adds = np.empty(at_once, np.float32), np.empty(at_once, np.float32)
+    for first in range(0, rows.shape[0], at_once):
+        count = lesser(at_once, rows.shape[0] - first)
+        for r in range(count):
+            steps[r] = _largest(rows[first + r], most) / np.float32(127)
+            adds[r] = -_MIDDLE * np.float32(_to_signed(rows[first + r], steps[r], np.float32(0), block[r]))
+            for j in range(outputs, out.shape[1]):
+                out[first + r, j] = 0
+        for group in range(0, lanes.shape[0], 4):
+            for r in range(0, count, ROWS_PER_TILE):
+                tile6x4(block, order, r, lanes, order, group, none, tile, 0, 64)
+                for q in range(r, lesser(r + ROWS_PER_TILE, count)):
+                    for j in range(64):
+                        value = (np.float32(tile[(q - r) * 64 + j]) + adds[q]) * steps[q]
+                        out[first + q, group * 16 + j] = value * scale[group * 16 + j]
 
 
 @njit
@@ -157,25 +160,23 @@ def sum_by_cell(rows, cells, sums, counts):
 
 @njit
 def whole_range(rows, range_):
-    """Widen range_ (least, most) float32 by the values of rows; give whether all are whole numbers."""
+    """Widen range_ (least, most) float32 by the values of rows; give whether all are whole numbers below 2^22."""
     least, most = np.full(_LANES, range_[0], np.float32), np.full(_LANES, range_[1], np.float32)
     flat = rows.reshape(-1)
-    size = flat.shape[0]
-    for start in range(0, size, 4096):
-        stop = min(start + 4096, size)
+    for start in range(0, flat.shape[0], _RUN):
+        run = flat[start : start + _RUN]
         broken = np.int32(0)
-        for j in range(start, stop - 15, 16):
-            for lane in range(16):
-                value = flat[j + lane]
-                broken |= np.int32(value != np.float32(np.int32(value)))
-                least[lane] = value if value < least[lane] else least[lane]  # noqa: FURB136
-                most[lane] = value if value > most[lane] else most[lane]  # noqa: FURB136
-        for j in range(stop - (stop - start) % 16, stop):
-            value = flat[j]
-            broken |= np.int32(value != np.float32(np.int32(value)))
-            least[0], most[0] = min(least[0], value), max(most[0], value)
+        for j in range(run.shape[0]):
+            broken |= np.int32((run[j] + _ROUND) - _ROUND != run[j])
         if broken:
             return False
+        whole = run.shape[0] & -16
+        for j in range(0, whole, 16):
+            for lane in range(16):
+                least[lane] = min(least[lane], run[j + lane])
+                most[lane] = max(most[lane], run[j + lane])
+        for j in range(whole, run.shape[0]):
+            least[0], most[0] = min(least[0], run[j]), max(most[0], run[j])
     range_[0], range_[1] = least.min(), most.max()
     return True
 
