@@ -24,6 +24,7 @@ from vicinal.index.coded_batch import search_share
 from vicinal.index.exact import exact_search, exact_search_list
 from vicinal.index.field_index import CellsSearcher, CodedSearcher, FieldIndex, Searcher
 from vicinal.index.layout import Layout
+from vicinal.index.shared import SharedIndex
 from vicinal.index.spaces import inverse_norms
 from vicinal.kernels import warmup as kernels
 from vicinal.kernels.bitset import slots_to_bits
@@ -220,10 +221,33 @@ def _other_metrics() -> None:
         _grow(FieldIndex(metric, dim, HnswParams()), f"a walk under {metric}", metric, _rows(vectors, metric))
 
 
+def _shared_rows() -> None:
+    """Let near-copies share nodes, search with and without a filter, and go on from what was saved."""
+    points = _points(24, 24)
+    points[1::2] = points[: len(points) - 1 : 2] * np.float32(1.001)
+    rows, n = _rows(points, Metric.L2), len(points)
+    half = slots_to_bits(np.arange(0, n, 2), n)
+    for share in (0.0, 0.05):
+        index = SharedIndex(FieldIndex(Metric.L2, 24, HnswParams()), Metric.L2, 24, points.dtype, share)
+        while index.n < n - _LATER:
+            index.extend(rows, n - _LATER, lambda: False)
+        saved = b"".join(index.chunks())
+        index = SharedIndex(FieldIndex(Metric.L2, 24, HnswParams()), Metric.L2, 24, points.dtype, share)
+        index.decode(saved, rows, n - _LATER)
+        while index.n < n:
+            index.extend(rows, n, lambda: False)
+        graph = index.searcher()
+        if graph is None:
+            raise _wrong("letting rows share nodes")
+        for allowed in (None, half):
+            _check("a search of shared nodes", graph, Metric.L2, rows, allowed)
+
+
 _MORE_JOBS: tuple[tuple[str, Callable[[], None]], ...] = (
     ("other dtypes", _other_dtypes),
     ("other metrics", _other_metrics),
     ("coded graphs of other dtypes", _coded_dtypes),
+    ("shared rows", _shared_rows),
 )
 _JOBS: tuple[tuple[str, Callable[[], None]], ...] = (
     ("coded graphs", _coded_graphs),

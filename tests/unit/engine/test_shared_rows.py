@@ -139,3 +139,47 @@ def test_a_collection_all_of_whose_points_died_is_flushed() -> None:
         made.upsert(range(50), np.ones((50, 8), np.float32))
         assert made.flush(100)
         assert len(made.query(np.ones(8), 60, with_payload=False)) == 50
+
+
+def test_compaction_groups_the_living_anew(tmp_path) -> None:
+    """Of each group of four equal points the first die; all of some groups; the others answer as before."""
+    rng = np.random.default_rng(7)
+    rows = np.repeat(rng.standard_normal((600, 16)), 4, axis=0).astype(np.float32)[rng.permutation(2400)]
+    dead = np.zeros(2400, np.bool_)
+    _, first, group_of = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    dead[first] = True
+    dead[np.isin(group_of.ravel(), np.arange(50))] = True
+
+    def check(collection: Any) -> None:
+        for slot in np.flatnonzero(~dead)[:60]:
+            equal = np.flatnonzero((rows == rows[slot]).all(axis=1) & ~dead)
+            hits = collection.query(rows[slot], len(equal), with_payload=False)
+            assert sorted(hits.ids) == equal.tolist()
+        hits = collection.query(rows[first[0]], 10, filter="n < 1200", with_payload=False)
+        assert len(hits) == 10
+        assert not dead[hits.ids].any()
+        assert max(hits.ids) < 1200
+
+    with Database(tmp_path / "db") as database:
+        collection = database.create_collection("c", dim=16, metric="l2", share=0.0)
+        collection.upsert(range(2400), rows, [{"n": i} for i in range(2400)])
+        assert collection.flush(100)
+        collection.delete(np.flatnonzero(dead).tolist())
+        check(collection)
+        assert collection.compact() == dead.sum()
+        assert collection.flush(100)
+        told = collection.info()
+        assert told.slots == 2400 - dead.sum()
+        assert told.fields[""]["shared"]["rows"] == told.slots
+        assert told.fields[""]["shared"]["groups"] == 550
+        check(collection)
+        assert collection.verify().ok
+        extra = np.flatnonzero(dead)[:200]
+        collection.upsert(extra.tolist(), rows[extra], [{"n": int(i)} for i in extra])
+        dead[extra] = False
+        assert collection.flush(100)
+        check(collection)
+    with Database(tmp_path / "db") as database:
+        collection = database.collection("c")
+        assert collection.info().fields[""]["shared"]["rows"] == told.slots + 200
+        check(collection)
