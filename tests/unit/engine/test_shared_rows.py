@@ -156,9 +156,7 @@ def test_compaction_groups_the_living_anew(tmp_path) -> None:
             hits = collection.query(rows[slot], len(equal), with_payload=False)
             assert sorted(hits.ids) == equal.tolist()
         hits = collection.query(rows[first[0]], 10, filter="n < 1200", with_payload=False)
-        assert len(hits) == 10
-        assert not dead[hits.ids].any()
-        assert max(hits.ids) < 1200
+        assert (len(hits), max(hits.ids) < 1200, dead[hits.ids].any()) == (10, True, False)
 
     with Database(tmp_path / "db") as database:
         collection = database.create_collection("c", dim=16, metric="l2", share=0.0)
