@@ -95,7 +95,7 @@ def test_rows_are_projected_as_queries_are(n, scale):
     rng = np.random.default_rng(n)
     matrix = np.linalg.qr(rng.standard_normal((200, 128)))[0]
     fitted = frame.fit_frame(
-        Metric.L2, Rows(rng.standard_normal((50, 200)).astype(np.float32), np.empty(0)), 50, seed=1
+        Metric.L2, Rows(rng.standard_normal((50, 200)).astype(np.float32), np.empty(0, np.float32)), 50, seed=1
     )
     query = lines.QueryArrays(384, *basis.byte_projection(matrix, fitted))
     rows = (rng.standard_normal((n, 200)) * scale).astype(np.float32)
