@@ -146,6 +146,14 @@ def test_links_that_cannot_be_walked() -> None:
     assert coded_problems(links, np.array([0]), removed) == []
 
 
+def test_one_slot_of_thousands_out_of_reach_is_reported() -> None:
+    links = np.full((3000, 32), SENTINEL, np.uint32)
+    links[:, 0] = (np.arange(3000) + 1) % 3000
+    links[8, 0] = 10
+    told = coded_problems(links, np.array([3]), np.zeros(3000, np.bool_))
+    assert told == ["1 slots cannot be reached from the entries, the first is 9"]
+
+
 def test_verifying_a_closed_collection(tmp_path: Path) -> None:
     made(tmp_path / "db")
     database = Database(tmp_path / "db")
