@@ -17,7 +17,7 @@ from vicinal.index.hnsw import search_graph
 from vicinal.index.layout import Layout
 from vicinal.types import Bits, Metric, Rows
 
-__all__ = ["LINES", "CellsSearcher", "CodedSearcher", "FloatSearcher", "Searcher"]
+__all__ = ["LINES", "CellsSearcher", "CodedSearcher", "FloatSearcher", "Searcher", "SearcherOver"]
 
 LINES: Final = {"int8": "bytes", "int4": "nibbles", "rabitq": "signs"}  # public names of codes, and their lines
 _PUBLIC: Final = {line: name for name, line in LINES.items()}
@@ -58,6 +58,34 @@ class Searcher(Protocol):
 
     def recall_at(self, ef: int) -> float | None:
         """The recall of the ten nearest that was measured at an ef; None: not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearcherOver:
+    """The base of searchers that put an inner one to use, which holds other rows: fewer, or parts of them."""
+
+    inner: Searcher
+    metric: Metric
+
+    @property
+    def layout(self) -> str:
+        """`float`, `coded` or `cells`."""
+        return self.inner.layout
+
+    @property
+    def placed(self) -> Layout:
+        """Graph or cells of the inner rows, and why."""
+        return self.inner.placed
+
+    @property
+    def codec(self) -> Mapping[str, Any]:
+        """The codes of the inner rows."""
+        return self.inner.codec
+
+    @property
+    def filtered(self) -> FilteredIndex | None:
+        """What answers under a filter, over the inner rows."""
+        return self.inner.filtered
 
 
 @dataclass(frozen=True, slots=True)

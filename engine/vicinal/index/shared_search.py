@@ -15,16 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.index.exact import Found
-from vicinal.index.filtered import FilteredIndex
 from vicinal.index.groups import GroupPicture
-from vicinal.index.layout import Layout
 from vicinal.index.scratch import address, give_back, take
-from vicinal.index.searchers import Searcher
+from vicinal.index.searchers import SearcherOver
 from vicinal.index.spaces import bits_at, capacity_of, space_at
 from vicinal.kernels.bitset import words_of
 from vicinal.kernels.groups import admit_groups, settle_groups
 from vicinal.limits import K_MAX
-from vicinal.types import Bits, Metric, Rows
+from vicinal.types import Bits, Rows
 
 __all__ = ["SharedSearcher"]
 
@@ -35,11 +33,9 @@ _APART_LEAST: Final = 16  # more
 
 
 @dataclass(frozen=True, slots=True)
-class SharedSearcher:
+class SharedSearcher(SearcherOver):
     """A searcher over `leaders`, one row per group, that answers over all slots below `n`."""
 
-    inner: Searcher
-    metric: Metric
     leaders: Rows
     groups: GroupPicture
     n: int
@@ -50,26 +46,6 @@ class SharedSearcher:
     def nbytes(self) -> int:
         """Bytes of the leaders' graph and of the groups."""
         return self.inner.nbytes + self.own_bytes
-
-    @property
-    def layout(self) -> str:
-        """`float`, `coded` or `cells`."""
-        return self.inner.layout
-
-    @property
-    def placed(self) -> Layout:
-        """Graph or cells of the leaders, and why."""
-        return self.inner.placed
-
-    @property
-    def codec(self) -> Mapping[str, Any]:
-        """The codes of the leaders."""
-        return self.inner.codec
-
-    @property
-    def filtered(self) -> FilteredIndex | None:
-        """What answers under a filter, over leaders."""
-        return self.inner.filtered
 
     @property
     def shared(self) -> Mapping[str, Any]:

@@ -7,7 +7,6 @@ leading dimensions are not copied: they are read where the whole rows lie.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.index.exact import Found, exact_search_list
-from vicinal.index.field_index import Searcher
-from vicinal.index.filtered import FilteredIndex
-from vicinal.index.layout import Layout
+from vicinal.index.searchers import SearcherOver
 from vicinal.limits import K_MAX
-from vicinal.types import Bits, Metric, Rows
+from vicinal.types import Bits, Rows
 
 __all__ = ["ShortSearcher", "short_norms"]
 
@@ -34,11 +31,9 @@ def short_norms(vectors: NDArray[Any]) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True, slots=True)
-class ShortSearcher:
+class ShortSearcher(SearcherOver):
     """A searcher over `short` rows, the beginnings of whole ones, that answers with distances of whole rows."""
 
-    inner: Searcher
-    metric: Metric
     short: Rows
 
     @property
@@ -50,26 +45,6 @@ class ShortSearcher:
     def nbytes(self) -> int:
         """Bytes of the graph and of the norms of leading dimensions."""
         return self.inner.nbytes + self.short.inv_norms.nbytes
-
-    @property
-    def layout(self) -> str:
-        """`float` or `coded`."""
-        return self.inner.layout
-
-    @property
-    def placed(self) -> Layout:
-        """Graph or cells of the leading dimensions, and why."""
-        return self.inner.placed
-
-    @property
-    def codec(self) -> Mapping[str, Any]:
-        """The codes of the leading dimensions."""
-        return self.inner.codec
-
-    @property
-    def filtered(self) -> FilteredIndex | None:
-        """What answers under a filter, over the leading dimensions."""
-        return self.inner.filtered
 
     def head(self, query: NDArray[Any]) -> NDArray[Any]:
         """The leading dimensions of a query."""
