@@ -12,7 +12,7 @@ import numpy as np
 from vicinal.kernels import njit
 from vicinal.kernels.gemm import ROWS_PER_TILE, tile6x4
 from vicinal.kernels.operands import lesser
-from vicinal.kernels.vnni import nearest_cell
+from vicinal.kernels.vnni import dots64, nearest_cell
 
 __all__ = [
     "frame_rows",
@@ -81,17 +81,15 @@ def nearest_cells(rows, whole, table, norms, sums, step, zero, work, scores, cel
             scale = _largest(rows[i], lanes) / np.float32(127)
         total = np.float32(_to_signed(rows[i], scale, offset, work)) + offset * np.float32(dim)
         factor = np.float32(-2) * step * scale
+        dots64(table.ctypes.data, norms.shape[0] // 64, padded * 64, work.ctypes.data, padded // 4, scores.ctypes.data)
         cells[i] = nearest_cell(
-            table.ctypes.data,
-            work.ctypes.data,
-            padded // 4,
+            scores.ctypes.data,
             norms.shape[0] // 64,
             norms.ctypes.data,
             sums.ctypes.data,
             factor,
             factor * offset,
             -factor * zero * total,
-            scores.ctypes.data,
         )
 
 
