@@ -13,9 +13,9 @@ __all__ = ["FAR", "Cells", "assign", "fit_cells", "nearest_by_bytes"]
 
 FloatMatrix = NDArray[np.float32]
 
-_ROUNDS = 5
+_ROUNDS = 6
 _FEW = 4  # rows for which a matrix product is not worth its making
-_SAMPLE_PER_CELL = 48
+_SAMPLE_PER_CELL = 64
 FAR = np.float32(3e38)  # score of a place in the table that holds no cell
 
 
