@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -372,12 +373,14 @@ def test_a_slot_linked_twice_is_returned_once():
 
 @pytest.mark.parametrize(("metric", "codec", "dim"), CODES)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, 0.0])
-def test_the_worst_queries_end_and_leave_the_index_usable(metric, codec, dim, value):
+def test_the_worst_queries_are_refused_and_leave_the_index_usable(metric, codec, dim, value):
     index, rows = build(metric, codec, dim)
-    index.search(np.full(dim, value, np.float32), 10, 64, rows=rows)
     one = rows.vectors[0].copy()
     one[1] = value
-    index.search(one, 10, 64, rows=rows)
+    all_alike = np.full(dim, value, np.float32)
+    for query, refused in ((one, value != 0), (all_alike, value != 0 or metric is Metric.COSINE)):
+        with pytest.raises(InvalidVector) if refused else nullcontext():
+            index.search(query, 10, 64, rows=rows)
     slots, _ = index.search(rows.vectors[5], 10, 200, rows=rows)
     order, _ = true_nearest(metric, rows, rows.vectors[5], N)
     assert len(set(slots.tolist()) & set(order.tolist())) >= 7
