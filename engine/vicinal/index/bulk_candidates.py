@@ -19,7 +19,7 @@ __all__ = ["Found", "find_candidates", "find_cells"]
 _ONE_CELL = 512  # rows that need no cells
 _ALL_PAIRS = 8192  # rows that are all compared with each other
 _BUDGET_LEAST = 64  # groups of sixteen rows that a block is compared with
-_BUDGET_MOST = 1200
+_BUDGET_MOST = 2400
 _PILOT_ROWS = 192
 _PILOT_TOP = 32
 _PILOT_SHARE = 0.85  # of the pilot's true neighbours that the budget must cover
@@ -107,7 +107,8 @@ def _listed(n: int) -> int:
     """How many near cells to list: all, or enough for the largest budget, in cells of about 2.5 groups."""
     if n <= _ALL_PAIRS:
         return n
-    return max(16, int(1.4 * min(_BUDGET_MOST, max(_BUDGET_LEAST, n // 64)) * 16 / 40))
+    largest = min(_BUDGET_MOST, max(_BUDGET_LEAST, min(n // 64, 900 + n // 256)))
+    return max(16, int(1.4 * largest * 16 / 40))
 
 
 def _refined(
