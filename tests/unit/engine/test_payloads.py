@@ -71,6 +71,16 @@ def test_a_reader_of_an_older_view_sees_the_older_payloads(made: Collection, bef
         assert np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little")).tolist() == matching
 
 
+def test_answers_of_an_older_view_carry_its_payloads(made: Collection) -> None:
+    generation, old, slots = made._generation, made._view, np.array([0, 1], np.uint32)
+    made.set_payload({"n": 7}, ids=[0])
+    for view, expected in ((old, [0, 1]), (made._view, [7, 1])):
+        points = generation.points(view, slots, with_payload=True, with_vectors=False)
+        hits = generation.hits(view, slots, np.zeros(2, np.float32), True, False, None)
+        for told in (points, hits):
+            assert [one.payload and one.payload["n"] for one in told] == expected
+
+
 def test_many_changes_are_folded_into_new_columns(made: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vicinal.matching, "FOLD_FROM", 10)
     matcher = Matcher(made._generation.opened.catalog)
