@@ -83,18 +83,24 @@ def _rows(vectors: NDArray[Any], metric: Metric) -> Rows:
     return Rows(vectors, inverse_norms(vectors.astype(np.float32)) if cosine else np.empty(0, np.float32))
 
 
+def _searched(index: FieldIndex | SharedIndex, what: str, metric: Metric, rows: Rows) -> Searcher:
+    """Check searches of an index with and without a filter; give what answered."""
+    graph = index.searcher()
+    if graph is None:
+        raise _wrong("building a graph")
+    n = len(rows.vectors)
+    for allowed in (None, slots_to_bits(np.arange(0, n, 2), n)):
+        _check(what, graph, metric, rows, allowed)
+    return graph
+
+
 def _grow(index: FieldIndex, what: str, metric: Metric, rows: Rows) -> None:
     """Take rows in, search, take in the later ones, search again, and take some out."""
     n = len(rows.vectors)
-    half = slots_to_bits(np.arange(0, n, 2), n)
     for stop in (n - _LATER, n - 1, n):  # many, few and one
         while index.n < stop:
             index.extend(rows, stop, lambda: False)
-        graph = index.searcher()
-        if graph is None:
-            raise _wrong("building a graph")
-        for allowed in (None, half):
-            _check(what, graph, metric, rows, allowed)
+        graph = _searched(index, what, metric, rows)
     if isinstance(graph, CodedSearcher) and rows.vectors.dtype == np.float32:
         _check_batch(graph, rows)
     index.retire(rows, np.arange(index.n) % 20 == 0, lambda: False)
@@ -226,7 +232,6 @@ def _shared_rows() -> None:
     points = _points(24, 24)
     points[1::2] = points[: len(points) - 1 : 2] * np.float32(1.001)
     rows, n = _rows(points, Metric.L2), len(points)
-    half = slots_to_bits(np.arange(0, n, 2), n)
     for share in (0.0, 0.05):
         index = SharedIndex(FieldIndex(Metric.L2, 24, HnswParams()), Metric.L2, 24, points.dtype, share)
         while index.n < n - _LATER:
@@ -236,11 +241,7 @@ def _shared_rows() -> None:
         index.decode(saved, rows, n - _LATER)
         while index.n < n:
             index.extend(rows, n, lambda: False)
-        graph = index.searcher()
-        if graph is None:
-            raise _wrong("letting rows share nodes")
-        for allowed in (None, half):
-            _check("a search of shared nodes", graph, Metric.L2, rows, allowed)
+        _searched(index, "a search of shared nodes", Metric.L2, rows)
 
 
 _MORE_JOBS: tuple[tuple[str, Callable[[], None]], ...] = (

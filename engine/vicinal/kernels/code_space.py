@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from vicinal.kernels import njit
+from vicinal.kernels.codes import product
 from vicinal.kernels.gemm import ROWS_PER_TILE, tile6x4
 from vicinal.kernels.operands import lesser
 from vicinal.kernels.vnni import dots64, nearest_cell
@@ -26,7 +27,6 @@ __all__ = [
 
 _LANES = np.int64(16)
 _ROUND = np.float32(12582912)  # adding 1.5 * 2^23 rounds to the nearest integer and vectorises; np.rint does not
-_SUMS = {"reassoc", "nsz"}  # of floats, in any order: so that they are vectors
 _MIDDLE = np.float32(128)
 _RUN = 2_048  # floats looked at twice while they are near
 
@@ -93,15 +93,6 @@ def nearest_cells(rows, whole, table, norms, sums, step, zero, work, scores, cel
         )
 
 
-@njit(fastmath=_SUMS)
-def _product(row, other):
-    """Sum the products of two rows."""
-    total = np.float32(0)
-    for j in range(row.shape[0]):
-        total += row[j] * other[j]
-    return total
-
-
 @njit
 def residual_rows(rows, centres, cells, squared, out, constants):
     """Write rows less their cells' centres to out (n, at least dim), zeros beyond.
@@ -116,7 +107,7 @@ def residual_rows(rows, centres, cells, squared, out, constants):
         for j in range(dim, out.shape[1]):
             out[i, j] = 0
         residual = out[i, :dim]
-        constants[i] = _product(residual, residual) if squared else np.float32(-2) * _product(centre, residual)
+        constants[i] = product(residual, residual) if squared else np.float32(-2) * product(centre, residual)
 
 
 @njit
@@ -195,7 +186,7 @@ def frame_rows(vectors, inv_norms, scale, shift, squared, out, squares):
                 row[j] *= inv_norms[i]
         for j in range(dim):
             row[j] -= shift[j]
-        squares[i] = _product(row, row) if squared else np.float32(0)
+        squares[i] = product(row, row) if squared else np.float32(0)
 
 
 @njit

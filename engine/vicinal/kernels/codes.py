@@ -20,6 +20,7 @@ __all__ = [
     "encode_signs",
     "encode_whole_rows",
     "nearest_centres",
+    "product",
 ]
 
 _CELL, _ADD, _MUL = CELL_AT // 4, ADD_AT // 4, MUL_AT // 4
@@ -49,7 +50,7 @@ def _to_bytes(row, out):
 
 
 @njit(fastmath=_SUMS)
-def _product(row, other):
+def product(row, other):
     """Sum the products of two rows."""
     total = np.float32(0)
     for j in range(row.shape[0]):
@@ -63,7 +64,7 @@ def nearest_centres(rows, centres, squares, cells, scores):
     for i in range(rows.shape[0]):
         best, which = np.float32(np.inf), np.int64(0)
         for c in range(centres.shape[0]):
-            score = squares[c] - np.float32(2) * _product(rows[i], centres[c])
+            score = squares[c] - np.float32(2) * product(rows[i], centres[c])
             if score < best:
                 best, which = score, np.int64(c)
         cells[i], scores[i] = which, best

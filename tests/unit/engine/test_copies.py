@@ -21,7 +21,7 @@ def test_a_thousand_copies_are_found_and_hide_nobody(metric: Metric, later: bool
     copies = np.tile(copied, (COPIES, 1))
     queries = others[::50] + 0.05 * rng.standard_normal((220, 16)).astype(np.float32)
     near = copied + 0.2 * rng.standard_normal((30, 16)).astype(np.float32)
-    found = []
+    found, beside = [], []
     for rows in (others, np.concatenate([others, copies]) if later else np.concatenate([copies, others])):
         first = COPIES if len(rows) > OTHERS and not later else 0
         with Database(":memory:") as database:
@@ -38,9 +38,9 @@ def test_a_thousand_copies_are_found_and_hide_nobody(metric: Metric, later: bool
                 hits = collection.query(copied, COPIES)
                 assert {hit.id for hit in hits} == set(range(OTHERS, OTHERS + COPIES))
                 assert max(abs(hit.score - hits[0].score) for hit in hits) < 1e-5
-                best = collection.query_batch(near, 3, exact=True)[1]
-                same = np.isclose(collection.query_batch(near, 3)[1], best, atol=1e-4)
-                assert same.mean() >= 0.93  # what the default effort finds elsewhere
+            best = collection.query_batch(near, 3, exact=True)[1]
+            beside.append(np.isclose(collection.query_batch(near, 3)[1], best, atol=1e-4).mean())
             exact, answered = (collection.query_batch(queries, 10, exact=flag)[0] for flag in (True, False))
             found.append(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact, answered, strict=True)]))
+    assert beside[1] >= 0.97
     assert found[1] >= found[0] - 0.005

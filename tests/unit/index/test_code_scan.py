@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import functools
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.support import codes_oracle as oracle
+from tests.support.other_processor import run_again_on
 
 from vicinal.errors import InvalidArgument, InvalidVector, LimitExceeded, VicinalError
 from vicinal.index.cell_lists import CellLists, Partition, partition
@@ -312,13 +309,4 @@ def test_the_same_seed_gives_the_same_cells_on_any_number_of_threads(threads):
 @pytest.mark.parametrize("name", ["haswell", pytest.param("x86-64", marks=pytest.mark.full)])
 def test_other_bodies_find_the_same(name, tmp_path):
     """A fresh process that compiles for another processor runs these tests again; numpy's answers are the same."""
-    if os.uname().machine != "x86_64":
-        pytest.skip("the bodies differ on x86-64 only")
-    environment = os.environ | {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": "", "VICINAL_CACHE_DIR": str(tmp_path)}
-    here = Path(__file__).resolve()
-    picked = "(list_settles or cells_settle) and (150 or 77) and not 777"
-    call = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", picked, str(here)]
-    done = subprocess.run(
-        call, check=False, env=environment, cwd=here.parents[3], capture_output=True, text=True, timeout=115
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    run_again_on(name, tmp_path, __file__, picked="(list_settles or cells_settle) and (150 or 77) and not 777")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.support.near_copies import apart, near_copies
+from tests.support.other_processor import run_again_on
 from tests.support.vectors_oracle import rows_of
 
 from vicinal.errors import CorruptData, FormatTooNew
@@ -222,14 +220,5 @@ def test_a_later_format_is_told_apart(monkeypatch):
 @pytest.mark.parametrize("name", ["haswell", "x86-64"])
 def test_other_bodies_make_the_same_groups_and_find_their_members(name, tmp_path):
     """A fresh process that compiles for another processor runs these tests again; numpy's answers are the same."""
-    if os.uname().machine != "x86_64":
-        pytest.skip("the bodies differ on x86-64 only")
-    environment = os.environ | {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": "", "VICINAL_CACHE_DIR": str(tmp_path)}
-    here = Path(__file__).resolve()
     picked = "not other_bodies and not codes and not threads"
-    call = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n", "0", "-k", picked]
-    files = [str(here), str(here.with_name("test_shared.py"))]
-    done = subprocess.run(
-        [*call, *files], check=False, env=environment, cwd=here.parents[3], capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    run_again_on(name, tmp_path, __file__, Path(__file__).with_name("test_shared.py"), picked=picked, timeout=600)

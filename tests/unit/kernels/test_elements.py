@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from tests.support.dtypes_oracle import PAIRS, distances, rows_of, some_rows, stored_rows
+from tests.support.other_processor import run_again_on
 
 from vicinal.index.exact import exact_search, exact_search_list
 from vicinal.types import Metric, Rows
@@ -42,15 +38,7 @@ def test_every_width_against_numpy(dtype, metric):
 @pytest.mark.parametrize("name", ["haswell", pytest.param("x86-64", marks=pytest.mark.full)])
 def test_other_bodies_give_the_same(name, tmp_path):
     """A fresh process that compiles for another processor compares with numpy again; x86-64 widens halves by hand."""
-    if os.uname().machine != "x86_64":
-        pytest.skip("the bodies differ on x86-64 only")
-    environment = os.environ | {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": "", "VICINAL_CACHE_DIR": str(tmp_path)}
-    here = Path(__file__).resolve()
-    call = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", "not other_bodies", str(here)]
-    done = subprocess.run(
-        call, check=False, env=environment, cwd=here.parents[3], capture_output=True, text=True, timeout=115
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    run_again_on(name, tmp_path, __file__)
 
 
 def test_every_half_is_widened_as_numpy_widens_it():

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from tests.support.build_oracle import make_codes, measured, random_codes, scores_of
+from tests.support.other_processor import run_again_on
 
 from vicinal.kernels import gemm, njit
 from vicinal.kernels.gemm import LOW
@@ -98,12 +94,4 @@ def test_operands_of_a_wrong_kind_are_refused_while_compiling():
 @pytest.mark.parametrize("name", ["haswell", "x86-64"])
 def test_other_bodies_give_the_same_integers(name, tmp_path):
     """A fresh process that compiles for another processor runs this file's other tests."""
-    if os.uname().machine != "x86_64":
-        pytest.skip("the bodies differ on x86-64 only")
-    environment = os.environ | {"NUMBA_CPU_NAME": name, "VICINAL_CACHE_DIR": str(tmp_path)}
-    call = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", "not other_bodies"]
-    root = Path(__file__).resolve().parents[3]
-    done = subprocess.run(
-        [*call, __file__], check=False, env=environment, cwd=root, capture_output=True, text=True, timeout=110
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
+    run_again_on(name, tmp_path, __file__, timeout=110)

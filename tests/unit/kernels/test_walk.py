@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 from numba import njit
 from tests.support import codes_oracle as oracle
+from tests.support.other_processor import run_again_on
 
 from vicinal.index.coded import CodedIndex
 from vicinal.index.coded_arrays import SENTINEL, aligned
@@ -216,14 +214,6 @@ def test_marks_are_cleared_either_way(many):
 @pytest.mark.parametrize("name", ["haswell", pytest.param("x86-64", marks=pytest.mark.full)])
 def test_other_bodies_take_the_same_steps(name, tmp_path):
     """A fresh process that compiles for another processor runs these tests again; numpy's answers are the same."""
-    if os.uname().machine != "x86_64":
-        pytest.skip("the bodies differ on x86-64 only")
-    environment = os.environ | {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": "", "VICINAL_CACHE_DIR": str(tmp_path)}
-    here = Path(__file__).resolve()
+    here = Path(__file__)
     batches = here.parents[1] / "index" / "test_coded_batch.py"
-    files = [str(here), str(here.with_name("test_vnni.py")), str(batches)]
-    call = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", "not other_bodies"]
-    done = subprocess.run(
-        [*call, *files], check=False, env=environment, cwd=here.parents[3], capture_output=True, text=True, timeout=115
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    run_again_on(name, tmp_path, here, here.with_name("test_vnni.py"), batches)
