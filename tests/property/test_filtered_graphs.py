@@ -44,8 +44,8 @@ def test_ranges(shape, data):
     keys = Keys(np.array(data.draw(st.lists(kind, min_size=n, max_size=n)), dtype))
     scan = data.draw(st.sampled_from([0, 10]))
     graphs = (
-        SegmentGraph.build(rows, n, metric, keys, M=4, ef_construction=40, scan=scan),
-        SegmentGraph.build(rows, n, metric, keys, M=4, ef_construction=40, scan=scan, leap="maximum"),
+        SegmentGraph.build(rows, n, metric, keys, M=4, candidates=24, scan=scan),
+        SegmentGraph.build(rows, n, metric, keys, M=4, candidates=24, scan=scan, leap="maximum"),
         RangeTree.build(rows, n, metric, keys, leaf=8, branching=2, scan=scan),
     )
     low, high = data.draw(kind), data.draw(kind)

@@ -26,7 +26,7 @@ from vicinal.kernels.rows8 import Codes
 from vicinal.kernels.simd import SENTINEL
 from vicinal.types import Metric, Rows
 
-__all__ = ["DEGREE", "Links", "build_links"]
+__all__ = ["DEGREE", "Links", "build_links", "first_equal"]
 
 DEGREE = 32
 _CANDIDATES = 64
@@ -129,7 +129,7 @@ class _Space(NamedTuple):
 def _encode(job: _Job, names: NDArray[np.int64]) -> _Space:
     """Encode the named vectors and set rows with equal codes aside."""
     scale, whole = encode_rows(job.vectors, names, job.metric, job.pieces)
-    own = _owners(whole.rows, len(names), job.pieces)
+    own = first_equal(whole.rows, len(names), job.pieces)
     keep = np.flatnonzero(own == np.arange(len(own))).astype(np.int32)
     codes = whole
     if len(keep) < len(own):
@@ -240,7 +240,7 @@ def _nothing(n: int) -> Links:
     )
 
 
-def _owners(codes: NDArray[np.int8], n: int, pieces: Pieces) -> NDArray[np.int32]:
+def first_equal(codes: NDArray[np.int8], n: int, pieces: Pieces) -> NDArray[np.int32]:
     """Give for each row the first row with the same codes."""
     words, rows = codes.view(np.uint64), np.arange(n, dtype=np.int64)
     hashes = np.empty(n, np.uint64)

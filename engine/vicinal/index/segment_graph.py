@@ -2,9 +2,12 @@
 
 Node numbers are ranks of the key, ties broken by slot. A range that begins with the least key is searched in the 1-D
 graph, which keeps every prefix's graph; any other in the 2-D graph, which keeps for every left bound the neighbours
-that bound would have (`kernels.segments` says how). Departures: start points are results like any other; rows are
-inserted by one thread, because their order is the algorithm; ranges too small for the candidates of a row to fall
-into are scanned instead; links of the 2-D graph that lead to later ranks keep the interval of the link they reverse.
+that bound would have (`kernels.segments` says how). Departures: start points are results like any other. A row's
+candidates are not found by searching the graph of the ranks before it, but by comparing byte codes
+(`kernels.segment_links`): the nearest of every window of ranks before it, up to the 65,536 latest, and of all ranks
+those that the builder of the base graph finds. So a row's links depend on no other row's, the graphs are those of the
+same order whatever the number of threads, and a narrow range has as many candidates as a wide one. Small ranges are
+scanned. Links of the 2-D graph that lead to later ranks keep the interval of the link they reverse.
 """
 
 from __future__ import annotations
@@ -17,22 +20,30 @@ from numpy.typing import NDArray
 
 from vicinal.errors import InvalidArgument
 from vicinal.index.attributes import Condition, Found, Keys, LabelSets
-from vicinal.index.bulk_pieces import Cancelled
+from vicinal.index.builder import first_equal
+from vicinal.index.bulk_candidates import find_candidates, find_cells
+from vicinal.index.bulk_cells import pack
+from vicinal.index.bulk_codes import encode_rows
+from vicinal.index.bulk_pieces import Pieces
 from vicinal.index.rank_order import RankOrder, check_search, scan_ranks, search_ranks
-from vicinal.index.scratch import Scratch, address, aligned
-from vicinal.index.spaces import capacity_of, space_of
-from vicinal.kernels.beam import Graph
-from vicinal.kernels.insert import STATE
-from vicinal.kernels.segments import MAXIMUM, MINIMUM, Edges, Segments, insert_ranks, search_edges
-from vicinal.kernels.simd import SENTINEL
+from vicinal.index.scratch import address
+from vicinal.index.spaces import capacity_of
+from vicinal.kernels.build import BLOCK_ROWS
+from vicinal.kernels.prune import reverse
+from vicinal.kernels.rows8 import Codes
+from vicinal.kernels.segment_candidates import KEEP_MOST, Plan, Ranks
+from vicinal.kernels.segment_links import MAXIMUM, MINIMUM, Own, keep_prefixes, lay_edges, link_ranks
+from vicinal.kernels.segments import Edges, search_edges
 from vicinal.types import Metric, Rows
 
-__all__ = ["SegmentGraph"]
+__all__ = ["SegmentGraph", "link_codes", "table_of"]
 
-_CHUNK = 512  # ranks inserted per kernel call, at most
-_LOG_ROWS = 16  # rows for whose worst case a log has room; a call stops sooner when it is full
-_SCANNED = 512  # ranks that are scanned whatever the graph
-_NO_RANK = 0xFFFFFFFE
+_SCANNED = 1024  # ranks of a range that is scanned
+_WIDEST = 65536  # ranks that are all compared; a multiple of 16, as all windows are
+_FAR = 64  # candidates from anywhere, of more ranks than those
+_BLOCKS = 10  # of a piece of work
+_OWNERS = 2048
+Logs = list[NDArray[np.uint32]]
 
 
 class _Table(NamedTuple):
@@ -42,20 +53,25 @@ class _Table(NamedTuple):
     edges: NDArray[np.uint32]
     block: NDArray[np.int64]
 
-    @classmethod
-    def of(cls, order: RankOrder, log: NDArray[np.uint32]) -> _Table:
-        """Gather a log of (owner, neighbour, first bound, last bound); the links of an owner keep their order."""
-        n = len(order.order)
-        ends = np.zeros(n + 1, np.int64)
-        np.cumsum(np.bincount(log[:, 0], minlength=n), out=ends[1:])
-        edges = np.ascontiguousarray(log[np.argsort(log[:, 0], kind="stable"), 1:])
-        table = Edges(address(order.order), address(order.ranks), address(ends), address(edges), 0, 0, 0)
-        return cls(ends, edges, np.array(table[:4], np.int64))
-
     @property
     def nbytes(self) -> int:
         """Bytes of the links and their ends."""
         return self.ends.nbytes + self.edges.nbytes
+
+
+def table_of(order: RankOrder, logs: Logs, *, both: bool) -> _Table:
+    """Lay out logs of (owner, neighbour, first bound, last bound), in order of the owners; `both`: both ways."""
+    n = len(order.order)
+    log = np.concatenate([np.empty((0, 4), np.uint32), *logs])
+    counts = np.bincount(log[:, 0], minlength=n)
+    if both:
+        counts += np.bincount(log[:, 1], minlength=n)
+    ends, shift = np.zeros(n + 1, np.int64), max(n.bit_length() - 16, 0)
+    np.cumsum(counts, out=ends[1:])
+    edges = np.empty((ends[-1], 2), np.uint32)
+    lay_edges(log, both, shift, ends, edges)
+    table = Edges(address(order.order), address(order.ranks), address(ends), address(edges), shift, 0, 0, 0)
+    return _Table(ends, edges, np.array(table[:5], np.int64))
 
 
 class SegmentGraph:
@@ -75,27 +91,34 @@ class SegmentGraph:
         attribute: LabelSets | Keys,
         *,
         M: int = 16,
-        ef_construction: int = 300,
+        candidates: int = 48,
         leap: Literal["minimum", "maximum"] = "minimum",
         scan: int | None = None,
+        threads: int = 1,
+        seed: int = 42,
         cancel: Callable[[], bool] | None = None,
     ) -> SegmentGraph:
-        """Insert slots [0, n) in the order of their keys; raises `Cancelled` when `cancel()` says so.
+        """Link slots [0, n) in the order of their keys; raises `Cancelled` when `cancel()` says so.
 
-        M: links a row chooses. ef_construction: candidates of a row (the paper's ef_max), at least 2 M. leap: how far
-        the neighbours chosen for one left bound are trusted; "maximum" is smaller, sooner built and lossy. scan:
-        ranges of at most so many rows are scanned; by default those into which fewer than M of a row's candidates
-        fall, where the 2-D graph has too few links.
+        M: links a row chooses, 2 to 32. candidates: how many of every left bound it chooses among, M to 64. leap: how
+        far the neighbours chosen for one left bound are trusted; "maximum" is smaller, sooner built and lossy. scan:
+        ranges of at most so many rows are scanned; smaller ranges have no candidates of their own. The same seed gives
+        the same graphs on any number of threads.
         """
         order = RankOrder.of(attribute, n)
-        if not 2 <= M <= 64 or not 2 * M <= ef_construction <= 1000:
-            raise InvalidArgument("M is 2 to 64, ef_construction 2 M to 1000", field="ef_construction", value=M)
+        if not 2 <= M <= KEEP_MOST // 2 or not M <= candidates <= KEEP_MOST:
+            raise InvalidArgument(
+                f"M is 2 to {KEEP_MOST // 2}, candidates M to {KEEP_MOST}", field="candidates", value=(M, candidates)
+            )
         if leap not in {"minimum", "maximum"} or n > capacity_of(metric, rows):
             raise InvalidArgument('leap is "minimum" or "maximum", n the number of rows', field="leap", value=leap)
-        work = _Building(rows, n, metric, order, M, ef_construction, MINIMUM if leap == "minimum" else MAXIMUM)
-        work.insert(cancel)
-        scanned = max(_SCANNED, M * n // ef_construction) if scan is None else scan
-        return cls(rows, metric, order, work.tables(), scanned)
+        scanned = _SCANNED if scan is None else scan
+        least = min(-(-max(scanned, candidates) // 16) * 16, _WIDEST)
+        plan = Plan(candidates, least, _WIDEST, M, MINIMUM if leap == "minimum" else MAXIMUM)
+        with Pieces(threads, cancel) as pieces:
+            logs = _link(rows, metric, order, plan, seed, pieces) if n else ([], [])
+        tables = table_of(order, logs[0], both=False), table_of(order, logs[1], both=True)
+        return cls(rows, metric, order, tables, scanned)
 
     @property
     def nbytes(self) -> int:
@@ -109,57 +132,66 @@ class SegmentGraph:
         """
         check_search(k, ef)
         low, stop = self._order.between(condition)
-        if stop - low <= (self.scan if low else min(self.scan, _SCANNED)):
+        if stop - low <= self.scan:
             return scan_ranks(self._rows, self._metric, self._order, query, (low, stop), k)
         table, bound = (self._segments, low) if low else (self._prefixes, stop)
         return search_ranks(search_edges, table.block, self._rows, self._metric, query, (low, stop), bound, k, ef)
 
 
-class _Building:
-    """The graph of the ranks inserted so far, and the logs of both segment graphs."""
+def _link(rows: Rows, metric: Metric, order: RankOrder, plan: Plan, seed: int, pieces: Pieces) -> tuple[Logs, Logs]:
+    """The logs of the 1-D and the 2-D graph."""
+    n, by_rank = len(order.order), order.order.astype(np.int64)
+    _, codes = encode_rows(rows.vectors, by_rank, metric, pieces)
+    around = codes
+    if metric is Metric.DOT and n > plan.widest:
+        _, around = encode_rows(rows.vectors, by_rank, Metric.COSINE, pieces)
+    return link_codes(codes, around, n, plan, seed, pieces)
 
-    def __init__(
-        self, rows: Rows, n: int, metric: Metric, order: RankOrder, M: int, ef_construction: int, leap: int
-    ) -> None:
-        self._n, self._order = n, order
-        self._space = space_of(metric, rows)
-        self._vectors = (ef_construction + 7) >> 3
-        self._scratch = Scratch()
-        self._scratch.fit(n, self._vectors, rows.vectors.shape[1], rows.vectors.dtype)
-        self._links = aligned((n, 2 * M), np.uint32, SENTINEL)
-        self._held = (aligned((2, n), np.uint32), np.zeros(STATE, np.int64), np.empty(512, np.uint32))
-        self._ranked = aligned((2 * M + 24,), np.int64)
-        copies, state, chosen = self._held
-        self._graph = Graph(address(self._links), 8 * M, 2 * M, 0, 0, M, 0, n)
-        self._segments = Segments(
-            address(order.order), address(order.ranks), address(copies), address(copies) + 4 * n, address(state),
-            address(chosen), address(self._ranked) + 64, (2 * M + 8) >> 3, self._vectors, leap,
-        )  # fmt: skip
-        self._dead: list[NDArray[np.uint32]] = []
-        self._edges: list[NDArray[np.uint32]] = []
 
-    def insert(self, cancel: Callable[[], bool] | None) -> None:
-        """Insert every rank, in order."""
-        M, done = self._graph.M, 0
-        dead = np.empty((_CHUNK * M * 2 + M * (2 * M + 1), 4), np.uint32)
-        edges = np.empty((_LOG_ROWS * M * 8 * self._vectors, 4), np.uint32)
-        while done < self._n:
-            if cancel is not None and cancel():
-                raise Cancelled
-            used = np.zeros(2, np.int64)
-            stop = min(done + _CHUNK, self._n)
-            work = self._scratch.work()
-            done = insert_ranks(self._space, self._graph, work, self._segments, done, stop, dead, edges, used)
-            self._dead.append(dead[: used[0]].copy())
-            self._edges.append(edges[: used[1]].copy())
+def link_codes(codes: Codes, around: Codes, n: int, plan: Plan, seed: int, pieces: Pieces) -> tuple[Logs, Logs]:
+    """As `_link`, of n rows of codes in the order of their ranks; `around`: codes by which cells are made."""
+    ranks = Ranks(*_copies(codes, n, pieces), *_far(codes, around, n, plan, seed, pieces))
+    panel = pack(codes, np.array([0, n], np.int64), pieces)
+    own = Own(np.empty((n, plan.M), np.int32), np.empty((n, plan.M), np.int32), np.empty(n, np.int32))
+    segments = _pieced(
+        n, _BLOCKS * int(BLOCK_ROWS), pieces, lambda a, b: link_ranks(codes, panel, ranks, plan, own, a, b)
+    )
+    starts, sources, near = reverse(own.ids, own.dist, own.degree)
+    prefixes = _pieced(
+        n, _OWNERS, pieces, lambda a, b: keep_prefixes(codes, own, starts, sources, near, 2 * plan.M, a, b)
+    )
+    return prefixes, segments
 
-    def tables(self) -> tuple[_Table, _Table]:
-        """The 1-D graph, whose links end with their death, and the 2-D one, whose links are of left bounds."""
-        ranks, links = self._order.ranks, self._links
-        slots, places = np.nonzero(links != SENTINEL)
-        alive = np.zeros((len(slots), 4), np.uint32)
-        alive[:, 0], alive[:, 1], alive[:, 3] = ranks[slots], ranks[links[slots, places]], _NO_RANK
-        forward = np.concatenate([np.empty((0, 4), np.uint32), *self._edges])
-        backward = forward[::-1, [1, 0, 2, 3]]  # the latest neighbours first
-        prefixes = np.concatenate([alive, *self._dead])
-        return _Table.of(self._order, prefixes), _Table.of(self._order, np.concatenate([forward, backward]))
+
+def _pieced(n: int, size: int, pieces: Pieces, call: Callable[[int, int], NDArray[np.uint32]]) -> Logs:
+    """What a call gives for each piece, in order."""
+    found: dict[int, NDArray[np.uint32]] = {}
+
+    def keep(start: int, stop: int) -> None:
+        found[start] = call(start, stop)
+
+    pieces.run(n, size, keep)
+    return [found[start] for start in sorted(found)]
+
+
+def _copies(codes: Codes, n: int, pieces: Pieces) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The rank before and after each with equal codes; -1 and n where there is none."""
+    before, after = np.full(n, -1, np.int32), np.full(n, n, np.int32)
+    first = first_equal(codes.rows, n, pieces)
+    by_first = np.argsort(first, kind="stable").astype(np.int32)
+    same = np.flatnonzero(np.diff(first[by_first]) == 0)
+    before[by_first[same + 1]], after[by_first[same]] = by_first[same], by_first[same + 1]
+    return before, after
+
+
+def _far(
+    codes: Codes, around: Codes, n: int, plan: Plan, seed: int, pieces: Pieces
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Candidates of each rank from all ranks, and their half distances; none where windows reach all."""
+    if n <= plan.widest:
+        return np.empty((0, 0), np.int32), np.empty((0, 0), np.int32)
+    found = find_candidates(codes, find_cells(around, n, seed, pieces), _FAR, pieces, fine=True)
+    order, (given, given_dist) = found.cells.order, found.candidates
+    ids, dist = np.empty_like(given), np.empty_like(given_dist)
+    ids[order], dist[order] = np.where(given >= 0, order[given], -1), given_dist
+    return ids, dist

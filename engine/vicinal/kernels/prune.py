@@ -29,6 +29,7 @@ __all__ = [
     "lengthen",
     "merge",
     "mix_in",
+    "occlude",
     "prune",
     "prune_room",
     "reverse",
@@ -82,7 +83,7 @@ def prune_room(width):
 
 
 @intrinsic(prefer_literal=False)
-def _occlude(typingctx, scores, first, slack, offset, group, groups, alive):
+def occlude(typingctx, scores, first, slack, offset, group, groups, alive):
     """Clear the bits of candidates nearer to the one just kept than to the point itself.
 
     For groups `group` .. `groups` - 1: alive &= not (scores[first + j] + slack[j] > offset), j counted from group 0.
@@ -166,7 +167,7 @@ def prune(codes, room, n, most, num, den):
             if kept == most:
                 return kept
             offset = codes.offset[room.rows[r]]
-            _occlude(room.scores, r * _ROOM, room.slack, offset, first, groups, room.alive)
+            occlude(room.scores, r * _ROOM, room.slack, offset, first, groups, room.alive)
             room.alive[j >> 6] &= ~bit
 
 

@@ -17,7 +17,7 @@ from vicinal.kernels.exact import work_at
 from vicinal.kernels.segments import search_range
 from vicinal.kernels.simd import SENTINEL, get_i64, get_u8, get_u32, set_u8, set_u32
 
-__all__ = ["Tree", "search_tree"]
+__all__ = ["Tree", "row_of_level", "search_tree"]
 
 
 class Tree(NamedTuple):
@@ -65,6 +65,12 @@ def _overlap(tree, rank, level):
 
 
 @njit
+def row_of_level(tree, level, rank):
+    """Address of a rank's row of links at a level."""
+    return tree.links + (level * tree.n + rank) * tree.width * 4
+
+
+@njit
 def _picked(space, tree, work, epoch, slot):
     """Fresh neighbours in the range, from the root's graph down to the first segment that lies in it.
 
@@ -79,7 +85,7 @@ def _picked(space, tree, work, epoch, slot):
         if level > 0:
             below_low, below_stop, below_whole = _overlap(tree, rank, level - 1)
         if level == 0 or below_low != low or below_stop != stop:
-            row = tree.links + (level * tree.n + rank) * tree.width * 4
+            row = row_of_level(tree, level, rank)
             for t in range(tree.width):
                 other = get_u32(row + t * 4)
                 if other == SENTINEL:
@@ -110,7 +116,7 @@ def _unvisited_of_tree(space, graph, work, epoch, slot, level, wanted):
 @overload(row_ahead)
 def _ahead_of_tree(graph, slot, level):
     if getattr(graph, "instance_class", None) is Tree:
-        return lambda graph, slot, level: graph.links + get_u32(graph.ranks + slot * 4) * graph.width * 4
+        return lambda graph, slot, level: row_of_level(graph, 0, get_u32(graph.ranks + slot * 4))
     return None
 
 

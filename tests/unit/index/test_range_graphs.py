@@ -20,8 +20,8 @@ from vicinal.types import Metric
 
 N, DIM, K = 3000, 24, 10
 METHODS: dict[str, Callable[..., Any]] = {
-    "segments": partial(SegmentGraph.build, scan=0, ef_construction=200),
-    "segments, greatest leap": partial(SegmentGraph.build, leap="maximum", scan=0, ef_construction=200),
+    "segments": partial(SegmentGraph.build, scan=0, candidates=64),
+    "segments, greatest leap": partial(SegmentGraph.build, leap="maximum", scan=0, candidates=64),
     "tree": partial(RangeTree.build, leaf=64, scan=0),
 }
 INF = float("inf")
