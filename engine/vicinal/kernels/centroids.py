@@ -99,32 +99,30 @@ def unique_codes(numbers, counts, out, ends, at):
 
 
 def _make_line_tile(vectors):
-    """The tile that writes lines of products, of one or two vectors of sixteen query tokens."""
+    """The tile that writes lines of bytes, of one or two vectors of sixteen query tokens."""
 
     @intrinsic
-    def tile(typingctx, lanes, bias, scales, first, dim, factors, out, stride, most):
-        """Products of CODE_ROWS centroids from `first` on, times a scale a token and a factor a centroid, cut to int16.
+    def tile(typingctx, lanes, bias, weights, shifts, first, dim, factors, out, stride):
+        """Bytes of the products of CODE_ROWS centroids from `first` on: product * weight * factor + shift, cut.
 
-        Addresses; lines are `stride` bytes apart; the largest of each token goes to `most`, int32.
+        Addresses; weights and shifts of each token, factors of each centroid; lines are `stride` bytes apart.
         """
 
         def gen(ctx, b, sig, args):
-            lanes, bias, scales, first, dim, factors, out, stride, most = args
-            floats, wide, short = vec(f32, LANES), vec(i32, LANES), vec(i16, LANES)
-            totals = code_products(
-                b, BODY, lanes, first_totals(b, BODY, bias, vectors), tile_rows(b, first, dim, CODE_ROWS), dim, vectors
-            )
-            largest = [load(b, most, wide, 64 * v, align=4) for v in range(vectors)]
+            lanes, bias, weights, shifts, first, dim, factors, out, stride = args
+            floats = vec(f32, LANES)
+            begin = first_totals(b, BODY, bias, vectors)
+            totals = code_products(b, BODY, lanes, begin, tile_rows(b, first, dim, CODE_ROWS), dim, vectors)
             for r in range(CODE_ROWS):
                 factor = splat(b, load(b, factors, f32, 4 * r, align=4), LANES)
                 line = b.add(out, b.mul(stride, stride.type(r)))
                 for v in range(vectors):
-                    scale = b.fmul(load(b, scales, floats, 64 * v, align=4), factor)
-                    value = b.fptosi(b.fmul(b.sitofp(totals[r * vectors + v], floats), scale), wide)
-                    largest[v] = call(b, "llvm.smax.v16i32", wide, [largest[v], value])
-                    store(b, b.trunc(value, short), line, 32 * v, align=2)
-            for v in range(vectors):
-                store(b, largest[v], most, 64 * v, align=4)
+                    weight = b.fmul(load(b, weights, floats, 64 * v, align=4), factor)
+                    value = b.fmul(b.sitofp(totals[r * vectors + v], floats), weight)
+                    value = b.fadd(value, load(b, shifts, floats, 64 * v, align=4))
+                    value = call(b, "llvm.maxnum.v16f32", floats, [value, const(floats, 0.0)])
+                    value = call(b, "llvm.minnum.v16f32", floats, [value, const(floats, 255.0)])
+                    store(b, b.trunc(b.fptosi(value, vec(i32, LANES)), vec(i8, LANES)), line, LANES * v)
             return ctx.get_dummy_value()
 
         return types.void(*[types.intp] * 9), gen
@@ -135,69 +133,38 @@ def _make_line_tile(vectors):
 _line_tile1, _line_tile2 = _make_line_tile(1), _make_line_tile(2)
 
 
-@intrinsic
-def _to_bytes(typingctx, line, lowest, factor, out):
-    """Write sixteen bytes: (int16 of the line - int32 of the lowest) * factor / 2^16, rounded, 0 below; addresses."""
-
-    def gen(ctx, b, sig, args):
-        line, lowest, factor, out = args
-        wide = vec(i32, LANES)
-        value = b.sext(load(b, line, vec(i16, LANES), align=2), wide)
-        above = call(b, "llvm.smax.v16i32", wide, [b.sub(value, load(b, lowest, wide, align=4)), const(wide, 0)])
-        scaled = b.add(b.mul(above, splat(b, b.trunc(factor, i32), LANES)), const(wide, 1 << 15))
-        store(b, b.trunc(b.lshr(scaled, const(wide, 16)), vec(i8, LANES)), out)
-        return ctx.get_dummy_value()
-
-    return types.void(*[types.intp] * 4), gen
-
-
 @njit
-def _products(lanes, bias, scales, centroids, factors, near, most):
-    """Lines near[c, j] int16 of all centroids, scales[j] * factors[c] * product, and the largest of each token."""
-    dim, vectors, stride = centroids.shape[1], lanes.shape[0], near.shape[1] * 2
-    for v in range(0, vectors, 2):
-        query, starts_at = lanes.ctypes.data + v * lanes.shape[1] * 64, bias.ctypes.data + v * 64
-        weights, largest = scales.ctypes.data + v * 64, most.ctypes.data + v * 64
-        for c in range(0, centroids.shape[0], CODE_ROWS):
-            first, own = centroids.ctypes.data + c * dim, factors.ctypes.data + c * 4
-            out = near.ctypes.data + c * stride + v * 32
-            if v + 1 < vectors:
-                _line_tile2(query, starts_at, weights, first, dim, own, out, stride, largest)
-            else:
-                _line_tile1(query, starts_at, weights, first, dim, own, out, stride, largest)
-
-
-@njit
-def make_table(query, lanes, bias, scales, centroids, factors, mean, unit, table):
+def make_table(query, lanes, bias, steps, lengths, centroids, factors, mean, longest, table):
     """Bytes table[c, j] of the product of query token j and centroid c; returns (step, offset).
 
-    A byte is (product - lowest of token j) / step, 0 below; a sum of bytes * step + offset is a sum of products.
-    The largest product of each token is 255 at the widest token's step. `query` (m, dim) float32; `lanes` and `bias` of
-    its codes, `scales` (m,) float32; centroid c is factors[c] * centroids[c], `mean` (dim,) float32 the average of all;
-    no product is beyond 32767 * unit; `table` (centroids, 16, 32 or a multiple of 64) uint8, zeros.
+    A byte is (product - lowest of token j) / step, 0 below, rounded; a sum of bytes * step + offset is a sum of
+    products. What no product can exceed is 255 for the widest token. `query` (m, dim) float32 and what `code_rows`
+    makes of it; centroid c is factors[c] * centroids[c], `mean` (dim,) float32 the average of all, `longest` the length
+    of the longest; `table` (centroids, 16, 32 or a multiple of 64) uint8.
     """
-    tokens, width = query.shape[0], table.shape[1]
-    near, weights = np.empty(table.shape, np.int16), np.zeros(width, np.float32)
-    most, lowest = np.full(width, _LOWEST, np.int32), np.full(width, 1 << 16, np.int32)
-    for j in range(tokens):
-        weights[j] = scales[j] / unit
-    _products(lanes, bias, weights, centroids, factors, near, most)
-    middle = np.zeros(tokens, np.float64)
-    for d in range(mean.shape[0]):
-        for j in range(tokens):
-            middle[j] += np.float64(query[j, d]) * np.float64(mean[d])
-    step, offset = 1.0, 0.0
+    tokens, width, dim = query.shape[0], table.shape[1], centroids.shape[1]
+    weights, shifts = np.zeros(width, np.float32), np.zeros(width, np.float32)
+    step, offset = 1e-30, 0.0
     for j in range(tokens):  # what lies below the mean never wins for points that matter
-        step = max(step, (most[j] - middle[j] / unit) / 255)
+        middle = np.float64(0)
+        for d in range(mean.shape[0]):
+            middle += np.float64(query[j, d]) * np.float64(mean[d])
+        step = max(step, (np.float64(lengths[j]) * longest - middle) / 255)
     for j in range(tokens):
-        lowest[j] = most[j] - np.int64(255 * step)
-        offset += lowest[j]
-    factor, line = np.int64(65536 / step), 2 * LANES
-    for c in range(table.shape[0]):
-        for v in range(lanes.shape[0]):
-            place = near.ctypes.data + c * 2 * width + v * line
-            _to_bytes(place, lowest.ctypes.data + v * 64, factor, table.ctypes.data + c * width + v * LANES)
-    return step * unit, offset * unit
+        lowest = np.float64(lengths[j]) * longest - 255 * step
+        offset += lowest
+        weights[j], shifts[j] = np.float64(steps[j]) / step, 0.5 - lowest / step
+    for v in range(0, lanes.shape[0], 2):
+        tokens_at, begin = lanes.ctypes.data + v * lanes.shape[1] * 64, bias.ctypes.data + v * 64
+        weight, shift = weights.ctypes.data + v * 64, shifts.ctypes.data + v * 64
+        for c in range(0, centroids.shape[0], CODE_ROWS):
+            first, own = centroids.ctypes.data + c * dim, factors.ctypes.data + c * 4
+            out = table.ctypes.data + c * width + v * LANES
+            if v + 1 < lanes.shape[0]:
+                _line_tile2(tokens_at, begin, weight, shift, first, dim, own, out, width)
+            else:
+                _line_tile1(tokens_at, begin, weight, shift, first, dim, own, out, width)
+    return step, offset
 
 
 def _make_sum(lanes):

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.kernels import njit
-from vicinal.kernels.maxsim_rows import BITS, CODES, FLOATS, pack_rows, to_floats, unpack_bits
+from vicinal.kernels.maxsim_rows import BITS, CODES, FLOATS, to_floats, unpack_bits
 from vicinal.kernels.maxsim_tile import BODY, CODE_ROWS, FLOAT_ROWS, LANES, make_code_tile, make_float_tile
 from vicinal.kernels.simd import prefetch
 
-__all__ = ["LANES", "code_maxima", "code_scores", "pack_codes", "pack_floats", "settle"]
+__all__ = ["LANES", "code_maxima", "code_scores", "fetch_ahead", "float_scores", "pack_floats"]
 
 _LOWEST = np.int32(-(1 << 31))
 _AHEAD = 2048  # bytes of the next point fetched early; the processor's own prefetcher goes on from there
@@ -30,15 +30,6 @@ _float_tile1, _float_tile2 = (make_float_tile(FLOAT_ROWS, v) for v in (1, 2))
 
 
 # --- queries ---------------------------------------------------------------------------------------------------------
-
-
-def pack_codes(codes: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
-    """Query codes (m, dim) int8 as lanes (ceil(m / 16), ceil(dim / 4), 16, 4), and their bias; see `pack_rows`."""
-    m, dim = codes.shape
-    vectors = -(-m // LANES)
-    lanes, bias = np.empty((vectors, -(-dim // 4), LANES, 4), np.int8), np.empty((vectors, LANES), np.int32)
-    pack_rows(codes, 0, m, lanes, bias)
-    return lanes, bias
 
 
 def pack_floats(tokens: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -54,7 +45,7 @@ def pack_floats(tokens: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @njit
-def _fetch_ahead(tokens, ends, slots, i):
+def fetch_ahead(tokens, ends, slots, i):
     """Ask for the first bytes of the tokens of slots[i]."""
     if i < slots.shape[0]:
         slot = np.int64(slots[i])
@@ -108,13 +99,13 @@ def _room(kind, dim):
 def code_scores(tokens, kind, dim, ends, scales, slots, query, bias, query_scales, out):
     """Approximate MaxSim of the points `slots` (uint32) by codes, into out (len(slots),) float32; -inf without tokens.
 
-    `tokens` are CODES of dim >= 4, or BITS; `ends` and `scales` as `TokenRows`; `query` and `bias` from `pack_codes`,
+    `tokens` are CODES of dim >= 4, or BITS; `ends` and `scales` as `TokenRows`; `query` and `bias` from `pack_rows`,
     `query_scales` (m,) float32.
     """
     best = np.empty(bias.shape, np.int32)
     lanes, buffer = best.reshape(-1), _room(kind, dim)
     for i in range(slots.shape[0]):
-        _fetch_ahead(tokens, ends, slots, i + 1)
+        fetch_ahead(tokens, ends, slots, i + 1)
         slot = np.int64(slots[i])
         start = ends[slot - 1] if slot else 0
         if ends[slot] <= start:
@@ -144,23 +135,7 @@ def code_maxima(tokens, kind, dim, ends, scales, slots, query, bias, query_scale
 
 
 @njit
-def _longest(tokens, kind, dim, start, stop):
-    """Length of the longest of tokens start..stop, CODES or BITS, without the scale."""
-    most = np.int64(0)
-    for t in range(start, stop):
-        square = np.int64(0)
-        if kind == BITS:
-            square = dim * np.int64(tokens[t, dim // 8]) * np.int64(tokens[t, dim // 8])
-        else:
-            for j in range(dim):
-                code = np.int64(np.int8(tokens[t, j]))
-                square += code * code
-        most = max(most, square)
-    return np.sqrt(np.float64(most))
-
-
-@njit
-def _float_best(tokens, kind, start, stop, query, codes, buffer, best):
+def _float_best(tokens, kind, start, stop, query, buffer, best):
     """Best products of each query lane with tokens start..stop, without the scale, into best (vectors, 16) float32."""
     best[:] = -np.inf
     width, dim, vectors = tokens.shape[1], query.shape[1], query.shape[0]
@@ -168,7 +143,7 @@ def _float_best(tokens, kind, start, stop, query, codes, buffer, best):
         rows = min(_BUFFER, stop - low)
         base = tokens.ctypes.data + low * width
         if kind != FLOATS:
-            to_floats(base, width, rows, kind, codes, buffer)
+            to_floats(base, width, rows, kind, buffer)
             base = buffer.ctypes.data
         last = base + (rows - 1) * dim * 4
         for v in range(0, vectors, 2):
@@ -183,52 +158,23 @@ def _float_best(tokens, kind, start, stop, query, codes, buffer, best):
 
 
 @njit
-def settle(tokens, kind, dim, ends, scales, slots, first, apart, k, query, count, out):
-    """Exact MaxSim in float32 of those of the points `slots` that may be among the k best; returns how many were.
+def float_scores(tokens, kind, dim, ends, scales, slots, query, count, out):
+    """Exact MaxSim in float32 of the points `slots` (uint32), into out (len(slots),) float32; -inf without tokens.
 
-    `slots` (uint32) by descending scores `first` by codes, each within apart * (length of the point's longest token) of
-    the exact one; into out (len(slots),) float32, -inf for points without tokens and those that cannot be. Tokens of
-    any kind; a bound there is of CODES and BITS only, `apart` is inf for others. `query` from `pack_floats`, `count`
-    its tokens. Products are float32, their sum is float64.
+    Tokens of any kind but BITS. `query` from `pack_floats`, `count` its tokens. Products are float32, their sum is
+    float64.
     """
     best = np.empty((query.shape[0], LANES), np.float32)
-    lanes = best.reshape(-1)
-    buffer, codes = np.empty((0 if kind == FLOATS else _BUFFER, dim), np.float32), _room(kind, dim)
-    heap = np.full(k, -np.inf, np.float32)  # the k best so far, the least on top
-    out[:] = -np.inf
-    settled = 0
+    lanes, buffer = best.reshape(-1), np.empty((0 if kind == FLOATS else _BUFFER, dim), np.float32)
     for i in range(slots.shape[0]):
-        _fetch_ahead(tokens, ends, slots, i + 1)
+        fetch_ahead(tokens, ends, slots, i + 1)
         slot = np.int64(slots[i])
         start = ends[slot - 1] if slot else 0
         if ends[slot] <= start:
+            out[i] = -np.inf
             continue
-        if heap[0] > -np.inf and apart < np.inf:
-            reach = apart * np.float64(scales[slot]) * _longest(tokens, kind, dim, start, ends[slot])
-            if np.float64(first[i]) + reach < np.float64(heap[0]):
-                continue
-        _float_best(tokens, kind, start, ends[slot], query, codes, buffer, best)
+        _float_best(tokens, kind, start, ends[slot], query, buffer, best)
         total = 0.0
         for j in range(count):
             total += np.float64(lanes[j])
         out[i] = total * np.float64(scales[slot])
-        settled += 1
-        _replace_least(heap, out[i])
-    return settled
-
-
-@njit
-def _replace_least(heap, value):
-    """Put a value in the place of the least of a heap, unless it is less."""
-    if value <= heap[0]:
-        return
-    at = 0
-    while 2 * at + 1 < heap.shape[0]:
-        below = 2 * at + 1
-        if below + 1 < heap.shape[0] and heap[below + 1] < heap[below]:
-            below += 1
-        if value <= heap[below]:
-            break
-        heap[at] = heap[below]
-        at = below
-    heap[at] = value

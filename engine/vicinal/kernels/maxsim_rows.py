@@ -15,15 +15,30 @@ from numba.extending import intrinsic
 
 from vicinal.kernels import njit
 from vicinal.kernels.elements import ELEMENTS
-from vicinal.kernels.maxsim_tile import LANES
-from vicinal.kernels.simd import Loop, call, const, f32, get_u32, i1, i8, i32, i64, load, set_u32, splat, store, vec
+from vicinal.kernels.maxsim_tile import LANES, in_order
+from vicinal.kernels.simd import (
+    Loop,
+    call,
+    const,
+    f32,
+    get_u32,
+    i1,
+    i8,
+    i32,
+    i64,
+    load,
+    set_u32,
+    splat,
+    store,
+    vec,
+)
 
 __all__ = [
     "BITS",
     "CODES",
     "FLOATS",
     "HALVES",
-    "lost_lengths",
+    "code_rows",
     "pack_rows",
     "quantise_bits",
     "quantise_rows",
@@ -80,11 +95,8 @@ def _widen_one(typingctx, source):
 
 
 @njit
-def to_floats(source, width, rows, kind, codes, out):
-    """Turn rows of `width` bytes at an address into float32 (rows, dim): CODES, BITS or HALVES, without the scale.
-
-    `codes` is memory for unpacked BITS, (rows, dim) int8.
-    """
+def to_floats(source, width, rows, kind, out):
+    """Turn rows of `width` bytes at an address into float32 (rows, dim): CODES or HALVES, without the scale."""
     dim = out.shape[1]
     for t in range(rows):
         at = source + t * width
@@ -93,9 +105,6 @@ def to_floats(source, width, rows, kind, codes, out):
             _widen(at, dim // 16, place)
             for j in range(dim - dim % 16, dim):
                 out[t, j] = _widen_one(at + 2 * j)
-        elif kind == BITS:
-            unpack_bits(at, dim // 64, codes.ctypes.data + t * dim)
-            _from_bytes(codes.ctypes.data + t * dim, dim, place)
         else:
             _from_bytes(at, dim, place)
 
@@ -151,26 +160,6 @@ def pack_rows(codes, start, stop, lanes, bias):
         for j in range(dim):
             total += np.int64(codes[start + row, j])
         bias[v, lane] = -128 * total
-
-
-@njit
-def lost_lengths(query, codes, scales):
-    """Of a query and its codes with a scale a row: summed lengths of differences, of tokens, and the longest code.
-
-    float64; `query` and `codes` (m, dim).
-    """
-    lost, whole, longest = 0.0, 0.0, 0.0
-    for j in range(query.shape[0]):
-        apart, square, coded = 0.0, 0.0, 0.0
-        for d in range(query.shape[1]):
-            value, code = np.float64(query[j, d]), np.float64(codes[j, d]) * np.float64(scales[j])
-            apart += (value - code) * (value - code)
-            square += value * value
-            coded += code * code
-        lost += np.sqrt(apart)
-        whole += np.sqrt(square)
-        longest = max(longest, np.sqrt(coded))
-    return lost, whole, longest
 
 
 @intrinsic
@@ -241,6 +230,59 @@ def quantise_rows(tokens, ends, scale, codes, scales):
         scales[point] = step
         _quantise(source, count, step, codes.ctypes.data + start * dim)
         start = ends[point]
+
+
+@intrinsic
+def _measure(typingctx, source, codes, count, step, out):
+    """Write squared lengths in units of a step: of what codes lose of float32, of the float32, of the codes."""
+
+    def gen(ctx, b, sig, args):
+        source, codes, count, step, out = args
+        size, kind = count.type, vec(f32, LANES)
+        blocks, steps = b.sdiv(count, size(LANES)), splat(b, step, LANES)
+        loop = Loop(b, blocks, [const(kind, 0.0)] * 3)
+        value = b.fdiv(load(b, source, kind, b.mul(loop.i, size(64)), align=4), steps)
+        code = b.sitofp(load(b, codes, vec(i8, LANES), b.mul(loop.i, size(LANES))), kind)
+        sums = loop.close(_squares_added(b, loop.vals, value, code))
+        sums = [in_order(b, total) for total in sums]
+        rest = Loop(b, b.srem(count, size(LANES)), sums)
+        at = b.add(b.mul(blocks, size(LANES)), rest.i)
+        value = b.fdiv(load(b, source, f32, b.mul(at, size(4)), align=4), step)
+        code = b.sitofp(load(b, codes, i8, at), f32)
+        for number, total in enumerate(rest.close(_squares_added(b, rest.vals, value, code))):
+            store(b, total, out, 4 * number, align=4)
+        return ctx.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp, types.float32, types.intp), gen
+
+
+def _squares_added(b, totals, value, code):
+    """Emit sums with the squares of difference, value and code added."""
+    terms = zip(totals, (b.fsub(value, code), value, code), strict=True)
+    return [b.fadd(total, b.fmul(x, x)) for total, x in terms]
+
+
+@njit
+def code_rows(query, rounding, codes, lanes, bias, steps, apart, lengths):
+    """Code a query (m, dim) float32 for the kernels, each token with a scale of its own.
+
+    Into `codes` (m, dim) int8, `lanes` and `bias` as `pack_rows` makes them, and (m,) float32 each: `steps`, the
+    scales; `apart`, how far products by codes may lie from those in float32 for each unit of a token's length, where
+    float32 itself is off by `rounding` of the query token's; `lengths` of the coded tokens.
+    """
+    dim, squares = query.shape[1], np.empty(3, np.float32)
+    for j in range(query.shape[0]):
+        source, place = query.ctypes.data + j * dim * 4, codes.ctypes.data + j * dim
+        step = _largest(source, dim) / np.float32(127)
+        if step == 0:
+            step = np.float32(1)
+        _quantise(source, dim, step, place)
+        _measure(source, place, dim, step, squares.ctypes.data)
+        lost, whole, coded = np.sqrt(squares[0]), np.sqrt(squares[1]), np.sqrt(squares[2])
+        steps[j] = step
+        apart[j] = step * (np.float32(1.0001) * lost + np.float32(rounding) * whole)
+        lengths[j] = np.float32(1.0001) * step * coded
+    pack_rows(codes, 0, query.shape[0], lanes, bias)
 
 
 @njit

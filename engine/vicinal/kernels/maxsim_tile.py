@@ -25,8 +25,10 @@ __all__ = [
     "LANES",
     "code_products",
     "first_totals",
+    "in_order",
     "make_code_tile",
     "make_float_tile",
+    "make_kept_tile",
     "tile_rows",
 ]
 
@@ -45,6 +47,16 @@ def tile_rows(b, first, stride, rows, last=None):
             following = b.select(b.icmp_unsigned("<", following, last), following, last)
         starts.append(following)
     return starts
+
+
+def in_order(b, total):
+    """The sum of sixteen lanes, halves added to halves."""
+    lanes = LANES
+    while lanes > 1:
+        lanes //= 2
+        low, high = (vec(i32, lanes)(list(range(start, start + lanes))) for start in (0, lanes))
+        total = b.fadd(b.shuffle_vector(total, total, low), b.shuffle_vector(total, total, high))
+    return b.extract_element(total, i32(0))
 
 
 def _keep_maxima(b, totals, vectors, best, name):
@@ -174,6 +186,29 @@ def make_code_tile(body: str, rows: int, vectors: int) -> Any:
             return ctx.get_dummy_value()
 
         return types.void(*[types.intp] * 6), gen
+
+    return tile
+
+
+def make_kept_tile(rows: int, vectors: int) -> Any:
+    """The same with the processor's own body, which also keeps the products of each row."""
+
+    @intrinsic
+    def tile(typingctx, query, bias, first, last, dim, best, kept, stride):
+        """Addresses; the products of row r go to kept + r * stride, those of rows beyond the last one too."""
+
+        def gen(ctx, b, sig, args):
+            query, bias, first, last, dim, best, kept, stride = args
+            starts = tile_rows(b, first, dim, rows, last)
+            totals = code_products(b, BODY, query, first_totals(b, BODY, bias, vectors), starts, dim, vectors)
+            for r in range(rows):
+                line = b.add(kept, b.mul(stride, stride.type(r)))
+                for v in range(vectors):
+                    store(b, totals[r * vectors + v], line, 64 * v, align=4)
+            _keep_maxima(b, totals, vectors, best, "llvm.smax.v16i32")
+            return ctx.get_dummy_value()
+
+        return types.void(*[types.intp] * 8), gen
 
     return tile
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.errors import CorruptData
-from vicinal.multivector.coded_query import code_query
+from vicinal.multivector.coded_query import carve_query, code_query
 from vicinal.multivector.proxies import Near, ProxyIndex, with_room
 from vicinal.multivector.stores import WIDTH_MIN, plain_tokens, widened
 from vicinal.multivector.tokens import no_tokens, quantise_tokens
@@ -40,7 +40,8 @@ CENTROIDS_MAX: Final = 8192  # a query's table of 32 tokens then takes 256 KiB a
 _SPREAD = 32  # centroids by the square root of the tokens: twice PLAID's, for a third fewer candidates
 _PER_CENTROID = 20  # sampled tokens
 _ROUNDS = 4
-_PRODUCT_MAX: Final = 32_000  # of int16, with room for rounding
+_NARROW: Final = 16  # query tokens whose products take one register
+_NEAR: Final = 0.9  # cosine from which tokens of a longer query are one here: no fewer of the best were found
 _MAGIC: Final = b"VICCENTR"
 _FORMAT: Final = 1
 _WHAT: Final = "snapshot of centroid numbers"
@@ -89,7 +90,10 @@ class CentroidPicture(NamedTuple):
 
         listed = np.require(slots, np.uint32, ["C", "W"])
         assert not len(listed) or int(listed.max()) < self.n, "a slot that has no numbers yet"
-        table, step, offset = _query_table(self.centroids, np.require(widened(query), np.float32, ["C", "W"]))
+        if len(query) > _NARROW:
+            query = carve_query(query, _NEAR, cosines=True)
+        query = np.require(widened(query), np.float32, ["C", "W"])
+        table, step, offset = _query_table(self.centroids, query)
         sums = np.empty(len(listed), np.int32)
         scan(self.codes, self.ends, listed, table, sums)
         positions = np.empty(min(count, len(listed)), np.int64)
@@ -222,12 +226,12 @@ def _query_table(centroids: Centroids, query: NDArray[np.float32]) -> tuple[NDAr
     """A line of bytes per centroid, one byte per query token, with the step and offset of their sums."""
     from vicinal.kernels.centroids import make_table
 
-    m, coded = len(query), code_query(query)
-    width = 16 if m <= 16 else 32 if m <= 32 else -(-m // 64) * 64
-    table = np.zeros((len(centroids.codes), width), np.uint8)
-    unit = max(centroids.longest * coded.longest / _PRODUCT_MAX, 1e-30)
-    step, offset = make_table(query, *coded.packed, *centroids[:3], unit, table)
-    return table, float(step), float(offset)
+    coded = code_query(query)
+    vectors = len(coded.bias)
+    width = 16 * vectors if vectors <= 2 else -(-vectors // 4) * 64
+    table = (np.empty if width == 16 * vectors else np.zeros)((len(centroids.codes), width), np.uint8)
+    way = coded.lanes, coded.bias, coded.steps, coded.lengths
+    return table, *make_table(query, *way, *centroids, table)
 
 
 def _directions(tokens: NDArray[Any]) -> NDArray[np.int8]:

@@ -213,5 +213,5 @@ def _best_products(rows: TokenRows, first: int, stop: int, sample: NDArray[np.fl
     if tokens.dtype != np.int8:
         tokens, units = quantise_tokens(tokens, ends)
     raw = raw_tokens(TokenRows(widened(tokens), ends, units))
-    code_maxima(*raw, np.arange(stop - first, dtype=np.uint32), *code_query(widened(sample)).packed, out)
+    code_maxima(*raw, np.arange(stop - first, dtype=np.uint32), *code_query(widened(sample))[:3], out)
     return out

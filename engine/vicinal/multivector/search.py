@@ -3,10 +3,10 @@
 Score: the sum, over query tokens, of the largest inner product with one of the point's tokens (Chamfer similarity).
 Scores reported are those of the *stored* tokens in float32: an int8 token stands for scale * code.
 
-Where tokens are codes, products of integers order the points first. They differ from float32 only by what rounding the
-query to codes took away, so |difference| <= (sum of the lengths of what was taken) * (longest token of the point), and
-points are compared in float32 from the best on until the next cannot reach the k-th: the answer is that of comparing
-all of them.
+Where tokens are codes, products of integers come first. They differ from float32 only by what rounding the query to
+codes took away, at most (the length of what was taken) * (longest token of the point). So a point is compared in
+float32 only if it may be among the k best of those before it, and only tokens that may be a query token's best: the
+answer is that of comparing all of them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.multivector.coded_query import CodedQuery, code_query
+from vicinal.multivector.coded_query import CodedQuery, carve_query, code_query
 from vicinal.multivector.stores import RawTokens, plain_tokens, raw_tokens
 from vicinal.multivector.tokens import dequantise_tokens
 from vicinal.types import Rerank, TokenRows
 
-__all__ = ["SPARE", "Ranked", "Sent", "carve_query", "exact_maxsim", "rerank", "token_scores"]
+__all__ = ["SPARE", "Ranked", "Sent", "exact_maxsim", "rerank", "token_scores"]
 
 SPARE: Final = 8  # points beyond k that are settled where codes give no bound
-_FEW: Final = 256  # points that are sorted whether they may be among the best or not
 
 
 class Ranked(NamedTuple):
@@ -57,8 +56,7 @@ def exact_maxsim(
     if sent is not None:
         query, raw = sent.query, raw_tokens(sent.rows)
     elif raw.coded:
-        coded = code_query(query)
-        return _settled(query, coded, raw, listed, _code_scores(coded, raw, listed), k)
+        return _settled(query, code_query(query), raw, listed, k)
     return _best(listed, _float_scores(query, raw, listed), k)
 
 
@@ -84,30 +82,13 @@ def rerank(
         return _best(listed, _float_scores(final_query, final, listed), k)
     short = query if carve is None or rerank == "none" else carve_query(query, carve)
     coded = code_query(short) if raw.coded else None
+    if coded is not None and carve is None and sent is None and rerank != "none":
+        return _settled(query, coded, raw, listed, k)
     first = _float_scores(short, raw, listed) if coded is None else _code_scores(coded, raw, listed)
     if rerank == "none":
         return _best(listed, first, k)._replace(settled=0)
-    if coded is not None and carve is None and sent is None:
-        return _settled(query, coded, raw, listed, first, k)
     near = _best(listed, first, (4 * k if rows.tokens.dtype == np.uint8 else k) + SPARE).slots
     return _best(near, _float_scores(final_query, final, near), k)
-
-
-def carve_query(query: NDArray[np.float32], least: float = 0.7) -> NDArray[np.float32]:
-    """A shorter query (at most m, dim): greedy balls of tokens with inner product >= `least`, each replaced by its sum.
-
-    MUVERA, section 3.1 (ball carving), for tokens of unit length: MaxSim of the carved query is near that of the query.
-    """
-    products = query @ query.T
-    left = np.ones(len(query), bool)
-    sums = []
-    for token in range(len(query)):
-        if left[token]:
-            ball = left & (products[token] >= least)
-            ball[token] = True
-            sums.append(query[ball].sum(axis=0))
-            left &= ~ball
-    return np.array(sums, np.float32)
 
 
 def token_scores(query: NDArray[np.float32], rows: TokenRows, slot: int) -> NDArray[np.float32]:
@@ -127,22 +108,14 @@ def _listed(slots: NDArray[np.uint32] | range, rows: TokenRows) -> NDArray[np.ui
 
 
 def _settled(
-    query: NDArray[np.float32],
-    coded: CodedQuery,
-    raw: RawTokens,
-    slots: NDArray[np.uint32],
-    first: NDArray[np.float32],
-    k: int,
+    query: NDArray[np.float32], coded: CodedQuery, raw: RawTokens, slots: NDArray[np.uint32], k: int
 ) -> Ranked:
-    """The k best by float32, of points that have the scores `first` by codes of this query."""
-    if len(slots) > max(k, _FEW):
-        farthest = coded.apart * 127 * np.sqrt(raw.dim) * float(raw.scales[slots].max())
-        near = np.flatnonzero(first >= np.partition(first, len(first) - k)[len(first) - k] - 2 * farthest)
-        slots, first = slots[near], first[near]
-    order = np.lexsort((slots, -first))
-    slots = slots[order]
-    scores, settled = _settle(query, raw, slots, first[order], coded.apart, k)
-    return _best(slots, scores, k)._replace(settled=settled)
+    """The k best by float32, of which codes tell the points and the tokens that have to be looked at."""
+    from vicinal.kernels.maxsim_settle import settle
+
+    out = np.empty(len(slots), np.float32)
+    settled = settle(*raw, slots, query, *coded[:4], k, out)
+    return _best(slots, out, k)._replace(settled=settled)
 
 
 def _code_scores(coded: CodedQuery, raw: RawTokens, slots: NDArray[np.uint32]) -> NDArray[np.float32]:
@@ -150,29 +123,21 @@ def _code_scores(coded: CodedQuery, raw: RawTokens, slots: NDArray[np.uint32]) -
     from vicinal.kernels.maxsim import code_scores
 
     out = np.empty(len(slots), np.float32)
-    code_scores(*raw, slots, *coded.packed, out)
+    code_scores(*raw, slots, *coded[:3], out)
     return out
 
 
 def _float_scores(query: NDArray[np.float32], raw: RawTokens, slots: NDArray[np.uint32]) -> NDArray[np.float32]:
     """MaxSim in float32; -inf for a point without tokens."""
-    slots = np.require(slots, np.uint32, ["C", "W"])
-    return _settle(query, raw, slots, np.zeros(len(slots), np.float32), np.inf, 1)[0]
+    from vicinal.kernels.maxsim import float_scores, pack_floats
+    from vicinal.kernels.maxsim_settle import settle
 
-
-def _settle(
-    query: NDArray[np.float32],
-    raw: RawTokens,
-    slots: NDArray[np.uint32],
-    first: NDArray[np.float32],
-    apart: float,
-    k: int,
-) -> tuple[NDArray[np.float32], int]:
-    """MaxSim in float32 of the points that may be among the k best, -inf for others, and how many those are."""
-    from vicinal.kernels.maxsim import pack_floats, settle
-
-    out = np.empty(len(slots), np.float32)
-    return out, int(settle(*raw, slots, first, apart, k, pack_floats(query), len(query), out))
+    slots, out = np.require(slots, np.uint32, ["C", "W"]), np.empty(len(slots), np.float32)
+    if raw.coded:
+        settle(*raw, slots, query, *code_query(query)[:4], max(len(slots), 1), out)
+    else:
+        float_scores(*raw, slots, pack_floats(query), len(query), out)
+    return out
 
 
 def _best(slots: NDArray[np.uint32], scores: NDArray[np.float32], k: int) -> Ranked:

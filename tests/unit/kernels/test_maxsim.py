@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from vicinal.kernels import maxsim, njit
 from vicinal.kernels.cpu import HAS_AVX2, HAS_VNNI
-from vicinal.kernels.maxsim_rows import CODES
+from vicinal.kernels.maxsim_rows import CODES, pack_rows
 from vicinal.kernels.maxsim_tile import make_code_tile
 
 BODIES = [
@@ -33,6 +34,14 @@ def _caller(body: str, rows: int, vectors: int) -> Any:
     return run
 
 
+def _packed(codes: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
+    """Lanes and biases of query codes (m, dim)."""
+    vectors = -(-len(codes) // 16)
+    lanes, bias = np.empty((vectors, -(-codes.shape[1] // 4), 16, 4), np.int8), np.empty((vectors, 16), np.int32)
+    pack_rows(codes, 0, len(codes), lanes, bias)
+    return lanes, bias
+
+
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("vectors", [1, 2])
 def test_bodies_equal_integer_arithmetic(body: str, vectors: int) -> None:
@@ -42,7 +51,7 @@ def test_bodies_equal_integer_arithmetic(body: str, vectors: int) -> None:
         query = rng.integers(-127, 128, (16 * vectors, dim)).astype(np.int8)
         tokens = rng.integers(-127, 128, (9, dim)).astype(np.int8)
         tokens[0], tokens[1], query[0], query[1] = 127, -127, 127, -127  # the largest sums
-        packed, bias = maxsim.pack_codes(query)
+        packed, bias = _packed(query)
         best = np.full((vectors, 16), -(1 << 31), np.int32)
         expected = query.astype(np.int32) @ tokens.astype(np.int32).T
         run(packed, bias, tokens, 0, best)
@@ -54,7 +63,7 @@ def test_bodies_equal_integer_arithmetic(body: str, vectors: int) -> None:
 def test_packed_queries_hold_every_dimension_once() -> None:
     for dim in range(4, 13):
         codes = np.arange(1, dim + 1, dtype=np.int8)[None].repeat(3, axis=0)
-        packed, bias = maxsim.pack_codes(codes)
+        packed, bias = _packed(codes)
         assert packed.shape == (1, -(-dim // 4), 16, 4)
         held = packed[0, :, 0].reshape(-1)
         assert sorted(held[held != 0]) == list(range(1, dim + 1))
@@ -71,9 +80,9 @@ def test_scores_do_not_depend_on_how_many_query_vectors_a_tile_takes() -> None:
     weights = rng.random(37).astype(np.float32)
     slots = np.array([2, 1, 0], np.uint32)
     best = np.empty((3, 37), np.float32)
-    maxsim.code_maxima(*raw, slots, *maxsim.pack_codes(query), weights, best)
+    maxsim.code_maxima(*raw, slots, *_packed(query), weights, best)
     whole = np.empty(3, np.float32)
-    maxsim.code_scores(*raw, slots, *maxsim.pack_codes(query), weights, whole)
+    maxsim.code_scores(*raw, slots, *_packed(query), weights, whole)
     products = query.astype(np.int64) @ tokens.astype(np.int64).T
     expected = products[:, 11:].max(axis=1) * weights * scales[2]
     assert np.allclose(best[0], expected, rtol=1e-6)
@@ -81,5 +90,5 @@ def test_scores_do_not_depend_on_how_many_query_vectors_a_tile_takes() -> None:
     assert np.isneginf(whole[1])
     assert np.allclose(whole[[0, 2]], best[[0, 2]].sum(axis=1), rtol=1e-5)
     part = np.empty(3, np.float32)
-    maxsim.code_scores(*raw, slots, *maxsim.pack_codes(query[:5]), weights[:5], part)
+    maxsim.code_scores(*raw, slots, *_packed(query[:5]), weights[:5], part)
     assert np.allclose(part[[0, 2]], best[[0, 2], :5].sum(axis=1), rtol=1e-5)

@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.support.maxsim_oracle import make_points, maxsim, split, unit_rows
 
-from vicinal.multivector.coded_query import code_query
+from vicinal.multivector.coded_query import carve_query, code_query
 from vicinal.multivector.search import (
     Sent,
     _code_scores,
     _float_scores,
-    carve_query,
     exact_maxsim,
     rerank,
     token_scores,
@@ -232,7 +231,7 @@ def test_scores_by_codes_lie_within_the_bound() -> None:
             coded = code_query(query)
             apart = np.abs(_code_scores(coded, raw, listed) - _float_scores(query, raw, listed))
             lengths = np.array([np.linalg.norm(v, axis=1).max() for v in _values_of(rows)])
-            assert np.all(apart <= coded.apart * lengths)
+            assert np.all(apart <= coded.apart.sum(dtype=np.float64) * lengths)
 
 
 def _values_of(rows: TokenRows) -> list[NDArray[np.float32]]:
