@@ -76,12 +76,12 @@ def bytes_each(engine: str) -> Read:
     return read
 
 
-def fact(engine: str, key: str, unit: str) -> Read:
-    """A figure beside the curves."""
+def fact(engine: str, key: str, form: str) -> Read:
+    """A figure beside the curves, written in this form."""
 
     def read(answer: dict[str, Any]) -> tuple[float, str]:
         value = answer["engines"][engine][key]
-        return value, f"{value:.2f} {unit}"
+        return value, form.format(value)
 
     return read
 

@@ -19,11 +19,15 @@ import numpy as np
 from bench.multi.base import Floats, MultiEngine
 from bench.multi.sets import MultiSet
 from vicinal.multivector.fde import FixedDimensionalEncoder
+from vicinal.multivector.random_streams import gaussians
+
+__all__ = ["MuveraHnswlib", "apart_from_google"]
 
 _SHAPE = 20, 5, 16
 _PART = 1_000  # documents encoded before they are added
 _SAVED = 10_000  # documents added before the index is saved, from where a build that was broken off goes on
 _SAMPLE = 50  # documents encoded by Google's encoder
+_BOUNDARY = 1e-6  # products with a hyperplane that are nearer to zero may have either sign
 _SAME = 0.9  # share of them that must have the same encoding: where a sign hangs on rounding a bucket may differ
 
 
@@ -101,12 +105,50 @@ class MuveraHnswlib(MultiEngine):
 
 
 def _encoder(average: bool) -> Any:
+    return _googles(FixedDimensionalEncoder(1, *_SHAPE), average)
+
+
+def _googles(like: FixedDimensionalEncoder, average: bool) -> Any:
+    """Google's encoder with the parameters of one of ours, whose `dim` it does not need to know."""
     import muvfde
 
     config = muvfde.fixed_dimensional_encoding_config()  # its setters return changed copies
-    config = config.set_num_repetitions(_SHAPE[0]).set_num_simhash_projections(_SHAPE[1])
-    config = config.set_seed(42).set_projection_type(muvfde.projection_type.AMS_SKETCH)
-    config = config.set_projection_dimension(_SHAPE[2])
+    config = config.set_num_repetitions(like.repetitions).set_num_simhash_projections(like.simhash_projections)
+    config = config.set_seed(like.seed)
+    if like.projection_dimension is not None:
+        config = config.set_projection_type(muvfde.projection_type.AMS_SKETCH)
+        config = config.set_projection_dimension(like.projection_dimension)
+    if like.final_dimension is not None:
+        config = config.set_final_projection_dimension(like.final_dimension)
     if average:
-        config = config.set_encoding_type(muvfde.encoding_type.AVERAGE).enable_fill_empty(True)
+        config = config.set_encoding_type(muvfde.encoding_type.AVERAGE).enable_fill_empty(like.fill_empty)
     return lambda tokens: muvfde.generate_fixed_dimensional_encoding(np.ascontiguousarray(tokens), config)
+
+
+def apart_from_google(configurations: int = 200) -> float:
+    """The largest difference of our encodings from Google's, over random parameters and tokens.
+
+    Left out are tokens that lie on a boundary of buckets, where rounding decides.
+    """
+    rng, most, compared = np.random.default_rng(5), 0.0, 0
+    while compared < configurations:
+        width = None if rng.random() < 0.3 else int(rng.integers(1, 40))
+        final = int(rng.integers(1, 1500)) if rng.random() < 0.3 else None
+        shape = int(rng.integers(2, 160)), int(rng.integers(1, 8)), int(rng.integers(0, 7)), width
+        ours = FixedDimensionalEncoder(*shape, bool(rng.integers(2)), final, int(rng.integers(0, 1 << 31)))
+        tokens = rng.standard_normal((int(rng.integers(1, 120)), ours.dim)).astype(np.float32)
+        tokens /= np.linalg.norm(tokens, axis=1, keepdims=True)
+        if _nearest_boundary(ours, tokens) < _BOUNDARY:
+            continue
+        average = bool(rng.integers(2))
+        own = ours.encode_document(tokens) if average else ours.encode_query(tokens)
+        most = max(most, float(np.abs(own - _googles(ours, average)(tokens)).max()))
+        compared += 1
+    return most
+
+
+def _nearest_boundary(encoder: FixedDimensionalEncoder, tokens: Floats) -> float:
+    """The smallest product of a token with a hyperplane."""
+    shape = encoder.dim, encoder.simhash_projections
+    planes = [gaussians(encoder.seed + repetition, *shape) for repetition in range(encoder.repetitions)]
+    return min((float(np.abs(tokens @ plane).min()) for plane in planes if plane.size), default=np.inf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bench.multi.base import Floats, MultiEngine
+from bench.multi.muvera import apart_from_google
 from bench.multi.sets import MultiSet
 from vicinal.database import Database
 from vicinal.multivector.fde import FixedDimensionalEncoder
@@ -77,10 +79,10 @@ class Pooled(Centroids):
     options: ClassVar[dict[str, Any]] = {"pooling": 4}
 
 
-class Fde32(Centroids):
-    """Fixed dimensional encodings of 10,240 numbers (20, 5, 16), as float32."""
+class Fde1(Centroids):
+    """Fixed dimensional encodings of 10,240 numbers (20, 5, 16), at 1 bit."""
 
-    options: ClassVar[dict[str, Any]] = {"proxy": "fde", "proxy_bits": 32}
+    options: ClassVar[dict[str, Any]] = {"proxy": "fde", "proxy_bits": 1}
 
     def facts(self) -> dict[str, Any]:
         """And what an encoding takes: 96 tokens of 128 dimensions, one thread."""
@@ -90,22 +92,28 @@ class Fde32(Centroids):
         return super().facts() | {"encode_ms": _least(lambda: encoder.encode_documents(block, ends)) * 1e3 / 100}
 
 
-class Fde8(Fde32):
+class Fde8(Fde1):
     """The same at 8 bits."""
 
     options: ClassVar[dict[str, Any]] = {"proxy": "fde", "proxy_bits": 8}
 
 
-class Fde4(Fde32):
+class Fde4(Fde1):
     """The same at 4 bits."""
 
     options: ClassVar[dict[str, Any]] = {"proxy": "fde", "proxy_bits": 4}
 
 
-class Fde1(Fde32):
-    """The same at 1 bit."""
+class Fde32(Fde1):
+    """The same as float32."""
 
-    options: ClassVar[dict[str, Any]] = {"proxy": "fde", "proxy_bits": 1}
+    options: ClassVar[dict[str, Any]] = {"proxy": "fde", "proxy_bits": 32}
+
+    def facts(self) -> dict[str, Any]:
+        """And how far encodings lie from Google's, where its encoder is there."""
+        with contextlib.suppress(ImportError):
+            return super().facts() | {"apart_from_google": apart_from_google()}
+        return super().facts()
 
 
 class Lemur(Centroids):

@@ -80,7 +80,7 @@ def _by_proxy(
     started = perf_counter()
     known = int(np.searchsorted(slots, min(field.indexed, field.proxies.n)))
     near, scores = field.proxies.nearest(request.query, request.candidates, slots[:known])
-    candidates = np.concatenate((near, slots[known:]))
+    candidates = near if known == len(slots) else np.concatenate((near, slots[known:]))
     told = {"exact": False, "candidates": len(candidates), "proxies_evaluated": known, "proxy_ms": _since(started)}
     if request.rerank == "none" and known == len(slots):
         return Ranked(near[: request.k], scores[: request.k], 0), told

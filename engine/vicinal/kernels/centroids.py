@@ -15,7 +15,16 @@ from numba.extending import intrinsic
 
 from vicinal.kernels import njit
 from vicinal.kernels.maxsim_rows import pack_rows
-from vicinal.kernels.maxsim_tile import BODY, CODE_ROWS, LANES, code_products, first_totals, tile_rows
+from vicinal.kernels.maxsim_tile import (
+    BODY,
+    CODE_ROWS,
+    KNOWN_BODY,
+    LANES,
+    code_products,
+    first_totals,
+    known_totals,
+    tile_rows,
+)
 from vicinal.kernels.simd import Loop, call, const, f32, i8, i16, i32, load, reduce_add, splat, store, vec
 
 __all__ = ["add_members", "assign", "choose", "make_table", "scan", "unique_codes"]
@@ -34,7 +43,7 @@ def _nearest_tile(typingctx, lanes, bias, first, dim, number, best):
         lanes, bias, first, dim, number, best = args
         kind, here = vec(i32, LANES), b.trunc(number, i32)
         starts = tile_rows(b, first, dim, CODE_ROWS)
-        totals = code_products(b, BODY, lanes, first_totals(b, BODY, bias, 2), starts, dim, 2)
+        totals = code_products(b, BODY, lanes, first_totals(b, BODY, bias, CODE_ROWS, 2), starts, dim, 2)
         for v in range(2):
             most, which = load(b, best, kind, 128 * v, align=4), load(b, best, kind, 128 * v + 64, align=4)
             for r in range(CODE_ROWS):
@@ -102,17 +111,18 @@ def _make_line_tile(vectors):
     """The tile that writes lines of bytes, of one or two vectors of sixteen query tokens."""
 
     @intrinsic
-    def tile(typingctx, lanes, bias, weights, shifts, first, dim, factors, out, stride):
+    def tile(typingctx, lanes, weights, shifts, first, dim, biases, factors, out, stride):
         """Bytes of the products of CODE_ROWS centroids from `first` on: product * weight * factor + shift, cut.
 
-        Addresses; weights and shifts of each token, factors of each centroid; lines are `stride` bytes apart.
+        Addresses; weights and shifts of tokens, biases and factors of centroids; lines are `stride` bytes apart.
         """
 
         def gen(ctx, b, sig, args):
-            lanes, bias, weights, shifts, first, dim, factors, out, stride = args
+            lanes, weights, shifts, first, dim, biases, factors, out, stride = args
             floats = vec(f32, LANES)
-            begin = first_totals(b, BODY, bias, vectors)
-            totals = code_products(b, BODY, lanes, begin, tile_rows(b, first, dim, CODE_ROWS), dim, vectors)
+            begin = known_totals(b, KNOWN_BODY, biases, CODE_ROWS, vectors)
+            starts = tile_rows(b, first, dim, CODE_ROWS)
+            totals = code_products(b, KNOWN_BODY, lanes, begin, starts, dim, vectors)
             for r in range(CODE_ROWS):
                 factor = splat(b, load(b, factors, f32, 4 * r, align=4), LANES)
                 line = b.add(out, b.mul(stride, stride.type(r)))
@@ -134,13 +144,14 @@ _line_tile1, _line_tile2 = _make_line_tile(1), _make_line_tile(2)
 
 
 @njit
-def make_table(query, lanes, bias, steps, lengths, centroids, factors, mean, longest, table):
+def make_table(query, lanes, steps, lengths, centroids, factors, biases, mean, longest, table):
     """Bytes table[c, j] of the product of query token j and centroid c; returns (step, offset).
 
     A byte is (product - lowest of token j) / step, 0 below, rounded; a sum of bytes * step + offset is a sum of
     products. What no product can exceed is 255 for the widest token. `query` (m, dim) float32 and what `code_rows`
-    makes of it; centroid c is factors[c] * centroids[c], `mean` (dim,) float32 the average of all, `longest` the length
-    of the longest; `table` (centroids, 16, 32 or a multiple of 64) uint8.
+    makes of it; centroid c is factors[c] * centroids[c], biases[c] int32 is -128 times the sum of its codes; `mean`
+    (dim,) float32 is the average of all, `longest` the length of the longest; `table` (centroids, 16, 32 or a multiple
+    of 64) uint8.
     """
     tokens, width, dim = query.shape[0], table.shape[1], centroids.shape[1]
     weights, shifts = np.zeros(width, np.float32), np.zeros(width, np.float32)
@@ -155,15 +166,15 @@ def make_table(query, lanes, bias, steps, lengths, centroids, factors, mean, lon
         offset += lowest
         weights[j], shifts[j] = np.float64(steps[j]) / step, 0.5 - lowest / step
     for v in range(0, lanes.shape[0], 2):
-        tokens_at, begin = lanes.ctypes.data + v * lanes.shape[1] * 64, bias.ctypes.data + v * 64
+        tokens_at = lanes.ctypes.data + v * lanes.shape[1] * 64
         weight, shift = weights.ctypes.data + v * 64, shifts.ctypes.data + v * 64
         for c in range(0, centroids.shape[0], CODE_ROWS):
-            first, own = centroids.ctypes.data + c * dim, factors.ctypes.data + c * 4
+            first, own, begin = centroids.ctypes.data + c * dim, factors.ctypes.data + c * 4, biases.ctypes.data + c * 4
             out = table.ctypes.data + c * width + v * LANES
             if v + 1 < lanes.shape[0]:
-                _line_tile2(tokens_at, begin, weight, shift, first, dim, own, out, width)
+                _line_tile2(tokens_at, weight, shift, first, dim, begin, own, out, width)
             else:
-                _line_tile1(tokens_at, begin, weight, shift, first, dim, own, out, width)
+                _line_tile1(tokens_at, weight, shift, first, dim, begin, own, out, width)
     return step, offset
 
 

@@ -16,7 +16,7 @@ from vicinal.kernels import njit
 from vicinal.kernels.maxsim import fetch_ahead
 from vicinal.kernels.maxsim_rows import BITS, unpack_bits
 from vicinal.kernels.maxsim_tile import CODE_ROWS, LANES, in_order, make_kept_tile
-from vicinal.kernels.simd import Loop, call, const, f32, i8, i16, i32, i64, load, lowest_bit, reduce_add, splat, vec
+from vicinal.kernels.simd import Loop, call, const, f32, i8, i16, i32, i64, load, lowest_bit, reduce_add, vec
 
 __all__ = ["carve", "settle"]
 

@@ -22,10 +22,12 @@ __all__ = [
     "BODY",
     "CODE_ROWS",
     "FLOAT_ROWS",
+    "KNOWN_BODY",
     "LANES",
     "code_products",
     "first_totals",
     "in_order",
+    "known_totals",
     "make_code_tile",
     "make_float_tile",
     "make_kept_tile",
@@ -34,6 +36,7 @@ __all__ = [
 
 LANES = 16  # query tokens of one vector
 BODY = "vnni" if HAS_VNNI else "avx2" if HAS_AVX2 else "portable"
+KNOWN_BODY = "vnni-known" if BODY == "vnni" else BODY  # for rows whose sums are known
 CODE_ROWS = {"vnni": 8, "avx2": 2, "portable": 2}[BODY]  # a point's tokens per tile
 FLOAT_ROWS = 6 if HAS_AVX512 else 2
 
@@ -88,6 +91,22 @@ class _Vnni:
         return call(b, "llvm.x86.avx512.vpdpbusd.512", total.type, [total, token, query])
 
 
+class _VnniKnown(_Vnni):
+    """The same where the rows' sums are known: query unsigned, so that rows are spread as they are read."""
+
+    @staticmethod
+    def token(b, four):
+        return b.bitcast(splat(b, four, LANES), vec(i8, 64))
+
+    @staticmethod
+    def query(b, codes):
+        return b.xor(codes, const(codes.type, -128))
+
+    @staticmethod
+    def add(b, total, query, token):
+        return call(b, "llvm.x86.avx512.vpdpbusd.512", total.type, [total, query, token])
+
+
 class _Avx2:
     """The same by |query| * (sign(query) token), pairs added in 16 bits; halves of a vector apart."""
 
@@ -137,19 +156,19 @@ class _Portable:
         return total
 
 
-_BODIES: dict[str, Any] = {"vnni": _Vnni, "avx2": _Avx2, "portable": _Portable}
+_BODIES: dict[str, Any] = {"vnni": _Vnni, "vnni-known": _VnniKnown, "avx2": _Avx2, "portable": _Portable}
 
 
 def code_products(b, body, query, begin, starts, dim, vectors):
     """Emit the products of int8 rows at `starts` with `vectors` query vectors: totals [row * vectors + v].
 
-    A query vector is (ceil(dim / 4), 16, 4) int8, the next follows it; dim >= 4. `begin` holds each vector's
-    `first_totals`.
+    A query vector is (ceil(dim / 4), 16, 4) int8, the next follows it; dim >= 4. `begin`: what totals start from, those
+    of `first_totals` or of `known_totals`.
     """
     way, size = _BODIES[body], dim.type
     groups = b.sdiv(b.add(dim, size(3)), size(4))
     last_group = b.sub(dim, size(4))
-    loop = Loop(b, groups, begin * len(starts))
+    loop = Loop(b, groups, begin)
     at = b.mul(loop.i, size(4))
     at = b.select(b.icmp_signed("<", at, last_group), at, last_group)  # the last group may overlap
     queries = []
@@ -163,11 +182,19 @@ def code_products(b, body, query, begin, starts, dim, vectors):
     return loop.close(totals)
 
 
-def first_totals(b, body, bias, vectors):
+def first_totals(b, body, bias, rows, vectors):
     """What the totals of `code_products` start from; `bias` is the address of the query vectors' biases."""
     zero = const(vec(i32, LANES), 0)
     biased = _BODIES[body].biased
-    return [load(b, bias, zero.type, 64 * v, align=4) if biased else zero for v in range(vectors)]
+    return [load(b, bias, zero.type, 64 * v, align=4) if biased else zero for v in range(vectors)] * rows
+
+
+def known_totals(b, body, bias, rows, vectors):
+    """The same for KNOWN_BODY; `bias` is the address of the rows' biases, -128 times their sums (int32)."""
+    zero = const(vec(i32, LANES), 0)
+    biased = _BODIES[body].biased
+    each = [splat(b, load(b, bias, i32, 4 * r, align=4), LANES) if biased else zero for r in range(rows)]
+    return [total for total in each for _ in range(vectors)]
 
 
 def make_code_tile(body: str, rows: int, vectors: int) -> Any:
@@ -180,7 +207,7 @@ def make_code_tile(body: str, rows: int, vectors: int) -> Any:
         def gen(ctx, b, sig, args):
             query, bias, first, last, dim, best = args
             starts = tile_rows(b, first, dim, rows, last)
-            begin = first_totals(b, body, bias, vectors)
+            begin = first_totals(b, body, bias, rows, vectors)
             totals = code_products(b, body, query, begin, starts, dim, vectors)
             _keep_maxima(b, totals, vectors, best, "llvm.smax.v16i32")
             return ctx.get_dummy_value()
@@ -200,7 +227,7 @@ def make_kept_tile(rows: int, vectors: int) -> Any:
         def gen(ctx, b, sig, args):
             query, bias, first, last, dim, best, kept, stride = args
             starts = tile_rows(b, first, dim, rows, last)
-            totals = code_products(b, BODY, query, first_totals(b, BODY, bias, vectors), starts, dim, vectors)
+            totals = code_products(b, BODY, query, first_totals(b, BODY, bias, rows, vectors), starts, dim, vectors)
             for r in range(rows):
                 line = b.add(kept, b.mul(stride, stride.type(r)))
                 for v in range(vectors):

@@ -21,7 +21,7 @@ from vicinal.errors import CorruptData
 from vicinal.multivector.coded_query import carve_query, code_query
 from vicinal.multivector.proxies import Near, ProxyIndex, with_room
 from vicinal.multivector.stores import WIDTH_MIN, plain_tokens, widened
-from vicinal.multivector.tokens import no_tokens, quantise_tokens
+from vicinal.multivector.tokens import no_tokens, owned, quantise_tokens
 from vicinal.packing import pack, unpack
 from vicinal.types import TokenRows
 
@@ -51,18 +51,20 @@ class Centroids(NamedTuple):
     """Fitted centroids: centroid c is factors[c] * codes[c].
 
     `codes` (K, dim) int8: unit directions at one scale; `factors` (K,) float32: that scale times their tokens' mean
-    length. `mean` (dim,) float32 is the average of all, `longest` the length of the longest.
+    length. `biases` (K,) int32: -128 times the sums of codes, for the kernels. `mean` (dim,) float32 is the average of
+    all, `longest` the length of the longest.
     """
 
     codes: NDArray[np.int8]
     factors: NDArray[np.float32]
+    biases: NDArray[np.int32]
     mean: NDArray[np.float32]
     longest: float
 
     @property
     def memory_bytes(self) -> int:
         """Bytes of them all."""
-        return self.codes.nbytes + self.factors.nbytes + self.mean.nbytes
+        return self.codes.nbytes + self.factors.nbytes + self.biases.nbytes + self.mean.nbytes
 
 
 class CentroidPicture(NamedTuple):
@@ -88,19 +90,20 @@ class CentroidPicture(NamedTuple):
         """The `count` best of `slots` by approximate MaxSim; points without tokens are left out."""
         from vicinal.kernels.centroids import choose, scan
 
-        listed = np.require(slots, np.uint32, ["C", "W"])
+        listed = owned(slots, np.uint32)
         assert not len(listed) or int(listed.max()) < self.n, "a slot that has no numbers yet"
         if len(query) > _NARROW:
             query = carve_query(query, _NEAR, cosines=True)
-        query = np.require(widened(query), np.float32, ["C", "W"])
+        query = owned(widened(query), np.float32)
         table, step, offset = _query_table(self.centroids, query)
         sums = np.empty(len(listed), np.int32)
         scan(self.codes, self.ends, listed, table, sums)
         positions = np.empty(min(count, len(listed)), np.int64)
         if len(positions):
             positions = positions[: choose(sums, 255 * len(query), len(positions), positions)]
-        positions = positions[np.argsort(-sums[positions], kind="stable")]
-        return listed[positions], (sums[positions] * step + offset).astype(np.float32)
+        sums = sums[positions]
+        order = np.argsort(-sums, kind="stable")
+        return listed[positions[order]], (sums[order] * step + offset).astype(np.float32)
 
 
 class CentroidIndex(ProxyIndex[CentroidPicture]):
@@ -219,7 +222,8 @@ def make_centroids(codes: NDArray[np.int8], factors: NDArray[np.float32]) -> Cen
     wide = codes.astype(np.float32)
     lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide)) * factors
     mean = np.einsum("i,ij->j", factors, wide, dtype=np.float64) / len(codes)
-    return Centroids(codes, factors, mean.astype(np.float32), float(lengths.max()))
+    biases = -128 * codes.sum(axis=1, dtype=np.int32)
+    return Centroids(codes, factors, biases, mean.astype(np.float32), float(lengths.max()))
 
 
 def _query_table(centroids: Centroids, query: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float, float]:
@@ -230,8 +234,7 @@ def _query_table(centroids: Centroids, query: NDArray[np.float32]) -> tuple[NDAr
     vectors = len(coded.bias)
     width = 16 * vectors if vectors <= 2 else -(-vectors // 4) * 64
     table = (np.empty if width == 16 * vectors else np.zeros)((len(centroids.codes), width), np.uint8)
-    way = coded.lanes, coded.bias, coded.steps, coded.lengths
-    return table, *make_table(query, *way, *centroids, table)
+    return table, *make_table(query, coded.lanes, coded.steps, coded.lengths, *centroids, table)
 
 
 def _directions(tokens: NDArray[Any]) -> NDArray[np.int8]:

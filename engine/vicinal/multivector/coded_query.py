@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.multivector.tokens import owned
+
 __all__ = ["CodedQuery", "carve_query", "code_query"]
 
 _ROUNDING: Final = 2.0**-22  # of float32 products and sums, for each dimension
@@ -47,6 +49,6 @@ def carve_query(query: NDArray[np.float32], least: float = 0.7, *, cosines: bool
     """
     from vicinal.kernels.maxsim_settle import carve
 
-    query = np.require(query, np.float32, ["C", "W"])
+    query = owned(query, np.float32)
     sums = np.empty_like(query)
     return sums[: carve(query, least, cosines, sums)]

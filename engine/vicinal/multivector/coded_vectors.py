@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.multivector.proxies import Near, with_room
+from vicinal.multivector.tokens import owned
 
 __all__ = ["BITS", "Bits", "CodedVectors", "append", "check_count", "empty", "line_bytes", "nearest", "restored"]
 
@@ -87,7 +88,7 @@ def append(codes: CodedVectors, vectors: NDArray[np.float32]) -> CodedVectors:
 
 def nearest(codes: CodedVectors, query: NDArray[np.float32], count: int, slots: NDArray[np.uint32] | range) -> Near:
     """The `count` largest estimated products of a query (dim,) with the vectors `slots`: slots and products."""
-    listed = np.require(slots, np.uint32, ["C", "W"])
+    listed = owned(slots, np.uint32)
     assert not len(listed) or int(listed.max()) < codes.n, "a slot that has no code yet"
     scores = _products(codes, query, listed)
     best = np.arange(len(listed))

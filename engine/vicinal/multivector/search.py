@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from vicinal.multivector.coded_query import CodedQuery, carve_query, code_query
 from vicinal.multivector.stores import RawTokens, plain_tokens, raw_tokens
-from vicinal.multivector.tokens import dequantise_tokens
+from vicinal.multivector.tokens import dequantise_tokens, owned
 from vicinal.types import Rerank, TokenRows
 
 __all__ = ["SPARE", "Ranked", "Sent", "exact_maxsim", "rerank", "token_scores"]
 
 SPARE: Final = 8  # points beyond k that are settled where codes give no bound
+_FEW: Final = 256  # points that are sorted without looking for those that matter
 
 
 class Ranked(NamedTuple):
@@ -102,7 +103,7 @@ def token_scores(query: NDArray[np.float32], rows: TokenRows, slot: int) -> NDAr
 
 def _listed(slots: NDArray[np.uint32] | range, rows: TokenRows) -> NDArray[np.uint32]:
     """The slots as an array the kernels take; they must have ends."""
-    listed = np.require(slots, np.uint32, ["C", "W"])
+    listed = owned(slots, np.uint32)
     assert not len(listed) or int(listed.max()) < len(rows.ends), "a slot beyond the last point"
     return listed
 
@@ -132,7 +133,7 @@ def _float_scores(query: NDArray[np.float32], raw: RawTokens, slots: NDArray[np.
     from vicinal.kernels.maxsim import float_scores, pack_floats
     from vicinal.kernels.maxsim_settle import settle
 
-    slots, out = np.require(slots, np.uint32, ["C", "W"]), np.empty(len(slots), np.float32)
+    slots, out = owned(slots, np.uint32), np.empty(len(slots), np.float32)
     if raw.coded:
         settle(*raw, slots, query, *code_query(query)[:4], max(len(slots), 1), out)
     else:
@@ -142,9 +143,13 @@ def _float_scores(query: NDArray[np.float32], raw: RawTokens, slots: NDArray[np.
 
 def _best(slots: NDArray[np.uint32], scores: NDArray[np.float32], k: int) -> Ranked:
     """The k largest scores above -inf, ties by slot, of points all of which were compared so."""
-    keep = np.flatnonzero(scores > -np.inf)
-    if len(keep) > k:
-        least = np.partition(scores[keep], len(keep) - k)[len(keep) - k]
-        keep = keep[scores[keep] >= least]
-    order = keep[np.lexsort((slots[keep], -scores[keep]))][:k]
-    return Ranked(slots[order], scores[order], len(slots))
+    count = len(slots)
+    if count > max(k, _FEW):
+        near = np.flatnonzero(scores >= np.partition(scores, count - k)[count - k])
+        slots, scores = slots[near], scores[near]
+    order = np.lexsort((slots, -scores))[:k]
+    slots, scores = slots[order], scores[order]
+    if len(scores) and scores[-1] == -np.inf:
+        order = np.flatnonzero(scores > -np.inf)
+        slots, scores = slots[order], scores[order]
+    return Ranked(slots, scores, count)

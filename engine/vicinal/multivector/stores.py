@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.multivector.tokens import frozen, quantise_tokens
+from vicinal.multivector.tokens import frozen, owned, quantise_tokens
 from vicinal.types import TokenRows
 
 __all__ = [
@@ -72,7 +72,7 @@ def encode_tokens(
     if store != "bit":
         return tokens.astype(store, copy=False), scales
     rows = np.empty((len(tokens), tokens.shape[1] // 8 + 1), np.uint8)
-    quantise_bits(np.require(tokens, np.float32, ["C", "W"]), np.require(ends, np.int64, ["C", "W"]), rows, scales)
+    quantise_bits(owned(tokens, np.float32), owned(ends, np.int64), rows, scales)
     return rows, scales
 
 

@@ -74,6 +74,20 @@ def test_approximate_scores_put_centroids_in_the_place_of_tokens() -> None:
         assert set(slots.tolist()) == {s for s in range(80) if len(_numbers(picture, s))}
 
 
+def test_long_queries_are_scored_by_fewer_tokens() -> None:
+    """Repeated directions become one token: the same sum of products, from a line half as wide."""
+    rows = _families(12, np.random.default_rng(12).integers(1, 30, 80))
+    picture = _built(rows)
+    some = unit_rows(np.random.default_rng(13), 12, 32)
+    query = np.concatenate([some, some, 2 * some])
+    slots, scores = picture.nearest(query, 80, range(80))
+    expected = [maxsim(query, _vectors(picture)[_numbers(picture, s)]) for s in slots]
+    assert np.allclose(scores[:40], expected[:40], atol=0.02 * 4 * 12)
+    alone, short = picture.nearest(4 * some, 80, range(80))
+    assert slots.tolist() == alone.tolist()
+    assert np.allclose(scores, short, rtol=1e-5)
+
+
 def test_candidates_hold_the_exact_best() -> None:
     rows = _families(3, np.full(1_500, 12))
     picture = _built(rows)

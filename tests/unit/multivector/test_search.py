@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.support.maxsim_oracle import make_points, maxsim, split, unit_rows
+from tests.support.other_processor import run_again_on
 
 from vicinal.multivector.coded_query import carve_query, code_query
 from vicinal.multivector.search import (
@@ -22,7 +23,7 @@ from vicinal.multivector.search import (
     rerank,
     token_scores,
 )
-from vicinal.multivector.stores import encode_tokens, raw_tokens
+from vicinal.multivector.stores import encode_tokens, plain_tokens, raw_tokens
 from vicinal.multivector.tokens import dequantise_tokens, quantise_tokens
 from vicinal.types import Rerank, TokenRows
 
@@ -168,6 +169,52 @@ def test_mapped_read_only_tokens_are_taken(tmp_path: Path) -> None:
     again = rerank(query, rows, np.arange(3, dtype=np.uint32), 3)
     for ours, theirs in zip(found[:2], again[:2], strict=True):
         assert ours.tobytes() == theirs.tobytes()
+
+
+@pytest.mark.parametrize("store", ["int8", "bit"])
+def test_points_of_more_tokens_than_are_kept_at_once(store: str) -> None:
+    """Products of a long point are taken again, part by part, for the pairs in doubt."""
+    rng = np.random.default_rng(19)
+    tokens, ends = make_points(rng, np.array([700, 3, 1_500, 171, 900]), 128)
+    stored, scales = encode_tokens(store, tokens, ends)
+    rows = TokenRows(stored, ends, scales)
+    plain = plain_tokens(stored)
+    values = split(dequantise_tokens(plain, ends, scales), ends)
+    for m in (5, 40, 70):
+        query = unit_rows(rng, m, 128)
+        expected, best = _expected(query, values, range(5), 5)
+        for found in (exact_maxsim(query, rows, 5, range(5)), rerank(query, rows, np.arange(5, dtype=np.uint32), 5)):
+            assert found.slots.tolist() == expected
+            assert np.allclose(found.scores, best, atol=1e-5)
+
+
+def test_queries_of_any_size_are_settled() -> None:
+    """What codes leave in doubt is measured in units of the query's own scale."""
+    rng = np.random.default_rng(20)
+    rows, values = _stored(rng, rng.integers(1, 40, 60), 32, "int8")
+    query = unit_rows(rng, 9, 32)
+    query[3] = 0  # a token of zeros
+    expected, best = _expected(query, values, range(60), 10)
+    for size in (1e-30, 1e-3, 1.0, 1e6, 1e30):
+        found = exact_maxsim(query * np.float32(size), rows, 10, range(60))
+        assert found.slots.tolist() == expected
+        assert np.allclose(found.scores / size, best, rtol=1e-5)
+
+
+def test_carving_by_cosines_takes_tokens_of_any_length() -> None:
+    rng = np.random.default_rng(21)
+    centres = unit_rows(rng, 4, 32)
+    query = np.concatenate([3 * centres, 0.2 * centres, 7 * centres[:2]])
+    assert np.allclose(
+        carve_query(query, 0.99, cosines=True), np.array([[10.2], [10.2], [3.2], [3.2]]) * centres, atol=1e-4
+    )
+    assert len(carve_query(0.5 * query[4:8], 0.99)) == 4  # by products short tokens are never one
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["haswell", "x86-64"])
+def test_other_bodies_settle_and_choose_alike(name: str, tmp_path: Path) -> None:
+    run_again_on(name, tmp_path, __file__, Path(__file__).with_name("test_centroids.py"), timeout=900)
 
 
 def test_carving_merges_near_tokens_and_keeps_the_sum() -> None:
