@@ -46,7 +46,8 @@ class Succession:
         self._retired: list[tuple[weakref.ref[Generation], Opened]] = []
         self._read_only = read_only
         self._room = Room(None if opened.directory is None else opened.directory.parent)
-        self.current = Generation(opened, self._watch, read_only=read_only)
+        with self._turn:  # its indexer may ask for a compaction before there is a current generation
+            self.current = Generation(opened, self._watch, read_only=read_only)
 
     def require_room(self, rows: int, nbytes: int) -> None:
         """Raise StorageFull unless so many more rows, of so many bytes with their payloads, find room."""

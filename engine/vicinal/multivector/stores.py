@@ -29,7 +29,7 @@ __all__ = [
 
 _RUN: Final = 128  # dimensions mixed at once by `kernels.rotate`
 WIDTH_MIN: Final = 4  # kernels take four bytes of a token at a time
-_KINDS: Final = {"int8": "CODES", "uint8": "BITS", "float16": "HALVES", "float32": "FLOATS"}
+_KINDS: Final = {"b": "CODES", "B": "BITS", "e": "HALVES", "f": "FLOATS"}  # by numpy's letters
 
 
 class RawTokens(NamedTuple):
@@ -56,7 +56,7 @@ def raw_tokens(rows: TokenRows) -> RawTokens:
     tokens, ends, scales = map(frozen, rows)
     bits = tokens.dtype == np.uint8
     dim = (tokens.shape[1] - 1) * 8 if bits else tokens.shape[1]
-    kind: int = getattr(maxsim_rows, _KINDS[tokens.dtype.name])
+    kind: int = getattr(maxsim_rows, _KINDS[tokens.dtype.char])
     return RawTokens(tokens.view(np.uint8), kind, dim, ends, scales)
 
 
