@@ -164,6 +164,7 @@ def _tokens() -> None:
     coded = TokenRows(codes, ends, scales)
     answers = [exact_maxsim(query, rows, 3, slots) for rows in (stored, coded)]
     answers += [rerank(query, coded, slots, 3, "int8"), rerank(query, coded, slots, 3, "none")]
+    answers += [rerank(query, coded, slots, 3, "int8", 0.99), rerank(query, coded, slots, 3, "float32")]
     token_scores(query, coded, 0)
     exact_maxsim(np.zeros_like(query), coded, 3, slots)  # no point stands out: all are settled
     if any(found[0][0] != best for found in answers):
