@@ -25,12 +25,11 @@ from vicinal.kernels.maxsim_tile import (
     known_totals,
     tile_rows,
 )
-from vicinal.kernels.simd import Loop, call, const, f32, i8, i16, i32, load, prefetch, reduce_add, splat, store, vec
+from vicinal.kernels.simd import Loop, call, const, f32, i8, i16, i32, load, reduce_add, splat, store, vec
 
 __all__ = ["add_members", "assign", "choose", "make_table", "scan", "unique_codes"]
 
 _LOWEST = np.int32(-(1 << 31))
-_AHEAD = 2048  # bytes of centroids that are fetched early: they come from the third-level cache
 
 
 @intrinsic
@@ -172,8 +171,6 @@ def make_table(query, lanes, steps, lengths, centroids, factors, biases, mean, l
         for c in range(0, centroids.shape[0], CODE_ROWS):
             first, own, begin = centroids.ctypes.data + c * dim, factors.ctypes.data + c * 4, biases.ctypes.data + c * 4
             out = table.ctypes.data + c * width + v * LANES
-            for at in range(_AHEAD, _AHEAD + CODE_ROWS * dim, 64):
-                prefetch(first + at)
             if v + 1 < lanes.shape[0]:
                 _line_tile2(tokens_at, weight, shift, first, dim, begin, own, out, width)
             else:
