@@ -8,7 +8,8 @@ Against the reference code: a slot is tested before it enters the beam, the entr
 of the bitmap from all over it beside the descent's end; visited marks are epochs, never cleared or allocated by a
 query; offsets are 64 bits wide.
 Departures: only neighbours that do not match are looked through (`kernels.admission`). AcornOne's graph is this
-engine's, built in bulk and pruned, of 32 links on level 0, where the paper keeps the M nearest unpruned.
+engine's, built in bulk and pruned, of 32 links on level 0, where the paper keeps the M nearest unpruned. AcornGamma
+compares codes of a byte a dimension while it builds.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from vicinal.errors import InvalidArgument
 from vicinal.index.admitted import AdmittedSearch, check_rows, nothing
 from vicinal.index.attributes import Condition, Found, Keys, LabelSets, matching_bits
 from vicinal.index.builder import build_links
+from vicinal.index.bulk_codes import coded_rows
 from vicinal.index.exact import exact_search
 from vicinal.index.hnsw import HnswIndex
 from vicinal.index.scratch import Scratch, address, aligned
@@ -114,7 +116,7 @@ class AcornGamma:
             address(links), links.shape[1] * 4, links.shape[1], address(upper), upper.shape[1] * 4, upper.shape[1],
             address(offsets), n,
         )  # fmt: skip
-        state = _grow(rows, n, metric, graph, levels, (M, near, budget, M * gamma), seed)
+        state = _grow(*coded_rows(rows, n, metric), n, graph, levels, (M, near, budget, M * gamma), seed)
         entry, top = int(state[ENTRY]), int(state[TOP])
         search = AdmittedSearch(rows, n, metric, graph, (links, upper, offsets), entry=entry, top=top)
         return cls(search, attribute, M, gamma, near)
@@ -142,8 +144,8 @@ def _row_of(budget: int) -> int:
 
 def _grow(
     rows: Rows,
-    n: int,
     metric: Metric,
+    n: int,
     graph: Graph,
     levels: NDArray[np.uint8],
     sizes: tuple[int, int, int, int],

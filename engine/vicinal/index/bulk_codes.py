@@ -12,11 +12,12 @@ from vicinal.index.bulk_pieces import Pieces
 from vicinal.kernels import rows8
 from vicinal.kernels.gemm import BLOCK
 from vicinal.kernels.rows8 import AS_IS, UNIT, Codes
-from vicinal.types import Metric
+from vicinal.types import Metric, Rows
 
-__all__ = ["Encoding", "encode_rows", "fit_encoding", "write_codes"]
+__all__ = ["Encoding", "coded_rows", "encode_rows", "fit_encoding", "write_codes"]
 
 _SAMPLE = 4096
+_TOLD_APART = 0.95
 _CLIPPED = 0.99  # share of rows none of whose values is clipped
 
 
@@ -90,3 +91,19 @@ def encode_rows(vectors: NDArray[Any], slots: NDArray[np.int64], metric: Metric,
     codes = new_codes(len(slots), encoding.width)
     write_codes(encoding, vectors, slots, codes, pieces)
     return float(encoding.scale), codes
+
+
+def coded_rows(rows: Rows, n: int, metric: Metric, threads: int = 1) -> tuple[Rows, Metric]:
+    """Bytes in place of the rows of slots 0 .. n - 1, and the metric they compare by; for building, where near is near.
+
+    Rows that are no real numbers stay as they are, and so do rows of which bytes cannot tell one in twenty apart.
+    """
+    if metric not in {Metric.L2, Metric.COSINE, Metric.DOT} or rows.vectors.dtype.kind != "f" or n == 0:
+        return rows, metric
+    with Pieces(threads) as pieces:
+        _, codes = encode_rows(rows.vectors, np.arange(n), metric, pieces)
+        hashes = np.empty(n, np.uint64)
+        rows8.hash_rows(codes.rows.view(np.uint64), np.arange(n), hashes, 0, n)
+    if len(np.unique(hashes)) < _TOLD_APART * n:
+        return rows, metric
+    return Rows(codes.rows[:n], rows.inv_norms), Metric.DOT if metric is Metric.DOT else Metric.L2

@@ -9,7 +9,8 @@ group below it, so that none depends on which targets a lower slot has places fo
 no row with room becomes an entry of its own, so that it is never out of reach. AnyOf is one search from the entries of
 all its labels. AllOf(()), which every slot satisfies, is an exact scan: the minimal sets are graphs apart from each
 other, and a beam that enters all of them never comes near in those whose start nodes are far. The reference marks one
-entry as visited and pushes another; here what is marked is what is scored.
+entry as visited and pushes another; here what is marked is what is scored. Groups are linked by codes of a byte a
+dimension.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from vicinal.errors import InvalidArgument, LimitExceeded
 from vicinal.index.admitted import AdmittedSearch, check_rows, nothing
 from vicinal.index.attributes import AllOf, AnyOf, Condition, Exactly, Found, LabelSets
+from vicinal.index.bulk_codes import coded_rows
 from vicinal.index.exact import exact_search
 from vicinal.index.scratch import address
 from vicinal.index.woven import LINKS_MAX, Labels, Loom, RaggedLinks
@@ -73,7 +75,7 @@ class LabelGraph:
         order = rng.permutation(n)
         order = order[np.argsort(groups.of_slot[order], kind="stable")]
         starts = order[groups.firsts[:-1]]
-        loom = Loom(rows, n, metric, degree=degree, alpha=alpha, width=width, codes=groups.of_slot)
+        loom = Loom(*coded_rows(rows, n, metric), n, degree=degree, alpha=alpha, width=width, codes=groups.of_slot)
         links = RaggedLinks.empty(np.broadcast_to(loom.room(np.zeros(1, np.int64)), (n,)))
         if n:
             loom.insert(links, order, np.append(starts, 0))

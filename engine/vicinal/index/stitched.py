@@ -5,8 +5,8 @@ FilteredVamana inserts slots one by one, each linked to the nearest by its label
 a graph per label, joins them and prunes the union.
 
 Departures: `kernels.vamana` lists those of the insertion and of the prune, which keeps links for every label of a slot
-with many. Start nodes are spread over both methods' slots as FilteredVamana's are. Slots without labels are in no
-label's graph; no condition of these methods finds them.
+with many. Rows are linked by codes of a byte a dimension. Start nodes are spread over both methods' slots as
+FilteredVamana's are. Slots without labels are in no label's graph; no condition of these methods finds them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from vicinal.errors import InvalidArgument, LimitExceeded
 from vicinal.index.admitted import AdmittedSearch, check_rows, nothing
 from vicinal.index.attributes import AnyOf, Condition, Found, LabelSets
+from vicinal.index.bulk_codes import coded_rows
 from vicinal.index.scratch import address
 from vicinal.index.woven import Labels, Loom, RaggedLinks
 from vicinal.kernels.simd import SENTINEL
@@ -80,8 +81,9 @@ class FilteredVamana(_LabelledGraph):
         """
         labels = _checked(rows, n, metric, attribute, degree, alpha)
         loom = Loom(
-            rows, n, metric, degree=degree, alpha=alpha, width=width, codes=labels.codes, ends=labels.ends, both=True
-        )
+            *coded_rows(rows, n, metric), n, degree=degree, alpha=alpha, width=width, codes=labels.codes,
+            ends=labels.ends, both=True,
+        )  # fmt: skip
         links, starts = RaggedLinks.empty(loom.room(labels.counts)), labels.starts(seed)
         order = np.random.default_rng(seed).permutation(n)
         if n:
@@ -112,11 +114,12 @@ class StitchedVamana(_LabelledGraph):
         """
         labels = _checked(rows, n, metric, attribute, degree, alpha)
         _checked(rows, n, metric, attribute, small_degree, alpha)
-        sources, targets = _label_graphs(rows, n, metric, labels, (small_degree, width, alpha), seed)
+        coded, compared = coded_rows(rows, n, metric)
+        sources, targets = _label_graphs(coded, compared, n, labels, (small_degree, width, alpha), seed)
         order = np.argsort(sources, kind="stable")
         firsts = np.zeros(n + 1, np.int64)
         np.cumsum(np.bincount(sources, minlength=n), out=firsts[1:])
-        loom = Loom(rows, n, metric, degree=degree, alpha=alpha, width=width, codes=labels.codes, ends=labels.ends)
+        loom = Loom(coded, compared, n, degree=degree, alpha=alpha, width=width, codes=labels.codes, ends=labels.ends)
         links = RaggedLinks.empty(loom.room(labels.counts))
         loom.choose(links, firsts, targets[order])
         return cls._of(rows, n, metric, links, labels, labels.starts(seed))
@@ -140,11 +143,11 @@ def _checked(rows: Rows, n: int, metric: Metric, attribute: LabelSets, degree: i
 
 
 def _label_graphs(
-    rows: Rows, n: int, metric: Metric, labels: Labels, sizes: tuple[int, int, float], seed: int
+    rows: Rows, metric: Metric, n: int, labels: Labels, sizes: tuple[int, int, float], seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
     """The links of each label's own graph: sources and targets; of few slots, all pairs."""
     degree, width, alpha = sizes
-    loom = Loom(rows, n, metric, degree=degree, alpha=alpha, width=width)
+    loom = Loom(rows, metric, n, degree=degree, alpha=alpha, width=width)
     links = RaggedLinks.empty(np.broadcast_to(loom.room(np.zeros(1, np.int64)), (n,)))
     per_row, rng = (len(links.lines) // n if n else 1), np.random.default_rng(seed)
     table = links.lines.reshape(n, per_row * links.lines.shape[1])

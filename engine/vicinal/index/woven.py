@@ -128,13 +128,13 @@ class Loom:
     """Vamana's insertion and choice of links for one set of rows, on one thread (`kernels.vamana`)."""
 
     def __init__(
-        self, rows: Rows, n: int, metric: Metric, *, degree: int, alpha: float, width: int,
+        self, rows: Rows, metric: Metric, n: int, *, degree: int, alpha: float, width: int,
         codes: NDArray[np.uint32] | None = None, ends: NDArray[np.int64] | None = None, both: bool = False,
     ) -> None:  # fmt: skip
         """degree: links of a choice; width: candidates of a search; codes, ends: as Weave, without them no labels."""
         factor = {Metric.DOT: 1.0, Metric.JACCARD: alpha}.get(metric, alpha * alpha)  # of squares; dots have no scale
         self._held, self._width, self._degree = (codes, ends), width, degree
-        self._space = space_of(metric, rows)
+        self._rows, self._space = rows, space_of(metric, rows)
         self._scratch, self._state = Scratch(), np.zeros(STATE, np.int64)
         self._scratch.fit(n, (width + 7) >> 3, rows.vectors.shape[1], rows.vectors.dtype)
         codes_at, ends_at = (0 if array is None else address(array) for array in self._held)

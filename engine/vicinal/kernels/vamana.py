@@ -20,7 +20,7 @@ import numpy as np
 from vicinal.kernels import njit
 from vicinal.kernels.admission import ALL, Admission, has_label, label_range
 from vicinal.kernels.beam import row_of, walk
-from vicinal.kernels.distance import distance, row_scale
+from vicinal.kernels.distance import distance, distance_within, row_scale
 from vicinal.kernels.heap import pool_clear, pool_insert
 from vicinal.kernels.insert import next_epoch
 from vicinal.kernels.simd import SENTINEL, get_i64, get_u8, get_u32, key_distance, key_slot, make_key, set_u8, set_u32
@@ -81,7 +81,7 @@ def _spread(space, weave, keys, n, chosen, most):
         slot, limit, taken = key_slot(keys[i]), key_distance(keys[i]), True
         row, scale = space.vectors + slot * space.row_bytes, row_scale(space, slot)
         for t in range(kept):
-            if distance(space, row, scale, chosen[t]) * weave.alpha < limit:
+            if distance_within(space, row, scale, chosen[t], limit / weave.alpha) * weave.alpha < limit:
                 taken = False
                 break
         if taken:
@@ -102,7 +102,8 @@ def _choose(space, weave, owner, keys, n, chosen):
             continue
         keys[unique] = keys[i]
         unique += 1
-    kept = _spread(space, weave, keys, unique, chosen, weave.degree >> 1) if high - low > _MANY else 0
+    few = high - low <= _MANY  # then labels tell sooner than rows
+    kept = 0 if few else _spread(space, weave, keys, unique, chosen, weave.degree >> 1)
     first = kept
     for i in range(unique):
         if kept == weave.degree:
@@ -112,9 +113,10 @@ def _choose(space, weave, owner, keys, n, chosen):
             taken = taken and chosen[t] != slot
         row, scale = space.vectors + slot * space.row_bytes, row_scale(space, slot)
         for t in range(kept if taken else 0):
-            if distance(space, row, scale, chosen[t]) * weave.alpha < limit and _covers(
-                weave, low, high, chosen[t], slot
-            ):
+            if few and not _covers(weave, low, high, chosen[t], slot):
+                continue
+            near = distance_within(space, row, scale, chosen[t], limit / weave.alpha) * weave.alpha < limit
+            if near and (few or _covers(weave, low, high, chosen[t], slot)):
                 taken = False
                 break
         if taken:
