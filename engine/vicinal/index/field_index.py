@@ -33,6 +33,7 @@ from vicinal.types import HnswParams, Metric, Rows
 __all__ = ["CODED_FROM_ROWS", "CellsSearcher", "CodedSearcher", "FieldIndex", "FloatSearcher", "Searcher"]
 
 CODED_FROM_ROWS: Final = 10_000  # below, an insertion costs little and the kernels of a bulk build are not compiled
+CODED_FROM_DIM: Final = 4  # below, a row is smaller than its code, which may not tell rows on a line apart
 CHUNK_ROWS: Final = 1024  # rows per call of `extend`, so that a View is published steadily
 CHUNK_REMOVED: Final = 4096  # slots taken out per call of `retire`
 REMOVE_SHARE: Final = 256  # a pass over all links is worth it when so many times fewer slots wait to be taken out
@@ -62,6 +63,8 @@ class FieldIndex:
         filters: bool = False,
     ) -> None:
         self._metric, self._dim, self._params = metric, dim, params
+        tiny = dim < CODED_FROM_DIM and codec == "auto" and layout != "cells" and coded_from is not None
+        codec = "none" if tiny else codec
         self._codec = LINES.get(codec, codec)
         self._coded_from = coded_from  # None: stored vectors however large it grows
         self._why = f"below {coded_from} rows a walk on the stored vectors is as fast"
@@ -69,6 +72,8 @@ class FieldIndex:
         if codec == "none" or not metric.is_coded or params.M * 2 != DEGREE or coded_from is None:
             self._coded_from = None
             self._why = "asked for" if metric.is_coded else f"{metric} has no codes"
+            if tiny and metric.is_coded:
+                self._why = f"rows of fewer than {CODED_FROM_DIM} dimensions are smaller than their codes"
             if params.M * 2 != DEGREE:
                 self._why = f"coded rows hold {DEGREE} links, which is M = {DEGREE // 2}"
         self._asked, self._budget = layout, budget  # bytes that a graph may take; None: by the machine's memory

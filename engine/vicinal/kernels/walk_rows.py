@@ -11,7 +11,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from vicinal.kernels import njit
-from vicinal.kernels.distance import COSINE, DOT, Space, distance, dot
+from vicinal.kernels.distance import COSINE, DOT, L2, Space, distance, dot
 from vicinal.kernels.heap import pool_clear, pool_insert
 from vicinal.kernels.simd import (
     INF_KEY,
@@ -51,6 +51,9 @@ __all__ = ["RowQuery", "answer", "fetch_last", "row_query", "row_score", "settle
 
 
 _NEAR = np.float32(0.25)  # of a row's square: distances below are too near 0 for 16 bits
+# 16 bits round a distance by about 2 |x - q| |x| / (887 b), b the length of the row's bytes (887: 256 sqrt(12)); four
+# times as much stays below 2e-5 of the larger square s where |x - q|^2 |x|^2 * _FAR < (b s)^2.
+_FAR = np.float32((4 * 2 / 887 / 2e-5) ** 2)
 _SPIKY = 4 * 127 * 127  # square of a row's bytes, below which one dimension is more than half its length
 
 
@@ -168,11 +171,12 @@ def _is_spiky(row):
 
 
 @njit(forceinline=True)
-def _settle_fine(index, work, query, inverse, vectors, inv_norms, count, room):
+def _settle_fine(index, work, query, framed, vectors, inv_norms, count, room):
     """Insert the distances of `count` chosen nodes, on 16 bits a dimension, into work.settled.
 
     The padding of rows and of the query stands for 0 on both sides. Rounding is about 4e-6 of |x| |x - q|, so rows much
-    nearer than they are long are settled on the stored floats: a row finds itself at distance 0. So are spiky rows.
+    nearer than they are long are settled on the stored floats: a row finds itself at distance 0. So are spiky rows, and
+    such as are so far that rounding might show.
     """
     space = Space(index.metric, index.dim, vectors, inv_norms, index.dim * 4, 0, np.float32(0))
     scale = get_f32(index.numbers + 4 * Number.SCALE)
@@ -192,10 +196,14 @@ def _settle_fine(index, work, query, inverse, vectors, inv_norms, count, room):
             value = -(_fine_product(row + VECTOR_AT, low, factor, constant, work.vector, blocks) + across)
         else:
             value = _fine_square(row + VECTOR_AT, low, factor, constant, work.vector, blocks)
-        near = value < get_f32(row + HEAD_NORM) * _NEAR and index.metric != DOT
+        norm = get_f32(row + HEAD_NORM)
+        near = value < norm * _NEAR and index.metric != DOT
+        larger = max(norm, framed.square)
+        square = larger * larger * np.float32(get_i32(row + HEAD_SQUARE))
+        far = value * norm * _FAR > square and index.metric == L2
         value *= unit
-        if vectors != 0 and (near or _is_spiky(row)):
-            value = distance(space, query, inverse, slot)
+        if vectors != 0 and (near or far or _is_spiky(row)):
+            value = distance(space, query, framed.inverse, slot)
         pool_insert(work.settled, room, make_key(value, slot))
 
 
@@ -218,7 +226,7 @@ def settle(index, work, framed, query, vectors, inv_norms, k, count):
     if whole:
         _settle_whole(index, work, found, room)
     elif index.fine != 0:
-        _settle_fine(index, work, query, framed.inverse, vectors, inv_norms, found, room)
+        _settle_fine(index, work, query, framed, vectors, inv_norms, found, room)
     elif vectors == 0:
         _settle_results(work, count, room)
     else:

@@ -66,6 +66,17 @@ def test_other_degrees_stay_on_floats(plain):
     assert index.searcher().layout == "float"
 
 
+def test_rows_smaller_than_their_codes_stay_on_floats_unless_codes_are_asked_for(plain):
+    thin = np.ascontiguousarray(plain[:, :3])
+    index, rows = _grown(thin, coded_from=1000)
+    searcher = index.searcher()
+    assert searcher.layout == "float"
+    assert "fewer than 4 dimensions" in searcher.codec["why"]
+    assert _recall(index, rows, thin[:50] + np.float32(0.01), 64) > 0.99
+    assert _grown(thin, coded_from=1000, codec="bytes")[0].searcher().layout == "coded"
+    assert _grown(thin, coded_from=1000, layout="cells")[0].searcher().layout == "cells"
+
+
 @pytest.fixture
 def distrust(monkeypatch):
     """No loss is small enough: as when codes cannot tell rows apart."""
