@@ -1,7 +1,8 @@
-"""Filtered scans with the bitmap given: every match (list) or the nearest cells, beside faiss with IDSelectorBitmap.
+"""Filtered search with the bitmap given: every match (list), the nearest cells or a sweep, beside faiss with a bitmap.
 
 One process, one thread, one query per call; settings are chosen on the first queries as the fastest with a recall of
-.95, then timed in interleaved rounds. Ours is measured twice: over cells alone, and beside a coded graph.
+.95, then timed in interleaved rounds. Ours is measured twice: over cells alone, and beside a coded graph, which is also
+walked.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from vicinal.index.cell_lists import CellLists, partition
 from vicinal.index.cells import CellsIndex
 from vicinal.index.code_scan import CodeScan
 from vicinal.index.coded import CodedIndex
+from vicinal.index.coded_effort import Effort
+from vicinal.index.filtered import sweep
 from vicinal.kernels.bitset import slots_to_bits
 from vicinal.types import Bits, Metric, Rows
 
@@ -33,6 +36,8 @@ SHARES = (0.5, 0.1, 0.01, 0.001)
 RECALL = 0.95
 SCOUTED = 200
 _RESCORES = (16, 24, 32, 48, 64, 96, 128)
+_STOPS = (3, 4, 5, 6, 8, 10, 13, 18, 26, 38)  # of walks
+_SWEPT = 0.1  # the least share that is walked
 _QUOTAS = (250, 500, 1000, 1400, 2000, 2800, 4000, 5600, 8000, 12_000, 16_000)
 
 Query = Callable[[Floats], Any]
@@ -56,6 +61,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             for name, scan in scans.items()
             for how, tried in _ours(scan, rows, bits, len(slots), options.k)
         }
+        if share >= _SWEPT:
+            ways["graph sweep"] = list(_sweeps(scans["graph"], rows, bits, share, options.k))
         if rival is not None:
             ways["faiss-ivfpqfs"] = list(rival(bits, options.k))
         shares[str(share)] = _measured(ways, queries, truth, options)
@@ -89,6 +96,15 @@ def _ours(
     yield "list", [(rescore, listed(rescore)) for rescore in _RESCORES]
     quotas = [quota for quota in _QUOTAS if quota < matches]
     yield "nearest", [((q, rescore), celled(q, rescore)) for q, rescore in product(quotas, _RESCORES)]
+
+
+def _sweeps(scan: CodeScan, rows: Rows, bits: Bits, share: float, k: int) -> Iterable[tuple[Any, Query]]:
+    def swept(effort: Effort) -> Query:
+        return lambda q: sweep(scan.index, q, k, effort, rows=rows, limit=scan.index.n, allowed=bits).slots
+
+    for stop, rescore in product(_STOPS, (8, 16, 32)):
+        pool = -(-int((1.3 * stop + 28) / share) // 8) * 8
+        yield (stop, rescore), swept(Effort(pool, stop, rescore, k + 2))
 
 
 def _rival(base: Floats, metric: str, threads: int) -> Callable[[Bits, int], Iterable[tuple[Any, Query]]]:

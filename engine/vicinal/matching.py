@@ -78,7 +78,7 @@ class Matcher:
         return None if tree is None else self._attributes.bits(tree, view)
 
     def stretch(self, tree: Filter, view: View) -> Stretch | None:
-        """The filter as one stretch of a sorted column; None unless that is all it asks, and no payload was changed."""
+        """The filter as stretches of sorted columns; None unless it asks for such, and no payload was changed."""
         return self._attributes.stretch(tree, view)
 
     def tally(self, path: Path, allowed: Bits, view: View) -> Tally:

@@ -70,7 +70,7 @@ class _Asked(NamedTuple):
 
 
 class Preparer:
-    """Plans queries over one collection; `bits` gives a filter's bitmap in a View, `stretch` its stretch, if any."""
+    """Plans queries over one collection; `bits` gives a filter's bitmap in a View, `stretch` its stretches, if any."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class Preparer:
     ) -> Ready | None:
         """How a filter is answered where ways are kept; None where each filter is planned for itself.
 
-        One that is a stretch of a sorted column is planned anew by each query.
+        One that is made of stretches of sorted columns is planned anew by each query.
         """
         if tree is None:
             return None

@@ -1,9 +1,10 @@
 """Answer queries under filters by ways that are kept for about as many matches, whatever the filter.
 
 Planning a filter for itself takes longer than answering a query under it, so what depends on the View and the options
-alone is kept, ways with it. Filters that are one stretch of a sorted column are found, planned and searched anew by
-each query: it finds how many match, takes the way that was chosen for about as many, and goes it: a list reads the
-stretch as it lies in the column, what needs bits has them marked in borrowed memory. Other filters are bits.
+alone is kept, ways with it. Filters that are stretches of sorted columns are found, planned and searched anew by each
+query: it finds how many match, takes the way that was chosen for about as many, and goes it: a list reads a stretch as
+it lies in the column, or several copied together, what needs bits has them marked in borrowed memory. Other filters are
+bits.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.bits import word_count
-from vicinal.filter.stretch import Kernels, Stretch, stretch_kernels
+from vicinal.filter.stretch import PAIRS_MOST, Kernels, Stretch, stretch_kernels
 from vicinal.filtering import Carried
 from vicinal.index.code_scan import Among
 from vicinal.index.coded_arrays import LINE, address, aligned
@@ -81,23 +82,44 @@ class Stretched:
         return lambda query: brief(query, some)
 
     def _among(self, stretch: Stretch, marks: _Marks, steps: int) -> tuple[Carried | None, Among]:
-        """How a stretch is searched now, and what in: its slots as they lie, or marked."""
-        find, mark, _ = self._kernels
-        matches, first = find(stretch.at, marks.first_at), marks.first[0]
+        """How a stretch is searched now, and what in: its slots as they lie, copied together, or marked."""
+        kernels, ends = self._kernels, marks.ends_at
+        if stretch.parts > 1:
+            return self._marked(marks, self._mark(stretch, marks), steps)
+        matches = kernels.find(stretch.at, ends)
         carried = self._carried(matches, steps)
-        if carried is None or carried.reads_lists:
-            return carried, Among(matches, 0, None, first, stretch.order)
-        mark(stretch.at, first, matches, marks.at, marks.lines)
-        return carried, Among(matches, marks.at, marks.words)
+        if carried is None:
+            return None, Among(0)
+        if not (stretch.pairs and carried.reads_lists):
+            kernels.mark(stretch.at, ends, marks.at, marks.lines)
+            return carried, Among(matches, marks.at, marks.words)
+        if stretch.pairs > 1:
+            order, listed = marks.listed
+            kernels.copy(stretch.at, ends, listed)
+            return carried, Among(matches, 0, None, listed, order)
+        return carried, Among(matches, 0, None, stretch.order_at + marks.ends[0] * 4, stretch.order)
 
     def _among_living(self, stretch: Stretch, marks: _Marks, steps: int) -> tuple[Carried | None, Among]:
         """The same where some slots may not be returned: all are marked, and those taken out."""
-        find, mark, narrow = self._kernels
-        matches = find(stretch.at, marks.first_at)
+        matches = self._mark(stretch, marks)
         if matches:
-            mark(stretch.at, marks.first[0], matches, marks.at, marks.lines)
-            matches = narrow(marks.at, self._living_at, marks.words.size)
+            matches = self._kernels.narrow(marks.at, self._living_at, marks.words.size)
+        return self._marked(marks, matches, steps)
+
+    def _marked(self, marks: _Marks, matches: int, steps: int) -> tuple[Carried | None, Among]:
+        """What was marked, and the way for as many."""
         return self._carried(matches, steps), Among(matches, marks.at, marks.words)
+
+    def _mark(self, stretch: Stretch, marks: _Marks) -> int:
+        """Mark a stretch; give how many slots it holds."""
+        kernels, ends = self._kernels, marks.ends_at
+        if stretch.parts > 1:
+            spare = marks.spare[1]
+            return kernels.join(stretch.at, stretch.parts, int(stretch.either), ends, marks.at, spare, marks.lines)
+        matches = kernels.find(stretch.at, ends)
+        if matches:
+            kernels.mark(stretch.at, ends, marks.at, marks.lines)
+        return matches
 
     @cached_property
     def _kernels(self) -> Kernels:
@@ -125,14 +147,30 @@ class Stretched:
 
 
 class _Marks:
-    """One thread's memory: the address of a stretch's first slot, and bits of n slots in whole lines."""
+    """One thread's memory: the ends of stretches, bits of n slots in whole lines and, where asked for, more of them."""
 
     def __init__(self, n: int) -> None:
-        self.lines = -(-n // (LINE * 8))
-        room = aligned((self.lines * 8 + 8,), np.uint64)
-        self.words: Bits = room[8 : 8 + word_count(n)]
+        self._n, self.lines = n, -(-n // (LINE * 8))
+        self._room = self._line_of_words()
+        self.words: Bits = self._room[: word_count(n)]
         self.at = address(self.words)
-        self.first, self.first_at = room[:1].view(np.int64).data, address(room)
+        ends = np.zeros(2 * PAIRS_MOST, np.int64)
+        self.ends, self.ends_at = ends.data, address(ends)
+
+    def _line_of_words(self) -> Bits:
+        return aligned((self.lines * 8,), np.uint64)
+
+    @cached_property
+    def spare(self) -> tuple[Bits, int]:
+        """As many words, for filters of several conditions, and where they lie."""
+        words = self._line_of_words()
+        return words, address(words)
+
+    @cached_property
+    def listed(self) -> tuple[NDArray[np.uint32], int]:
+        """Room for slots, for filters whose slots lie apart, and where it lies."""
+        slots = np.empty(self._n, np.uint32)
+        return slots, address(slots)
 
 
 def _nothing() -> Pair:

@@ -10,13 +10,13 @@ from typing import Final
 import llvmlite.binding as llvm
 from numba.core import config
 
-__all__ = ["HAS_AVX2", "HAS_AVX512", "HAS_VNNI", "HAS_VPOPCNT", "NAME"]
+__all__ = ["HAS_AVX2", "HAS_AVX512", "HAS_VBMI2", "HAS_VNNI", "HAS_VPOPCNT", "NAME"]
 
 # What LLVM takes for granted of processors a user may name together with NUMBA_CPU_FEATURES (which may be empty);
 # any other name counts for nothing, which selects portable bodies.
 _AVX2 = ("avx2", "fma")
 _AVX512 = (*_AVX2, "avx512f", "avx512bw", "avx512dq", "avx512vl")
-_VNNI = (*_AVX512, "avx512vnni", "avx512vpopcntdq")
+_VNNI = (*_AVX512, "avx512vnni", "avx512vpopcntdq", "avx512vbmi2")
 _OF_NAME = {
     "haswell": _AVX2,
     "znver3": _AVX2,
@@ -46,5 +46,7 @@ HAS_AVX2: Final[bool] = {"avx2", "fma"} <= _have
 HAS_AVX512: Final[bool] = {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= _have
 # vpdpbusd on 512 bits
 HAS_VNNI: Final[bool] = HAS_AVX512 and "avx512vnni" in _have
+# compression of bytes
+HAS_VBMI2: Final[bool] = HAS_AVX512 and "avx512vbmi2" in _have
 # population count on 512 bits
 HAS_VPOPCNT: Final[bool] = HAS_AVX512 and "avx512vpopcntdq" in _have

@@ -25,7 +25,7 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
-from vicinal.kernels.simd import Loop, call, const, f32, i16, i32, i64, load, reduce_add, splat, store, vec
+from vicinal.kernels.simd import Loop, at, call, const, f32, i1, i16, i32, i64, load, splat, store, vec
 from vicinal.kernels.vnni import multiply_add
 from vicinal.kernels.walk_ir import LINE, V16F, V16I, gathered, least, take
 
@@ -54,10 +54,9 @@ PLANES = 4  # bits of a query's level when codes are signs
 BATCH = 32  # nodes estimated by one call: a row of links
 
 # Work memory of one call
-_SUMS = 0  # 32 int32
-_FACTORS = 128  # 32 pairs of float32
-_OFFSETS = 384  # 32 float32
-_LANES = 512  # 32 lines of 16 int32 sums, folded sixteen at a time
+_FACTORS = 0  # 32 pairs of float32
+_OFFSETS = 256  # 32 float32
+_LANES = 384  # 32 lines of partial sums, folded sixteen at a time
 WORK_BYTES = _LANES + BATCH * LINE
 
 
@@ -117,6 +116,26 @@ def _finish(b, sums, work, numbers, limit, out, count, *, with_offsets):
     return b.and_(mask, b.sub(b.shl(i64(1), count), i64(1)))
 
 
+def _bits_of(b, line, offset=0):
+    """Load a line of bits, zero where it holds something else: cut while it is loaded, a mask costs two shuffles."""
+    kind, used = vec(i64, 8), SIGN_BITS // 64
+    mask = ir.Constant(vec(i1, 8), [1] * used + [0] * (8 - used))
+    return call(b, "llvm.masked.load.v8i64.p0", kind, [at(b, line, kind, offset), i32(LINE), mask, const(kind, 0)])
+
+
+def _pair_sums(b, vectors):
+    """Fold 16 vectors of 8 int64 below 2^32 into the vector of their sums, int32: two of them share a register."""
+    wide = vectors[0].type
+    vectors = [b.or_(x, b.shl(y, const(wide, 32))) for x, y in zip(vectors[:8], vectors[8:], strict=True)]
+    for width in (1, 2, 4):
+        low = [(i & ~width) + (8 if i & width else 0) for i in range(8)]
+        high = [(i | width) + (8 if i & width else 0) for i in range(8)]
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        vectors = [b.add(take(b, x, y, low), take(b, x, y, high)) for x, y in pairs]
+    sums = b.bitcast(vectors[0], V16I)
+    return take(b, sums, sums, [*range(0, 16, 2), *range(1, 16, 2)])
+
+
 @intrinsic
 def estimate_signs(typingctx, slots, count, codes, lines, offsets, base, k0, k1, limit, out, work):
     """`estimate` for sign lines."""
@@ -124,23 +143,24 @@ def estimate_signs(typingctx, slots, count, codes, lines, offsets, base, k0, k1,
     def gen(ctx, b, sig, args):
         slots, count, codes, lines, offsets, base, k0, k1, limit, out, work = args
         words = vec(i64, 8)
-        planes = [load(b, lines, words, LINE * p, align=LINE) for p in range(PLANES)]
-        used = words([-1] * (SIGN_BITS // 64) + [0] * (8 - SIGN_BITS // 64))
+        planes = [_bits_of(b, lines, LINE * p) for p in range(PLANES)]
         loop = Loop(b, count, [])
         line = _line_of(b, slots, codes, loop.i)
-        code = load(b, line, words, align=LINE)
-        counts = [call(b, "llvm.ctpop.v8i64", words, [b.and_(b.xor(code, p), used)]) for p in planes]
+        code = _bits_of(b, line)
+        counts = [call(b, "llvm.ctpop.v8i64", words, [b.xor(code, p)]) for p in planes]
         total = counts[-1]
         for lower in reversed(counts[:-1]):
             total = b.add(b.add(total, total), lower)
-        store(b, b.trunc(reduce_add(b, total), i32), gathered(b, work, loop.i, 4), _SUMS)
+        store(b, total, gathered(b, work, loop.i, LINE), _LANES, align=LINE)
         store(b, load(b, line, i64, ADD_AT), gathered(b, work, loop.i, 8), _FACTORS)
         cell = b.zext(load(b, line, i32, CELL_AT), i64)
         store(b, load(b, gathered(b, offsets, cell, 4), i32), gathered(b, work, loop.i, 4), _OFFSETS)
         loop.close([])
         return _finish(
             b,
-            lambda half: load(b, work, V16I, _SUMS + LINE * half),
+            lambda half: _pair_sums(
+                b, [load(b, work, words, _LANES + LINE * (16 * half + t), align=LINE) for t in range(16)]
+            ),
             work,
             (base, k0, k1),
             limit,

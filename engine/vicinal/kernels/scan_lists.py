@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from vicinal.kernels import njit
 from vicinal.kernels.bitset import has_bit
-from vicinal.kernels.cpu import HAS_AVX512
+from vicinal.kernels.cpu import HAS_AVX512, HAS_VBMI2
 from vicinal.kernels.simd import (
     Loop,
     at,
@@ -35,7 +35,7 @@ from vicinal.kernels.simd import (
     store,
     vec,
 )
-from vicinal.kernels.walk_ir import LINE, V16F, V16I, gathered, larger, smaller, sum_lanes
+from vicinal.kernels.walk_ir import LINE, V16F, V16I, gathered, larger, smaller, sum_lanes, take
 
 __all__ = [
     "CHUNK",
@@ -68,17 +68,40 @@ def _append(b, values, mask, out, count):
     return b.add(count, _ones(b, mask))
 
 
+def _append_bytes(b, word, first, out, count):
+    """Emit `append_word` by the numbers of the set bits as bytes, of which there are seldom more than sixteen."""
+    numbers, undefined = vec(i8, 64), ir.Constant(vec(i8, 64), ir.Undefined)
+    name, mask = "llvm.experimental.vector.compress.v64i8", b.bitcast(word, vec(i1, 64))
+    packed = call(b, name, numbers, [ir.Constant(numbers, list(range(64))), mask, undefined])
+    start, place = splat(b, b.trunc(first, i32), 16), gathered(b, out, count, 4)
+
+    def write(part):
+        sixteen = take(b, packed, packed, list(range(16 * part, 16 * part + 16)))
+        store(b, b.add(b.zext(sixteen, V16I), start), place, LINE * part)
+
+    write(0)
+    found = call(b, "llvm.ctpop.i64", i64, [word])
+    with b.if_then(b.icmp_unsigned(">", found, i64(16)), likely=False):
+        for part in (1, 2, 3):
+            write(part)
+    return b.add(count, found)
+
+
+def _append_parts(b, word, first, out, count):
+    """Emit `append_word` by sixteen bits at a time."""
+    values = b.add(splat(b, b.trunc(first, i32), 16), _LANES)
+    for part in range(4):
+        mask = b.bitcast(b.trunc(b.lshr(word, i64(16 * part)), i16), _MASK)
+        count = _append(b, b.add(values, ir.Constant(V16I, [16 * part] * 16)), mask, out, count)
+    return count
+
+
 @intrinsic
 def append_word(typingctx, word, first, out, count):
     """Append first + i for every set bit i of a word to the u32 list `out` of `count`; give the new count."""
 
     def gen(ctx, b, sig, args):
-        word, first, out, count = args
-        values = b.add(splat(b, b.trunc(first, i32), 16), _LANES)
-        for part in range(4):
-            mask = b.bitcast(b.trunc(b.lshr(word, i64(16 * part)), i16), _MASK)
-            count = _append(b, b.add(values, ir.Constant(V16I, [16 * part] * 16)), mask, out, count)
-        return count
+        return (_append_bytes if HAS_VBMI2 else _append_parts)(b, *args)
 
     return types.int64(types.int64, types.int64, types.intp, types.int64), gen
 

@@ -21,7 +21,15 @@ from vicinal.kernels.insert import Builder, draw_levels, insert
 from vicinal.kernels.reach import flood, mend
 from vicinal.kernels.simd import SENTINEL
 from vicinal.kernels.spans import flip_spans, set_spans
-from vicinal.kernels.stretch import KINDS, StretchFields, find_stretch, mark_stretch, narrow
+from vicinal.kernels.stretch import (
+    KINDS,
+    StretchFields,
+    copy_stretch,
+    find_stretch,
+    join_stretches,
+    mark_stretch,
+    narrow,
+)
 
 __all__ = ["KernelMismatch", "warm"]
 
@@ -166,17 +174,25 @@ def _stretch(order: NDArray[np.uint32], ranks: NDArray[np.int64], sets: NDArray[
         len(sets),
         bench.keep(sets),
         words,
-        20,
-        99,
+        0,
+        bench.keep(np.array([[20, 99]])),
+        1,
+        0,
+        _N,
     )
-    first = np.zeros(1, np.int64)
-    at = bench.keep(np.array(fields, np.int64))
-    count = find_stretch(at, bench.keep(first))
-    marked, lines = bench.make(_N, np.uint64), -(-words // 8)
-    mark_stretch(at, first.item(), count, marked, lines)
+    ends, listed = np.zeros(2, np.int64), np.zeros(160, np.uint32)
+    at, at_ends = bench.keep(np.array(fields, np.int64)), bench.keep(ends)
+    count = find_stretch(at, at_ends)
+    copy_stretch(at, at_ends, bench.keep(listed))
+    lines = -(-words // 8)
+    marked, spare = bench.make(_N, np.uint64), bench.make(_N, np.uint64)
+    twice = bench.keep(np.array([at, at]))
+    joined = join_stretches(twice, 2, 1, at_ends, marked, spare, lines)
+    mark_stretch(at, at_ends, marked, lines)
     even = bench.keep(slots_to_bits(np.arange(0, _N, 2), _N))
     both = narrow(marked, even, words)
-    if (count, first.item(), both) != (160, at_order + 160, (order[40:200] % 2 == 0).sum()):
+    true = (160, 160, (order[40:200] % 2 == 0).sum())
+    if (count, joined, both) != true or not np.array_equal(listed, order[40:200]):
         raise KernelMismatch("stretches disagree with numpy")
 
 

@@ -59,11 +59,39 @@ def test_they_answer_as_what_is_planned_for_itself(asked: Collection, options: d
     assert {"list", "cells"} <= plans
 
 
+@pytest.mark.parametrize("options", [{}, {"ef": 16}, {"recall_target": 0.95}])
+def test_stretches_that_lie_apart_answer_as_what_is_planned_for_itself(
+    asked: Collection, options: dict[str, Any]
+) -> None:
+    plans = set()
+    for size in (1, 40, 2_000, 8_000, 15_000):
+        for at, query in enumerate(QUERIES[:6]):
+            low = (at * 3_001) % (N - size - 500)
+            gaps = ", ".join(str(low + 7 * i) for i in range(30))
+            for text, matching in (
+                (f"not (n between {low} and {low + size})", (low > NUMBER) | (low + size < NUMBER)),
+                (f"n in ({gaps})", np.isin(NUMBER, [low + 7 * i for i in range(30)])),
+                (f"n >= {low} and not n between {low + 9} and {low + size}", _beyond(low, size)),
+                (f"n < {size} or n >= {N - size}", (size > NUMBER) | (N - size <= NUMBER)),
+            ):
+                assert _is_stretch(asked, text, **options)
+                ids, plan = _same(asked, text, query, **options)
+                plans.add(plan)
+                assert len(set(ids)) == len(ids) == min(K, int(matching.sum()))
+                assert matching[ids].all()
+    assert {"list", "cells"} <= plans
+
+
+def _beyond(low: int, size: int) -> np.ndarray:
+    matching: np.ndarray = (low <= NUMBER) & ~((low + 9 <= NUMBER) & (low + size >= NUMBER))
+    return matching
+
+
 @pytest.mark.parametrize("options", [{}, {"ef": 400}, {"recall_target": 0.95}, {"k": 40}])
 def test_bits_are_answered_as_what_is_planned_for_itself(asked: Collection, options: dict[str, Any]) -> None:
     plans = set()
     for size in (0, 1, 30, 1_000, 8_000, 15_000):
-        text = f"not (n >= {size})"
+        text = f"n < {size} and (n >= 0 or n < -1)"
         assert not _is_stretch(asked, text, **options)
         for query in QUERIES[:6]:
             ids, plan = _same(asked, text, query, **options)
@@ -82,7 +110,7 @@ def test_bitmaps_are_kept_as_far_as_there_is_room(asked: Collection) -> None:
             view.forget()
             known = len(view.stretched)
             for low in range(5):
-                asked.query(QUERIES[0], filter=f"not (n >= {1_000 + low})")
+                asked.query(QUERIES[0], filter=f"n < {1_000 + low} and (n >= 0 or n < -1)")
             assert len(view.stretched) == known
             filters = [one for one in view.prepared.values() if getattr(one, "bits", None) is not None]
             assert len({id(one) for one in filters}) <= kept
@@ -149,6 +177,9 @@ def test_changes_are_seen_at_once(asked: Collection) -> None:
     expected = np.flatnonzero((NUMBER >= 4_000) & (NUMBER < 14_000) & ~np.isin(np.arange(N), before[:5]))
     near = expected[np.argsort(distances_of(query)[expected], kind="stable")[:K]]
     assert len(set(after) & set(near.tolist())) >= K - 1
+    for other in ("not (n < 4000 or n > 13999)", "n >= 4000 and n <= 13999 and not n = -5"):
+        assert _is_stretch(asked, other)
+        assert _same(asked, other, query)[0] == after
     few = f"n between {NUMBER[before[6]]} and {NUMBER[before[6]] + 20}"
     assert before[6] in _same(asked, few, query)[0]
     asked.delete(filter=few)

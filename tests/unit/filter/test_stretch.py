@@ -1,4 +1,4 @@
-"""Stretches of sorted columns: their ends and bits are those of the bitmaps, and what is no stretch is none."""
+"""Stretches of sorted columns: ends, lists and bits are those of the bitmaps; what is not made of them is none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vicinal.filter.columns import Columns, Kind
 from vicinal.filter.evaluate import evaluate
 from vicinal.filter.normal import normalise
 from vicinal.filter.parse import parse_filter
-from vicinal.filter.stretch import Stretch, stretch_kernels, stretch_of
+from vicinal.filter.stretch import PAIRS_MOST, Stretch, stretch_kernels, stretch_of
 from vicinal.index.coded_arrays import aligned
 
 N = 3_000
@@ -26,6 +26,8 @@ DRAWN = {
     "real": [0.0, -0.0, 1e300, -1e300, *RNG.normal(size=N - 4).tolist()],
     "word": [f"w{i}" for i in RNG.integers(0, 20, N)],
     "name": [f"name {i}" for i in RNG.integers(0, 900, N)],
+    "some": [None if i % 3 else i % 7 for i in range(N)],
+    "list": [[i % 5, i % 5, 30] if i % 90 == 0 else [i % 5, 8] for i in range(N)],
     "at": [f"20{i:02d}-03-04T05:06:07Z" for i in RNG.integers(10, 99, N)],
 }
 RANGES = [
@@ -45,6 +47,7 @@ def _columns(count: int = N) -> Columns:
 
 
 COLUMNS = _columns()
+COLUMNS.extend([None] * 900)  # slots without payloads, which only complements hold
 
 
 def _stretch(text: str, columns: Columns = COLUMNS, n: int = N) -> Stretch | None:
@@ -63,32 +66,71 @@ def _true(text: str, columns: Columns = COLUMNS, n: int = N) -> np.ndarray:
     return evaluate(tree, columns, _no_ids, n)
 
 
-@pytest.mark.parametrize("n", [N, N + 70, N + 900])
-@pytest.mark.parametrize("text", RANGES)
-def test_the_slots_between_two_bounds_are_a_stretch(text: str, n: int) -> None:
+SEVERAL = [
+    "tiny in (3, 7)", "tiny in (-5, -4, -3, 8, 99, 4000)", "small in (1, 2, 3)", "huge in (-9223372036854775808, 5)",
+    "real in (0, 0.25, 1e300)", "word in ('w3', 'w4', 'w19')", "name in ('name 7', 'name 9', 'nobody')",
+    "not tiny = 3", "not tiny in (3, 7)", "not (tiny > -200)", "not (real <= 0)", "tiny != 4000", "some != 5",
+    "not some in (1, 2, 3)", "not (some >= 4)", "list = 2", "list = 30", "not list = 2", "not list = 31",
+]  # fmt: skip
+JOINED = [
+    "tiny = 3 and small > 5", "tiny > 5 and tiny < 9", "tiny = 3 or small = 5", "tiny > 0 or not word = 'w3'",
+    "tiny > 0 and not word in ('w3', 'w4') and list = 2 and some < 3", "list = 2 or list = 30 or list = 31",
+    "list = 1 and list = 2", "not (tiny > 0 and small > 0)", "tiny > 300 and small > 0", "some = 1 or some = 2",
+    "list in (1, 2)", "not list in (1, 2, 30)", "list in (30, 31)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("n", [N, N + 70, N + 72, N + 900])
+@pytest.mark.parametrize("text", [*RANGES, *SEVERAL])
+def test_the_slots_between_bounds_are_stretches(text: str, n: int) -> None:
     stretch = _stretch(text, n=n)
     if text == "small = 1.5":  # which is no question to any column of integers
         assert stretch is None
         return
     assert stretch is not None
-    true = _true(text)
-    find, mark, narrow = stretch_kernels()
-    first = np.zeros(1, np.int64)
-    count = find(stretch.at, first.ctypes.data)
-    begin = (first.item() - stretch.order.ctypes.data) // 4
-    listed = stretch.order[begin : begin + count]
-    assert sorted(listed.tolist()) == slots_from_bits(true, N).tolist()
-    if not count:
-        return
-    lines = -(-n // 512)
-    marked = aligned((lines * 8,), np.uint64)
+    assert stretch.parts == 1
+    true = _true(text, n=n)
+    kernels, ends, lines = stretch_kernels(), np.zeros(2 * PAIRS_MOST, np.int64), -(-n // 512)
+    count = kernels.find(stretch.at, ends.ctypes.data)
+    assert count == np.bitwise_count(true).sum()
+    if stretch.pairs:
+        listed = np.full(count + 1, 7, np.uint32)
+        kernels.copy(stretch.at, ends.ctypes.data, listed.ctypes.data)
+        assert sorted(listed[:-1].tolist()) == slots_from_bits(true, n).tolist()
+        assert listed[-1] == 7
+    if stretch.pairs == 1:
+        assert stretch.order_at == stretch.order.ctypes.data
+        assert (stretch.order[ends[0] : ends[1]] == listed[:-1]).all()
+    marked = aligned((lines * 8 + 8,), np.uint64)
     marked[:] = ~np.uint64(0)
-    mark(stretch.at, first.item(), count, marked.ctypes.data, lines)
+    kernels.mark(stretch.at, ends.ctypes.data, marked.ctypes.data, lines)
+    assert marked[: len(true)].tolist() == true.tolist()
+    assert not marked[len(true) : -8].any()
+    assert (marked[-8:] == ~np.uint64(0)).all()
+    others = np.full(word_count(n), 0x5555555555555555, np.uint64)
+    both = np.bitwise_count(true & others).sum()
+    assert kernels.narrow(marked.ctypes.data, others.ctypes.data, word_count(n)) == both
+    assert (marked[: len(true)] == true & others).all()
+
+
+@pytest.mark.parametrize("n", [N, N + 72])
+@pytest.mark.parametrize("text", JOINED)
+def test_conditions_are_joined(text: str, n: int) -> None:
+    stretch = _stretch(text, n=n)
+    assert stretch is not None
+    true = _true(text, n=n)
+    kernels, ends, lines = stretch_kernels(), np.zeros(2 * PAIRS_MOST, np.int64), -(-n // 512)
+    if stretch.parts == 1:  # its normal form is one condition
+        assert kernels.find(stretch.at, ends.ctypes.data) == np.bitwise_count(true).sum()
+        return
+    assert stretch.pairs == 0
+    marked, spare = aligned((lines * 8,), np.uint64), aligned((lines * 8,), np.uint64)
+    count = kernels.join(
+        stretch.at, stretch.parts, int(stretch.either), ends.ctypes.data, marked.ctypes.data, spare.ctypes.data, lines
+    )
+    assert count == np.bitwise_count(true).sum()
     assert marked[: len(true)].tolist() == true.tolist()
     assert not marked[len(true) :].any()
-    others = np.full(word_count(N), 0x5555555555555555, np.uint64)
-    assert narrow(marked.ctypes.data, others.ctypes.data, word_count(N)) == np.bitwise_count(true & others).sum()
-    assert (marked[: len(true)] == true & others).all()
 
 
 def test_every_width_of_value_was_asked() -> None:
@@ -103,13 +145,17 @@ def test_every_width_of_value_was_asked() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "not tiny = 3",
-        "tiny = 3 and small > 5",
-        "tiny > 5 and tiny < 9",
-        "tiny in (3, 7)",
-        "tiny = 3 or small = 5",
+        "tiny = 3 and (small > 5 or small < 0)",
+        "list > 3",
+        "list in (1, 2) and tiny > 0",
+        f"list in ({', '.join(map(str, range(9)))})",
+        "id = 3",
         "nowhere = 3",
+        "not nowhere = 3",
         "tiny is null",
+        "tiny is empty",
+        f"tiny in ({', '.join(str(3 * i) for i in range(PAIRS_MOST + 1))})",
+        " and ".join(f"not (small between {i * 9} and {i * 9 + 1})" for i in range(9)),
     ],
 )
 def test_other_filters_are_none(text: str) -> None:
