@@ -7,14 +7,16 @@
     sweep    the graph is walked; what may not be returned is routed through
 
 Under a filter a coded graph has all three last ways, and what each takes was fitted when it was built (see
-`FilterEfforts`). The cheapest is taken, or the list where it costs at most `_LIST_FAVOUR` times as much: it alone does
-not depend on where the matches lie. The others notice when matches are not where a random filter would leave them, and
-the list follows; each has a budget, so that no plan costs more than about twice the list.
+`FilterEfforts`). The cheapest is taken. The list alone does not depend on where the matches lie; the others notice when
+these are not where a random filter would leave them, and the list follows; each has a budget, so that no plan costs
+more than about twice the list. Cells are left early where the first of them hold few matches, and hold enough of them
+sooner where the filter goes with the query.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -27,7 +29,7 @@ from vicinal.bits import count_bits
 from vicinal.index.coded_effort import Effort
 from vicinal.index.field_index import Searcher
 from vicinal.index.filter_effort import FilterEffort
-from vicinal.index.filtered import FilteredIndex
+from vicinal.index.filtered import FilteredIndex, Table
 from vicinal.index.shared_search import SharedSearcher
 from vicinal.types import Bits, Metric, Rows
 
@@ -54,7 +56,6 @@ SWEEP_COST: Final = 20
 _MEASURED_K: Final = 10
 _EASY_RECALL: Final = 0.99  # that the default ef reaches on graphs of floats, which are small and have no table
 _UNMEASURED_FACTOR: Final = 4
-_LIST_FAVOUR: Final = 1.2
 _GOAL: Final = 0.98  # recall under a filter, where that of the ef was not measured
 _SWEEP_BUDGET: Final = 0.6  # of the price of a list
 _FARTHER_BUDGET: Final = 1.4  # of that, for the walk that follows one which ended too soon; nothing follows it
@@ -178,13 +179,25 @@ def way_for(filtered: FilteredIndex, k: int, ef: int, goal: float | None, n: int
     known: Way | None = filtered.chosen.get(key)
     if known is None:
         least = about << part
-        reached = filtered.table.recall_at(ef) if goal is None else goal
+        reached = _reached(filtered.table, ef) if goal is None else goal
         about_matches = least + (1 << part >> 1)
         known = choose_way(filtered, k, ef, _GOAL if reached is None else reached, n, about_matches, steps)
         if len(filtered.chosen) >= _WAYS_MAX:
             filtered.chosen.clear()
         filtered.chosen[key] = known
     return known
+
+
+def _reached(table: Table, ef: int) -> float | None:
+    """The recall that an ef reaches without a filter, between two measured ones by the logarithm of the ef."""
+    efs = table.efs
+    at = bisect_right(efs, ef)
+    if not at or at == len(efs):
+        return table.recall_at(max(ef, efs[0])) if efs else None
+    (low, less), (high, more) = ((one, table.recall_at(one)) for one in (efs[at - 1], efs[at]))
+    if less is None or more is None:
+        return less
+    return less + (more - less) * math.log(ef / low) / math.log(high / low)
 
 
 def choose_way(filtered: FilteredIndex, k: int, ef: int, goal: float, n: int, matches: int, steps: int = 0) -> Way:
@@ -204,7 +217,7 @@ def choose_way(filtered: FilteredIndex, k: int, ef: int, goal: float, n: int, ma
     if pool < max(min(effort.sweep.pool, _USUAL * effort.hops), effort.sweep.stop + 8):
         swept = math.inf  # it would end before it is through
     kind = "cells" if celled <= swept else "sweep"
-    if listed <= _LIST_FAVOUR * min(celled, swept):
+    if listed <= min(celled, swept):
         kind = "list"
     sweep: Effort = effort.sweep._replace(pool=max(pool, 8))
     members = listed / prices.member

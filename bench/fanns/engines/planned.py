@@ -20,7 +20,7 @@ __all__ = ["text_of"]
 
 _BATCH = 10_000
 _EFS: Line = ("default", *(("ef", ef) for ef in (10, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 400)))
-_TARGETS: Line = tuple(("recall_target", target) for target in (0.9, 0.95, 0.98, 0.99))
+_TARGETS: Line = tuple(("recall_target", target) for target in (0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99))
 
 
 def text_of(predicate: Predicate, table: Table) -> str:

@@ -4,12 +4,12 @@ The lines are the walk's, by slot, and so is what prepares a query and settles t
 walk as what fills the pool of best estimates.
 
     list    every slot below the limit and in the allowed set is estimated
-    cells   cells by the estimate of their centre, nearest first, until `quota` matching rows are estimated; once more
-            and farther where matches are scarce, or where the farthest cell looked at lies nearer than the k-th best
-            estimate plus `margin`: then the neighbours were not all in these cells, as under a filter correlated with
-            the query. All cells together hold all slots, so what runs out of cells has seen every match. Before it
-            looks at more than `most` members, as where all matches are far away, it turns into a list; a row
-            estimated counts as `ROW_MEMBERS` of them.
+    cells   cells by the estimate of their centre, nearest first, until `quota` matching rows are estimated; a few
+            first, which tell how many cells hold so many (see `near_cells`); once more and farther where the farthest
+            cell looked at lies nearer than the k-th best estimate plus `margin`: then the neighbours were not all in
+            these cells, as under a filter correlated with the query. All cells together hold all slots, so what runs
+            out of cells has seen every match. Before it looks at more than `most` members, as where all matches are
+            far away, it turns into a list; a row estimated counts as `ROW_MEMBERS` of them.
 
 Estimates of rows far from the query lie closer together than they are exact. The `gap` between the k-th distance and
 the last estimate that was re-scored tells: where it is small, or negative, more should be. Gap and margin are in units
@@ -30,6 +30,7 @@ from vicinal.kernels.centre_lines import score_centres
 from vicinal.kernels.distance import DOT
 from vicinal.kernels.heap import pool_clear
 from vicinal.kernels.lines import BATCH, estimate
+from vicinal.kernels.near_cells import enough_rows, first_cells, next_cells
 from vicinal.kernels.scan_lists import (
     CHUNK,
     append_word,
@@ -265,17 +266,16 @@ def _unit(index, kth):
 @njit
 def _scan_cells(code, index, work, scan, cells, sieve, wanted, pool, vectors):
     """Estimate members of near cells until enough were seen; give rows, cells, rounds, the margin, members, done."""
-    blocks = (cells.cells + 15) // 16
+    blocks, share = (cells.cells + 15) // 16, np.float64(wanted.matches) / sieve.limit
     score_centres(code, work, scan.names, cells, scan.scores)
-    count = min(max(wanted.quota * cells.cells // wanted.matches, 1), cells.cells)
-    low, high = _LEAST, nth_distance(scan.scores, cells.cells, count)
+    fewest, count = first_cells(cells.cells, sieve.limit, wanted)
+    low, high = _LEAST, nth_distance(scan.scores, cells.cells, fewest)
     scored, visited, rounds, looked = 0, 0, 0, 0
     margin, done = _MOST, True
-    each = np.float64(sieve.limit) / cells.cells
-    each += ROW_MEMBERS * np.float64(wanted.matches) / cells.cells
     while True:
         near = list_within(scan.scores, blocks, low, high, scan.near)
-        if looked + scored * ROW_MEMBERS + near * each > wanted.most:
+        ahead = near * (1 + share * ROW_MEMBERS) * sieve.limit / cells.cells
+        if looked + scored * ROW_MEMBERS + ahead > wanted.most:
             done = False
             break
         rows, members = _scan_members(code, index, work, scan, cells, sieve, near, pool, vectors)
@@ -283,13 +283,13 @@ def _scan_cells(code, index, work, scan, cells, sieve, wanted, pool, vectors):
         looked += members
         visited += near
         rounds += 1
-        low = high
-        margin = _MOST
+        low, margin, share = high, _MOST, np.float64(scored) / max(looked, 1)
         if visited >= cells.cells or near == 0:  # none: distances that are not numbers
             break
         kth = get_i64(pool + (wanted.k - 1) * 8)
-        if kth == INF_KEY or scored * 2 < wanted.quota:
-            high = nth_distance(scan.scores, cells.cells, min(visited * 2, cells.cells))
+        enough = enough_rows(scored, visited, count, wanted.quota)
+        if kth == INF_KEY or scored * 2 < enough:
+            high = nth_distance(scan.scores, cells.cells, next_cells(scored, visited, enough, cells.cells))
             continue
         unit = _unit(index, key_distance(kth))
         margin = (high - key_distance(kth)) / unit

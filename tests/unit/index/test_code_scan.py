@@ -185,12 +185,26 @@ def test_a_margin_widens_the_scan_where_matches_lie_far_away():
     assert wide.margin >= near.margin
     bounded = scan.scan_cells(query, 10, rows=rows, allowed=allowed, quota=60, rescore=40, margin=9e9, most=600)
     assert bounded.gave_up
-    assert bounded.rows == narrow.rows + len(far)
+    assert len(far) <= bounded.rows <= narrow.rows + len(far)
     listed = scan.scan_list(query, 10, rows=rows, allowed=allowed, rescore=40)
     assert bounded.slots.tolist() == listed.slots.tolist()
     everything = scan.scan_cells(query, 10, rows=rows, allowed=allowed, quota=60, rescore=40, margin=9e9)
     assert everything.rows == len(far)
     assert everything.margin == np.inf
+
+
+def test_few_cells_are_looked_at_where_matches_lie_beside_the_query():
+    """By their number alone a third of the cells would hold the quota. What is found is for `test_filter_regret`."""
+    scan, rows = made(*KINDS[3])
+    for seed in range(5):
+        query = query_of(rows, seed)
+        true = oracle.distances(Metric.COSINE, rows, query, N)
+        order = np.argsort(true)
+        beside, astray = (slots_to_bits(some, N) for some in (order[:120], np.sort(order[7::10])))
+        closely = scan.scan_cells(query, 10, rows=rows, allowed=beside, quota=40, rescore=40)
+        at_random = scan.scan_cells(query, 10, rows=rows, allowed=astray, quota=40, rescore=40)
+        assert 2 * closely.members < at_random.members
+        assert closely.rows > 40  # as they lie closer more of them are wanted
 
 
 @pytest.mark.parametrize(("kind", "dim", "metric", "whole"), [KINDS[0], KINDS[2]])
