@@ -14,6 +14,7 @@ from typing import Final
 
 from vicinal.errors import StorageFull
 from vicinal.storage.machine import Space, free_memory, free_space
+from vicinal.storage.vectors import grown_size
 from vicinal.view import DenseView, View
 
 __all__ = ["Room"]
@@ -48,6 +49,8 @@ class Room:
     def require(self, view: View, rows: int, nbytes: int) -> None:
         """Raise StorageFull unless `rows` more rows of `nbytes` bytes, payloads included, find room."""
         on_disk, in_memory = _WRITTEN * nbytes + _POINT * rows, _HELD * nbytes + _index_bytes(view, rows)
+        if self._directory is None:
+            in_memory += _grown_bytes(view, nbytes)
         disk, memory = self._free(nbytes)
         if on_disk > disk or in_memory > memory:  # somebody may have freed some a moment ago
             self._until = 0.0
@@ -90,6 +93,19 @@ def _require_memory(wanted: int, free: int) -> None:
 def _require(field: str, wanted: int, free: int, message: str) -> None:
     if wanted > free:
         raise StorageFull(message, field=field, value=wanted, limit=max(free, 0))
+
+
+def _grown_bytes(view: View, nbytes: int) -> int:
+    """Bytes of the arrays that those of rows in memory will be copied to, if they have not `nbytes` left."""
+    wanted = 0
+    for field in view.fields.values():
+        if isinstance(field, DenseView):
+            rows, used = field.rows.vectors, view.n
+        else:
+            rows, used = field.tokens.tokens, int(field.tokens.ends[view.n - 1]) if view.n else 0
+        needed = used * rows.strides[0] + nbytes
+        wanted += grown_size(rows.nbytes, needed) if needed > rows.nbytes else 0
+    return wanted
 
 
 def _index_bytes(view: View, rows: int, *, anew: bool = False) -> int:

@@ -61,6 +61,15 @@ Operation = Upsert | Delete | Rewrite
 _Pending = tuple[Operation, "Future[int]"]
 
 
+@contextmanager
+def _short_of_memory() -> Iterator[None]:
+    """Before anything is synced, what finds no memory can be forgotten and tried again."""
+    try:
+        yield
+    except MemoryError as error:
+        raise StorageFull("no memory is left for this write: reads go on", field="memory") from error
+
+
 class _Group:
     """The effect of several operations in order, before anything is written."""
 
@@ -250,7 +259,8 @@ class Writer:
         view = self._view
         seq = view.seq + 1
         group = _Group(self._catalog, view.n, seq)
-        results = [self._apply(group, operation, view) for operation in operations]
+        with _short_of_memory():
+            results = [self._apply(group, operation, view) for operation in operations]
         if not group.points and not group.dead and not group.payloads:
             return results
         n = view.n + len(group.points)
@@ -263,7 +273,8 @@ class Writer:
     def _store(self, operations: Sequence[Operation], group: _Group, view: View, n: int) -> None:
         """Append, sync, commit. A full disk leaves everything as it was, except in the middle of a sync."""
         try:
-            self._append(operations, view.n)
+            with _short_of_memory():
+                self._append(operations, view.n)
             try:
                 self._sync(view.seq)
             except StorageFull as error:  # the kernel may have dropped pages: what a retry says is worth nothing

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -50,16 +52,41 @@ class Expected:
                 self.versions[point] = entry["begin"]
 
 
-def _kill_once(directory: Path, seed: int, seconds: float, kind: str) -> list[str]:
-    words = [sys.executable, str(WRITER), str(directory), str(seed), kind]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        assert first, "the writer did not start"
+class Writers:
+    """Writing processes, one at a time; a context manager."""
+
+    def __init__(self, directory: Path, kind: str) -> None:
+        words = [sys.executable, str(WRITER), str(directory), kind]
+        self._parent = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._parent as parent:
+            parent.kill()
+
+    def kill_one(self, seed: int, seconds: float) -> list[str]:
+        """Let one write for so long after it has opened the database; gives what it told."""
+        stdin, stdout = self._parent.stdin, self._parent.stdout
+        assert stdin is not None
+        assert stdout is not None
+        print(seed, file=stdin, flush=True)
+        told: list[str] = []
+        child = 0
+        while not (child and any("open" in line for line in told)):
+            line = stdout.readline()
+            assert line, "the writer did not start"
+            assert "ended" not in line, "the writer ended by itself"
+            child = json.loads(line).get("child", child)
+            told.append(line)
         time.sleep(seconds)
-        process.kill()
-        rest = process.stdout.read()
-    return [line for line in (first + rest).splitlines(keepends=True) if line.endswith("\n")]
+        os.kill(child, signal.SIGKILL)
+        while "ended" not in (line := stdout.readline()):
+            assert line
+            told.append(line)
+        assert os.WTERMSIG(json.loads(line)["ended"]) == signal.SIGKILL, "the writer ended by itself"
+        return told
 
 
 def _stored(directory: Path, kind: str) -> dict[int, int]:
@@ -109,13 +136,13 @@ def _cycles(tmp_path: Path, cycles: int, kind: str) -> None:
     acknowledged = 0
     directory = tmp_path / "db"
     rng = np.random.default_rng(1)
-    for cycle in range(cycles):
-        lines = _kill_once(directory, cycle + 1, float(rng.uniform(0.0, 0.25)), kind)
-        acknowledged += expected.read(lines)
-        stored = _stored(directory, kind)
-        if stored != expected.versions and expected.begun is not None:
-            expected.apply(expected.begun)  # it was committed, its acknowledgement was cut off: all of it, or none
-        assert stored == expected.versions, f"after kill {cycle + 1}"
+    with Writers(directory, kind) as writers:
+        for cycle in range(cycles):
+            acknowledged += expected.read(writers.kill_one(cycle + 1, float(rng.uniform(0.0, 0.25))))
+            stored = _stored(directory, kind)
+            if stored != expected.versions and expected.begun is not None:
+                expected.apply(expected.begun)  # it was committed, its acknowledgement was cut off: all of it, or none
+            assert stored == expected.versions, f"after kill {cycle + 1}"
     assert acknowledged > 3 * cycles
 
 

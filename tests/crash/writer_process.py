@@ -1,12 +1,14 @@
-"""A process that writes to a database and says what was acknowledged, until it is killed.
+"""Processes that write to a database and say what was acknowledged, until they are killed.
 
-Standard output has one JSON line per acknowledged operation; what is written there after the kill is lost, and so is
-the operation's claim to have been acknowledged.
+They are children of one that has imported and compiled everything, so that a thousand take minutes. Standard output has
+one JSON line per acknowledged operation; what is written there after the kill is lost, and so is the operation's claim
+to have been acknowledged.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -33,13 +35,9 @@ FIELDS = {
 MADE = {"dense": vector_of, "multi": tokens_of}
 
 
-def main() -> None:
-    """Write batches for ever: new points, new versions of old ones, and deletes."""
-    directory, seed, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+def write_for_ever(directory: str, seed: int, kind: str) -> None:
+    """Write batches: new points, new versions of old ones, and deletes."""
     rng = np.random.default_rng(seed)
-    if kind == "multi":  # what it compiles or loads would take the time before the kill
-        with Database(":memory:") as other:
-            other.create_collection("c", vectors={"v": FIELDS[kind]}).upsert([0], {"v": [tokens_of(0, 3)]})
     with Database(directory) as database:
         if "c" not in database.list_collections():
             database.create_collection("c", vectors={"v": FIELDS[kind]})
@@ -57,6 +55,22 @@ def main() -> None:
                 vectors = [MADE[kind](p, version % 1_000_000) for p in points]
                 collection.upsert(points, {"v": vectors}, [{"version": version}] * len(points))
             print(json.dumps({"done": version}), flush=True)
+
+
+def main() -> None:
+    """For each seed on standard input a child that writes until it is killed; tell its id, then how it ended."""
+    directory, kind = sys.argv[1:]
+    with Database(":memory:") as other:  # what is compiled or loaded here no child need do
+        other.create_collection("c", vectors={"v": FIELDS[kind]}).upsert([0], {"v": [MADE[kind](0, 3)]})
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            try:
+                write_for_ever(directory, int(line), kind)
+            finally:
+                os._exit(1)
+        print(json.dumps({"child": child}), flush=True)
+        print(json.dumps({"ended": os.waitpid(child, 0)[1]}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Cells as bytes, little-endian: who is in which, the table behind ef, what searches under filters take.
 
     header  magic "VICCELLS" | format u32 | byte order mark u32 | rows, listed rows, cells, efforts, levels u64 |
-            CRC32C u32 of the rest | zeros
+            CRC32C u32 of the body | CRC32C u32 of the bytes before (format 2: zero)
     body    members by cell u32 | size of each cell u32 | efforts | efforts under filters, by level and share
 
 Rows that are not listed are dead. Codes are made again from the vectors.
@@ -27,9 +27,10 @@ from vicinal.limits import SLOTS_MAX
 __all__ = ["MAGIC", "Saved", "decode", "encode"]
 
 MAGIC: Final = b"VICCELLS"
-_FORMAT: Final = 2
+_FORMAT: Final = 3
+_UNSUMMED: Final = 2  # a format whose header has no checksum
 _ORDER: Final = 0x01020304
-_HEADER: Final = struct.Struct("<8sIIQQQQQI4x")
+_HEADER: Final = struct.Struct("<8sIIQQQQQII")
 _MEASURED: Final = struct.Struct("<qqddd")
 _FILTER: Final = struct.Struct("<qqdddd")
 _LEVEL: Final = struct.Struct("<d")
@@ -57,19 +58,21 @@ def encode(saved: Saved) -> bytes:
     members, sizes = parts.order.astype("<u4").tobytes(), np.diff(parts.starts).astype("<u4").tobytes()
     body = b"".join([members, sizes, *tables])
     counts = (saved.n, len(parts.order), len(parts.starts) - 1, len(measured), len(levels))
-    return _HEADER.pack(MAGIC, _FORMAT, _ORDER, *counts, crc32c(body)) + body
+    head = _HEADER.pack(MAGIC, _FORMAT, _ORDER, *counts, crc32c(body), 0)[:-4]
+    return head + struct.pack("<I", crc32c(head)) + body
 
 
 def decode(view: memoryview, slots: int) -> Saved:
     """What a snapshot of at most `slots` slots holds; CorruptData, or FormatTooNew, unless all of it fits together."""
     if len(view) < _HEADER.size:
         raise _corrupt(f"{len(view)} bytes are too few")
-    magic, version, order, n, listed, cells, efforts, levels, crc = _HEADER.unpack_from(view)
-    if magic != MAGIC or order != _ORDER:
-        raise _corrupt("the first bytes are not those of cells")
+    magic, version, order, n, listed, cells, efforts, levels, crc, head_crc = _HEADER.unpack_from(view)
+    summed = 0 if version == _UNSUMMED else crc32c(view[: _HEADER.size - 4])
+    if magic != MAGIC or order != _ORDER or head_crc != summed:
+        raise _corrupt("the header is damaged")
     if version > _FORMAT:
         raise FormatTooNew(f"cells of format {version}; this version reads up to {_FORMAT}", value=version)
-    if version != _FORMAT or not 1 <= cells <= listed <= n <= slots or max(efforts, levels) > _MOST:
+    if version not in (_FORMAT, _UNSUMMED) or not 1 <= cells <= listed <= n <= slots or max(efforts, levels) > _MOST:
         raise _corrupt(f"{listed} of {n} rows in {cells} cells, where there are {slots} slots")
     body, lists = view[_HEADER.size :], 4 * (listed + cells)
     fitted = _MEASURED.size * efforts
@@ -104,7 +107,8 @@ def _efforts(body: memoryview) -> CellEfforts:
     """Read the table behind ef."""
     table = []
     for quota, rescore, margin, recall, cost in _MEASURED.iter_unpack(body):
-        if not (0 < quota <= SLOTS_MAX and 0 < rescore <= RESCORE_MAX and 0 <= recall <= 1 and 0 < cost < np.inf):
+        sane = margin < np.inf and 0 <= recall <= 1 and 0 < cost < np.inf  # none of them NaN
+        if not (0 < quota <= SLOTS_MAX and 0 < rescore <= RESCORE_MAX and sane):
             raise _corrupt("its table of efforts holds what cannot be")
         table.append(CellMeasured(CellEffort(quota, rescore, margin), recall, cost))
     if any(one.ef >= other.ef for one, other in pairwise(table)):
@@ -121,7 +125,8 @@ def _filters(body: memoryview) -> FilterEfforts:
         end = at + _FILTER.size * len(SHARES)
         by_share: list[FilterEffort] = []
         for rescore, quota, margin, rows, members, gap in _FILTER.iter_unpack(body[at:end]):
-            if not (0 < quota <= SLOTS_MAX and 0 < rescore <= RESCORE_MAX and np.isfinite((rows, members, gap)).all()):
+            sane = margin < np.inf and np.isfinite((rows, members, gap)).all()
+            if not (0 < quota <= SLOTS_MAX and 0 < rescore <= RESCORE_MAX and sane):
                 raise _corrupt("its efforts under filters cannot be")
             standard = UNWALKED.levels[0].by_share[len(by_share)]
             by_share.append(

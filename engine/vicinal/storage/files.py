@@ -153,7 +153,8 @@ class OpenFile:
         """Return the first `length` bytes as a read-only shared map, (length,) uint8.
 
         It stays valid after `close`, and shows later writes to the file. The file must not be cut below
-        `length` while the array lives: touching a page beyond the end kills the process.
+        `length` while the array lives: touching a page beyond the end kills the process. MemoryError when the
+        process may take no more addresses.
         """
         size = self.size()
         if length > size:
@@ -163,6 +164,8 @@ class OpenFile:
         try:
             pages = mmap.mmap(self._fd, length, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
         except OSError as error:
+            if error.errno == errno.ENOMEM:
+                raise MemoryError(f"no memory is left to map {self.path}") from error
             raise _read_error(self.path, error) from error
         return np.frombuffer(pages, np.uint8)
 

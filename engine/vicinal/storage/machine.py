@@ -1,12 +1,14 @@
-"""What this process may still use: memory of the machine and of its control groups, space of a file system.
+"""What this process may still use: memory of the machine, of its control groups and limits, space of a file system.
 
 Control groups (version 1 and 2) are what containers are limited by; reaching the limit kills the process. Pages of
-files count as used there, and are given back on demand, so they count as free here.
+files count as used there, and are given back on demand, so they count as free here. The process's own limits
+(`ulimit -v`, `ulimit -d`) make allocations fail.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,6 +18,7 @@ __all__ = ["Space", "free_memory", "free_space"]
 _KIB: Final = 1024
 _GROUPS: Final = Path("/sys/fs/cgroup")
 _UNLIMITED: Final = 1 << 60
+_LIMITS: Final = ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData"))  # and what counts towards them
 
 
 class Space(NamedTuple):
@@ -32,17 +35,25 @@ def free_space(path: Path) -> Space:
 
 
 def free_memory(meminfo: Path = Path("/proc/meminfo"), groups: Path = _GROUPS, own: Path | None = None) -> int:
-    """Bytes that this process may allocate before the kernel would have to kill somebody; a huge number if unknown.
+    """Bytes that this process may allocate before the kernel refuses, or has to kill somebody; huge if unknown.
 
     The paths are for tests; `own` is the list of the process's groups.
     """
-    least = _UNLIMITED
+    least = _below_limits()
     machine = _numbers(meminfo)
     if "MemAvailable" in machine:
         least = machine["MemAvailable"] * _KIB
     for group in _groups(groups, own or Path("/proc/self/cgroup")):
         least = min(least, _left(group))
     return max(least, 0)
+
+
+def _below_limits() -> int:
+    """Bytes below the limits that the process itself runs under."""
+    limits = [(resource.getrlimit(limit)[0], name) for limit, name in _LIMITS]
+    limited = [(most, name) for most, name in limits if most != resource.RLIM_INFINITY]
+    used = _numbers(Path("/proc/self/status")) if limited else {}
+    return min((most - used[name] * _KIB for most, name in limited if name in used), default=_UNLIMITED)
 
 
 def _groups(root: Path, own: Path) -> Iterator[Path]:

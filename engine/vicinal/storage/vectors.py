@@ -29,11 +29,11 @@ import crc32c
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from vicinal.errors import CorruptData, FormatTooNew, ReadOnly
+from vicinal.errors import CorruptData, FormatTooNew, ReadOnly, StorageFull
 from vicinal.storage.backing import HEAD_BYTES, Backing, InMemory, OnDisk
 from vicinal.storage.files import Files
 
-__all__ = ["BLOCK_ROWS", "HEAD_BYTES", "RowFile"]
+__all__ = ["BLOCK_ROWS", "HEAD_BYTES", "RowFile", "grown_size"]
 
 BLOCK_ROWS: Final = 1024  # rows under one checksum: a block of 384-d float32 is read in about 0.5 ms
 _MAGIC: Final = b"vicinalR"
@@ -50,7 +50,7 @@ def _crc(data: bytes | memoryview | NDArray[np.uint8], value: int = 0) -> int:
     return int(crc32c.crc32c(data, value))
 
 
-def _step(size: int, needed: int) -> int:
+def grown_size(size: int, needed: int) -> int:
     """Return the next size of a file of `size` bytes that must hold `needed`: doubling, then by quarters."""
     step = min(max(size, _STEP_MIN), max(_STEP_MAX, size // 4))
     return max(needed, size + step)
@@ -167,11 +167,21 @@ class RowFile:
             at = stop
 
     def reserve(self, rows: int) -> None:
-        """Grow so that `rows` rows fit; the next `matrix` is a new map, older ones stay valid."""
-        needed = HEAD_BYTES + rows * self.row_bytes
-        if needed > self._backing.size:
-            self._backing.grow(_step(self._backing.size, needed))
-            self._map, self._matrices = None, {}
+        """Grow so that `rows` rows fit; the next `matrix` is a new map, older ones stay valid.
+
+        StorageFull, and the file is as it was, when no memory is left for the map: after the commit, when it is asked
+        for, there would be no way back.
+        """
+        needed, size = HEAD_BYTES + rows * self.row_bytes, self._backing.size
+        if needed <= size:
+            return
+        try:
+            self._backing.grow(grown_size(size, needed))
+            self._map, self._matrices = self._backing.map(), {}
+        except MemoryError as error:
+            if self._backing.size != size:
+                self._backing.grow(size)
+            raise StorageFull(f"no memory is left for {rows} rows of {self.name}", field="memory") from error
 
     def matrix(self, dtype: DTypeLike, shape_tail: tuple[int, ...]) -> NDArray[Any]:
         """Return all rows as one array (capacity, *shape_tail) of `dtype`, read-only.
@@ -270,13 +280,6 @@ class RowFile:
         self.rows = rows
         self._changed = {}
         self._tail_crc = self._read_tail_crc()
-
-    def truncate_to(self, rows: int) -> None:
-        """Cut the file behind row `rows - 1`. Only before the first `matrix`: a cut map kills its readers."""
-        if self._map is not None:
-            raise ValueError(f"{self.name} is mapped and cannot be cut")
-        self.rewind(rows)
-        self._backing.grow(HEAD_BYTES + rows * self.row_bytes)
 
     def close(self) -> None:
         """Close the file; arrays handed out stay valid."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.support import codes_oracle as oracle
 
-from vicinal.errors import CorruptData, FormatTooNew, InvalidArgument, LimitExceeded
+from vicinal.errors import CorruptData, InvalidArgument, LimitExceeded
 from vicinal.index.cell_effort import CellEffort, CellEfforts, CellMeasured
 from vicinal.index.cells import CellsIndex
 from vicinal.index.field_index import FieldIndex
@@ -154,10 +154,6 @@ def test_a_damaged_snapshot_is_refused():
             CellsIndex.decode(bytes(broken), rows, Metric.L2, N)
     with pytest.raises(CorruptData, match="2099 slots"):
         CellsIndex.decode(whole, rows, Metric.L2, 2099)
-    newer = bytearray(whole)
-    newer[8] = 3
-    with pytest.raises(FormatTooNew):
-        CellsIndex.decode(bytes(newer), rows, Metric.L2, N)
 
 
 def test_dropped_rows_are_in_no_cell_and_the_others_are_found_as_before():

@@ -139,6 +139,13 @@ def test_what_does_not_fit_is_refused_although_its_checksums_hold(saved, what):
         _again(index, rows, _forged(content, told))
 
 
+def test_more_slots_than_there_are_are_refused(saved):
+    index, _, content = saved
+    with pytest.raises(CorruptData, match=f"{N} slots of {N - 1}"):
+        coded_snapshot.decode(content, index._metric, index._dim, N - 1)
+    assert coded_snapshot.decode(content, index._metric, index._dim, N).entry == index._entry
+
+
 def test_links_beyond_the_slots_are_refused(saved):
     index, rows, _ = saved
     fitted = index._large.fitted(0, index._removed)

@@ -152,7 +152,13 @@ def _entry(encoded) -> int:
         (32, "<I", 1, "cannot be"),
         (32, "<I", 1 << 31, "cannot be"),
         (56, "<I", 1, "never written"),
+        (48, "<Q", 1 << 60, "where the header says"),
+        (48, "<Q", 0, "where the header says"),
         (HEADER, "<I", 9, "kind 9"),
+        (HEADER + 8, "<Q", 1 << 60, "section 1"),
+        (SECTION_2 - 8, "<Q", 0, "section 2"),
+        (SECTION_3 - 8, "<Q", (1 << 64) - 1, "section 3"),
+        (SECTION_4 - 8, "<Q", 1 << 32, "section 4"),
     ],
 )
 def test_sound_checksums_around_a_bad_graph(encoded, offset, kind, value, reason):

@@ -138,18 +138,6 @@ def test_rewind_forgets_rows_of_a_failed_commit(tmp_path: Path) -> None:
     file.close()
 
 
-def test_truncate_to_cuts_an_unmapped_file_only(tmp_path: Path) -> None:
-    file = _make("disk", tmp_path)
-    file.append(_block(2000))
-    file.truncate_to(1100)
-    assert (tmp_path / "v.vec").stat().st_size == HEAD_BYTES + 1100 * ROW
-    file.append(_block(1, 1))
-    file.matrix(np.uint8, (ROW,))
-    with pytest.raises(ValueError, match="mapped"):
-        file.truncate_to(5)
-    file.close()
-
-
 def test_the_head_keeps_two_seqs_in_turn(tmp_path: Path) -> None:
     file = _make("disk", tmp_path)
     crcs: dict[int, int] = {}
