@@ -245,7 +245,7 @@ def encode_payload(payload: Any) -> bytes | None:
     """One payload as JSON bytes; InvalidPayload when it is no JSON object or too large."""
     if payload is None:
         return None
-    if not isinstance(payload, Mapping):
+    if type(payload) is not dict and not isinstance(payload, Mapping):
         raise InvalidPayload(
             f"a payload is a JSON object, not {type(payload).__name__}", field="payloads", value=payload
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from time import monotonic
 from typing import Final
 
 from vicinal import limits
@@ -23,6 +24,8 @@ __all__ = ["Indexer"]
 SNAPSHOT_ROWS: Final = 20_000
 SNAPSHOT_SHARE: Final = 0.1
 REST_SECONDS: Final = 5.0  # after a build that found too little memory
+BURST_SECONDS: Final = 0.25  # for which a burst of writes has the processor to itself
+PAUSE_SECONDS: Final = 0.01  # without a write, after which a burst is over
 
 SaveSnapshot = Callable[[str, Sequence[bytes | memoryview], int], bool]
 
@@ -47,6 +50,7 @@ class Indexer:
         self._tried = dict(self._saved)  # a full disk is not written to again after every chunk
         self._progress = threading.Condition()
         self._working = threading.Lock()  # held while graphs change
+        self._awaited = 0  # callers who wait for the graphs
         self._stop = False
         self._followed = -1  # the commit that all graphs have followed as far as they mean to
         self.failure: BaseException | None = None
@@ -86,21 +90,39 @@ class Indexer:
 
     def wait_room(self) -> None:
         """Hold a writer back while the tail is at its hard bound."""
-        n = self._writer.view.n
-        if sum(f.tail_bytes(n) for f in self._fields.values()) < limits.TAIL_HARD_BYTES:
-            return
-        self._wait(self._has_room, None)
+        if not self._has_room():
+            self._wait(self._has_room, None)
 
     def _has_room(self) -> bool:
+        return self._tail_bytes() < limits.TAIL_HARD_BYTES
+
+    def _tail_bytes(self) -> int:
         n = self._writer.view.n
-        return sum(f.tail_bytes(n) for f in self._fields.values()) < limits.TAIL_HARD_BYTES
+        return sum(field.tail_bytes(n) for field in self._fields.values())
 
     def _wait(self, ready: Callable[[], bool], timeout: float | None) -> bool:
         with self._progress:
-            done = self._progress.wait_for(lambda: ready() or self._stop or self.failure is not None, timeout)
+            self._awaited += 1
+            self._progress.notify_all()
+            try:
+                done = self._progress.wait_for(lambda: ready() or self._stop or self.failure is not None, timeout)
+            finally:
+                self._awaited -= 1
         if self.failure is not None:
             raise Unavailable(f"the indexer stopped: {self.failure}") from self.failure
         return done and ready()
+
+    def _let_pass(self) -> None:
+        """Wait while a burst of writes goes on, which would be slowed and makes a better piece of work as a whole.
+
+        Not for long, not once scanning the tail takes its time, and not while somebody waits for the graphs.
+        """
+        until = monotonic() + BURST_SECONDS
+        with self._progress:
+            while self._writer.idle_seconds < PAUSE_SECONDS and monotonic() < until:
+                if self._stop or self._awaited or self._tail_bytes() >= limits.TAIL_SOFT_BYTES:
+                    return
+                self._progress.wait(PAUSE_SECONDS)
 
     def _run(self) -> None:
         published = self._writer.published
@@ -109,6 +131,7 @@ class Indexer:
                 published.clear()
                 if self._stop:  # looked at after the clear, which may take away what would wake the wait below
                     break
+                self._let_pass()
                 try:
                     with self._working:
                         worked = self._step()

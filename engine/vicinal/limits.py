@@ -42,6 +42,9 @@ M_MAX: Final = 128
 EF_CONSTRUCTION_MAX: Final = 4_096
 
 # Tail: points committed and not yet in the graph, scanned exactly
+TAIL_SOFT_BYTES: Final = (
+    32 * 1024 * 1024
+)  # scanned in some milliseconds: below, the indexer lets a burst of writes pass
 TAIL_HARD_BYTES: Final = 512 * 1024 * 1024  # writers wait from here
 EXACT_BELOW_ROWS: Final = 2_000  # a scan of so few rows beats walking a graph and is exact
 

@@ -39,14 +39,14 @@ class Succession:
 
     def __init__(self, name: str, opened: Opened, home: Home, *, read_only: bool) -> None:
         self._name, self._home = name, home
-        self._gate = threading.Lock()  # held while a writer takes the place of another
+        self._gate = threading.Lock()  # held while a writer takes the place of another, or of none
         self._turn = threading.Lock()  # held by a compaction
         self._stop = False
         self._not_before = 0.0
         self._retired: list[tuple[weakref.ref[Generation], Opened]] = []
         self._read_only = read_only
         self._room = Room(None if opened.directory is None else opened.directory.parent)
-        with self._turn:  # its indexer may ask for a compaction before there is a current generation
+        with self._gate:  # its indexer may find much to gain at once
             self.current = Generation(opened, self._watch, read_only=read_only)
 
     def require_room(self, rows: int, nbytes: int) -> None:
@@ -85,6 +85,8 @@ class Succession:
     def _in_background(self) -> None:
         """A compaction that nobody waits for: where it fails, all is as it was, and it is tried again later."""
         try:
+            with self._gate:
+                pass  # there is a generation from now on
             if not self._stop:
                 self._replace()
                 self._let_go(_LET_GO_SECONDS)

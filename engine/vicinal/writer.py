@@ -8,7 +8,9 @@ never read and are overwritten or cut when the collection is opened.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -137,6 +139,7 @@ class Writer:
         self._read_only = read_only
         self._failure: BaseException | None = None
         self.published = threading.Event()  # tells the indexer
+        self._wrote = -math.inf  # when the last commit ended
         self._thread = threading.Thread(target=self._run, name="vicinal-writer", daemon=True)
         self._thread.start()
 
@@ -144,6 +147,11 @@ class Writer:
     def view(self) -> View:
         """The newest published View."""
         return self._view
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long there has been nothing to write; 0 while something is written."""
+        return 0.0 if self._queue or self._committing.locked() else time.monotonic() - self._wrote
 
     @property
     def read_only(self) -> bool:
@@ -243,6 +251,7 @@ class Writer:
         """Carry a group out and tell its callers; it is empty when another writer took the queue meanwhile."""
         try:
             results = self._commit([operation for operation, _ in group])
+            self._wrote = time.monotonic()
         except (InvalidArgument, LimitExceeded, StorageFull) as error:  # nothing of it stays: writes may go on
             outcome: BaseException = error
         except BaseException as error:  # noqa: BLE001  a defect of ours must not leave callers waiting either

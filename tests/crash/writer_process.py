@@ -35,6 +35,11 @@ FIELDS = {
 MADE = {"dense": vector_of, "multi": tokens_of}
 
 
+def tell(**entry: object) -> None:
+    """One line, in one piece: parent and child write to the same pipe."""
+    os.write(1, (json.dumps(entry) + "\n").encode())
+
+
 def write_for_ever(directory: str, seed: int, kind: str) -> None:
     """Write batches: new points, new versions of old ones, and deletes."""
     rng = np.random.default_rng(seed)
@@ -43,18 +48,18 @@ def write_for_ever(directory: str, seed: int, kind: str) -> None:
             database.create_collection("c", vectors={"v": FIELDS[kind]})
         collection = database.collection("c")
         version = int(seed) * 1_000_000
-        print(json.dumps({"open": collection.info().seq}), flush=True)
+        tell(open=collection.info().seq)
         while True:
             version += 1
             points = [int(p) for p in rng.choice(2000, int(rng.integers(1, 40)), replace=False)]
             deletes = rng.random() < 0.25
-            print(json.dumps({"begin": version, "points": points, "delete": deletes}), flush=True)
+            tell(begin=version, points=points, delete=deletes)
             if deletes:
                 collection.delete(points)
             else:
                 vectors = [MADE[kind](p, version % 1_000_000) for p in points]
                 collection.upsert(points, {"v": vectors}, [{"version": version}] * len(points))
-            print(json.dumps({"done": version}), flush=True)
+            tell(done=version)
 
 
 def main() -> None:
@@ -69,8 +74,8 @@ def main() -> None:
                 write_for_ever(directory, int(line), kind)
             finally:
                 os._exit(1)
-        print(json.dumps({"child": child}), flush=True)
-        print(json.dumps({"ended": os.waitpid(child, 0)[1]}), flush=True)
+        tell(child=child)
+        tell(ended=os.waitpid(child, 0)[1])
 
 
 if __name__ == "__main__":

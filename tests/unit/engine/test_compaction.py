@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tests.support.kept import everything, filled, vectors_of
 
-from vicinal import limits
+from vicinal import limits, succession
 from vicinal.collection import Collection
 from vicinal.copying import Copy
 from vicinal.database import Database
@@ -123,6 +123,30 @@ def held_copy(monkeypatch: pytest.MonkeyPatch, when: Callable[[Copy], None]) -> 
         when(copy)
 
     monkeypatch.setattr(Copy, "index", indexed)
+
+
+def test_many_dead_slots_on_opening_are_enough(tmp_path: Path, monkeypatch: Any) -> None:
+    """The indexer of the first generation asks for a compaction before there is one."""
+    with monkeypatch.context() as never, Database(tmp_path / "db") as database:
+        never.setattr(limits, "COMPACT_SHARE", 1.0)
+        collection = database.create_collection("c", dim=2)
+        collection.upsert(range(3000), np.ones((3000, 2)))
+        assert collection.delete(range(2000)) == 2000
+    real = succession.Generation
+
+    def slow(opened: Any, watch: Any, **options: Any) -> Any:
+        made = real(opened, watch, **options)
+        watch(made.view)
+        time.sleep(0.3)
+        return made
+
+    monkeypatch.setattr(succession, "Generation", slow)
+    with Database(tmp_path / "db") as database:
+        collection = database.collection("c")
+        until = time.monotonic() + 30
+        while collection.info().slots > 1000 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert collection.info().slots == len(collection) == 1000
 
 
 def test_writes_during_a_compaction_are_in_both_generations(database: Database, monkeypatch: Any) -> None:
