@@ -116,7 +116,7 @@ def insert_twice_what_fits(where: str, kind: str, spare: int, before: int) -> No
 
 @pytest.mark.parametrize("kind", sorted(LIMITS))
 def test_under_a_limit_of_the_process(kind: str, tmp_path: Path) -> None:
-    print(run_alone(insert_twice_what_fits, str(tmp_path), kind, 80 * MIB, 2))
+    print(run_alone(insert_twice_what_fits, str(tmp_path), kind, 80 * MIB, 6))
 
 
 @pytest.mark.full

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -39,5 +40,7 @@ def test_snapshots_that_cannot_be_written(error: Exception, tmp_path: Path, monk
         collection = database.collection("c")
         assert collection.flush(30)
         assert collection.query(rows[7], 1)[0].id == 7
+        while not collection.info().columns:  # made when the graphs have everything
+            sleep(0.01)
         monkeypatch.setattr(snapshots, "publish", original)
     assert len(list((tmp_path / "db").rglob("*.snapshot"))) == 2
