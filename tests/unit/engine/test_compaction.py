@@ -17,11 +17,8 @@ from vicinal.collection import Collection
 from vicinal.copying import Copy
 from vicinal.database import Database
 from vicinal.errors import Closed, CorruptData, ReadOnly, StorageFull
-from vicinal.generation import Generation
-from vicinal.maintenance import Opened
 from vicinal.schema import Dense, Multi
 from vicinal.storage.database_catalog import DatabaseCatalog
-from vicinal.view import View
 
 RNG = np.random.default_rng(5)
 
@@ -93,25 +90,6 @@ def test_a_quarter_of_dead_slots_is_enough(tmp_path: Path) -> None:
         assert collection.info().disk_bytes < used
         assert collection.query(rows[4000], 1)[0].id == 4000
         assert limits.COMPACT_SHARE == 0.25
-
-
-def test_nothing_is_compacted_before_there_is_a_generation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An indexer that asks as soon as its thread runs, which the collection's opening has not seen yet."""
-    with Database(tmp_path / "db") as database:
-        collection = database.create_collection("c", dim=4, metric="l2")
-        collection.upsert(range(100), RNG.standard_normal((100, 4)))
-        collection.delete(range(50))
-    monkeypatch.setattr(limits, "COMPACT_ROWS_MIN", 10)
-
-    def at_once(opened: Opened, watch: Callable[[View], None], **options: Any) -> Generation:
-        before = threading.active_count()
-        watch(opened.view)
-        assert threading.active_count() == before
-        return Generation(opened, watch, **options)
-
-    monkeypatch.setattr("vicinal.succession.Generation", at_once)
-    with Database(tmp_path / "db") as database:
-        assert database.collection("c").info().points == 50
 
 
 def held_copy(monkeypatch: pytest.MonkeyPatch, when: Callable[[Copy], None]) -> None:
