@@ -20,13 +20,14 @@ from vicinal.schema import Multi
 from vicinal.types import TokenRows
 
 _BATCH = 2_000  # documents of an upsert
+_AS_SENT = {"scale": 1 / 127}  # tokens of the sets are multiples of it: what is stored is what was sent
 
 
 class Centroids(MultiEngine):
     """The default: int8 tokens, candidates by centroid numbers."""
 
     package = "vicinal"
-    options: ClassVar[dict[str, Any]] = {}
+    options: ClassVar[dict[str, Any]] = _AS_SENT
 
     def build(self, data: MultiSet, folder: Path) -> None:
         """Upsert all documents and wait for their proxies, or open what is there."""
@@ -82,7 +83,7 @@ class Pooled(Centroids):
 class Fde1(Centroids):
     """Fixed dimensional encodings of 10,240 numbers (20, 5, 16), at 1 bit."""
 
-    options: ClassVar[dict[str, Any]] = {"proxy": "fde", "proxy_bits": 1}
+    options: ClassVar[dict[str, Any]] = _AS_SENT | {"proxy": "fde", "proxy_bits": 1}
 
     def facts(self) -> dict[str, Any]:
         """And what an encoding takes: 96 tokens of 128 dimensions, one thread."""
@@ -95,19 +96,19 @@ class Fde1(Centroids):
 class Fde8(Fde1):
     """The same at 8 bits."""
 
-    options: ClassVar[dict[str, Any]] = {"proxy": "fde", "proxy_bits": 8}
+    options: ClassVar[dict[str, Any]] = _AS_SENT | {"proxy": "fde", "proxy_bits": 8}
 
 
 class Fde4(Fde1):
     """The same at 4 bits."""
 
-    options: ClassVar[dict[str, Any]] = {"proxy": "fde", "proxy_bits": 4}
+    options: ClassVar[dict[str, Any]] = _AS_SENT | {"proxy": "fde", "proxy_bits": 4}
 
 
 class Fde32(Fde1):
     """The same as float32."""
 
-    options: ClassVar[dict[str, Any]] = {"proxy": "fde", "proxy_bits": 32}
+    options: ClassVar[dict[str, Any]] = _AS_SENT | {"proxy": "fde", "proxy_bits": 32}
 
     def facts(self) -> dict[str, Any]:
         """And how far encodings lie from Google's, where its encoder is there."""
@@ -119,7 +120,7 @@ class Fde32(Fde1):
 class Lemur(Centroids):
     """LEMUR without training, fitted to stored tokens: no query is seen before."""
 
-    options: ClassVar[dict[str, Any]] = {"proxy": "lemur"}
+    options: ClassVar[dict[str, Any]] = _AS_SENT | {"proxy": "lemur"}
 
 
 class Exact(Centroids):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class FastPlaid(MultiEngine):
     def settings(self, data: MultiSet, k: int) -> list[Any]:  # noqa: ARG002 - its own grid
         """Its default (8, 4096) within a grid; more documents than there are would change nothing."""
         documents = [count for count in (256, 1024, 4096, 16384) if count < 4 * len(data.ends)]
-        return list(product((2, 4, 8, 16, 32), documents))
+        return sorted(product((2, 4, 8, 16, 32), documents), key=prod)
 
     def query(self, tokens: Floats, k: int) -> Any:
         """Search one query."""

@@ -22,7 +22,9 @@ from bench.worker import serve
 
 ENOUGH = 0.999  # recall from which more candidates are not tried
 IDLE = 2  # settings in a row that find no more than the one before them, after which others are not tried
-SLICE, FEWEST = 0.5, 20  # seconds that a setting may take in a round, and queries that it answers at least
+SLICE, FEWEST = 0.5, 5  # seconds that a setting may take in a round, and queries that it answers at least
+SCOUTED = 15.0, 20  # the same where its recall is measured
+PATIENCE = 300.0  # seconds after which further settings are not tried
 
 
 class MultiWorker:
@@ -60,15 +62,20 @@ class MultiWorker:
         }
 
     def scout(self, k: int) -> list[dict[str, Any]]:
-        """Recall, judgements and time of every setting until recall is enough."""
+        """Recall, judgements and time of every setting until recall is enough or it has taken too long."""
         points: list[dict[str, Any]] = []
+        started = perf_counter()
         for setting in self.engine.settings(self.data, k):
-            seconds, found = self._timed(setting, k, len(self.queries))
+            if perf_counter() - started > PATIENCE:
+                break
+            each = self._timed(setting, k, 1)[0]
+            seconds, found = self._timed(setting, k, max(SCOUTED[1], int(SCOUTED[0] / each)))
             answers = [[int(d) for d in row] for row in found]
             point = {
                 "setting": setting,
-                "recall": metrics.recall(answers, self.truth, k),
+                "recall": metrics.recall(answers, self.truth[: len(answers)], k),
                 "seconds": seconds,
+                "scouted": len(answers),
                 "queries": min(len(self.queries), max(FEWEST, int(SLICE / seconds))),
             }
             if self.data.judged:
