@@ -17,10 +17,11 @@ from vicinal.kernels.simd import SENTINEL
 from vicinal.kernels.vamana import QUOTA, Weave, choose_rows, insert_woven
 from vicinal.types import Metric, Rows
 
-__all__ = ["LINKS_MAX", "Labels", "Loom", "RaggedLinks"]
+__all__ = ["LINES_MAX", "LINKS_MAX", "Labels", "Loom", "RaggedLinks", "places_of"]
 
 _LANES: Final = 16  # links in a cache line
 LINKS_MAX: Final = 495  # of a row: a search lists 512
+LINES_MAX: Final = (1 << 32) - 1
 _SLACK: Final = 4  # a fourth of a row's links more before it is chosen again
 
 
@@ -38,8 +39,8 @@ class RaggedLinks(NamedTuple):
         """Rows with room for so many links each. LimitExceeded beyond 2^32 lines."""
         offsets = np.zeros(len(counts) + 1, np.int64)
         np.cumsum(np.minimum(counts, LINKS_MAX).astype(np.int64) // _LANES + 1, out=offsets[1:])
-        if offsets[-1] >= 1 << 32:
-            raise LimitExceeded("the links do not fit 2^32 cache lines", field="n", value=len(counts), limit=1 << 32)
+        if offsets[-1] > LINES_MAX:
+            raise LimitExceeded("the links do not fit 2^32 cache lines", field="n", value=len(counts), limit=LINES_MAX)
         return cls(aligned((int(offsets[-1]), _LANES), np.uint32, SENTINEL), offsets.astype(np.uint32))
 
     @classmethod
@@ -52,7 +53,7 @@ class RaggedLinks(NamedTuple):
         place = np.arange(len(sources)) - np.repeat(np.cumsum(counts) - counts, counts)
         kept = place < LINKS_MAX
         flat = links.lines.reshape(-1)
-        flat[links.offsets[sources[kept]].astype(np.int64) * _LANES + place[kept]] = targets[kept]
+        flat[places_of(links.offsets[sources[kept]], place[kept])] = targets[kept]
         return links
 
     def graph(self) -> Graph:
@@ -68,6 +69,11 @@ class RaggedLinks(NamedTuple):
         flat = self.lines.reshape(-1)
         used = flat != SENTINEL
         return owners[used], flat[used]
+
+
+def places_of(offsets: NDArray[np.uint32], within: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where among all links those lie that stand so far within rows which begin with these lines."""
+    return offsets.astype(np.int64) * _LANES + within
 
 
 class Labels(NamedTuple):
