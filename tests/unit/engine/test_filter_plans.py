@@ -356,8 +356,10 @@ def test_equivalent_filters_of_a_batch_are_evaluated_once(planned: Any, monkeypa
 
     monkeypatch.setattr(planned._generation.planned, "_bits", counted)
     monkeypatch.setattr(planned._generation.planned, "kept_bits", 0)
-    same = ["n < 501 and a = 2", {"must": [{"key": "a", "match": {"value": 2}}, {"key": "n", "range": {"lt": 501}}]}]
-    ids, _, counts = planned.query_batch(QUERIES, 10, filter=[*same, "n < 40 and a < 5"] * 20)
+    either = {"should": [{"key": "n", "range": {"lt": 0}}, {"key": "a", "range": {"gte": 0}}]}  # so not stretches alone
+    tree = {"must": [{"key": "a", "match": {"value": 2}}, {"key": "n", "range": {"lt": 501}}, either]}
+    same = ["n < 501 and a = 2 and (a >= 0 or n < 0)", tree]
+    ids, _, counts = planned.query_batch(QUERIES, 10, filter=[*same, "n < 40 and a < 5 and (a >= 0 or n < 0)"] * 20)
     assert len(asked) == 2
     assert (counts == 10).all()
     alone = planned.query(QUERIES[3], 10, filter=same[0], with_payload=False)
