@@ -188,6 +188,15 @@ def test_points_of_more_tokens_than_are_kept_at_once(store: str) -> None:
             assert np.allclose(found.scores, best, atol=1e-5)
 
 
+def test_a_point_that_codes_put_behind_the_best_is_still_looked_at() -> None:
+    """Codes drop the query's second number, to which the second point owes its place."""
+    query = np.array([[1.0, 0.49 / 127, 0.0, 0.0]], np.float32)
+    codes = np.array([[127, 0, 0, 0], [126, 127, 0, 0]], np.int8)
+    rows = TokenRows(codes, np.array([1, 2]), np.array([126.3 / 127, 1.0], np.float32))
+    assert exact_maxsim(query, rows, 1, range(2)).slots.tolist() == [1]
+    assert rerank(query, rows, np.arange(2, dtype=np.uint32), 1, "none").slots.tolist() == [0]
+
+
 def test_queries_of_any_size_are_settled() -> None:
     """What codes leave in doubt is measured in units of the query's own scale."""
     rng = np.random.default_rng(20)
