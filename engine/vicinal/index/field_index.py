@@ -47,6 +47,17 @@ _MARKED_GROWTH: Final = 1.25
 Cancel = Callable[[], bool]
 
 
+def _uncoded(metric: Metric, params: HnswParams, codec: str, *, tiny: bool) -> str | None:
+    """Why rows of a field are never walked on codes, in words; None if they are once they are many."""
+    if params.M * 2 != DEGREE:
+        return f"coded rows hold {DEGREE} links, which is M = {DEGREE // 2}"
+    if not metric.is_coded:
+        return f"{metric} has no codes"
+    if tiny:
+        return f"rows of fewer than {CODED_FROM_DIM} dimensions are smaller than their codes"
+    return "asked for" if codec == "none" else None
+
+
 class FieldIndex:
     """Grows by `extend`, one thread; readers take a `searcher`."""
 
@@ -66,16 +77,10 @@ class FieldIndex:
         tiny = dim < CODED_FROM_DIM and codec == "auto" and layout != "cells" and coded_from is not None
         codec = "none" if tiny else codec
         self._codec = LINES.get(codec, codec)
-        self._coded_from = coded_from  # None: stored vectors however large it grows
-        self._why = f"below {coded_from} rows a walk on the stored vectors is as fast"
+        uncoded = _uncoded(metric, params, codec, tiny=tiny) or (coded_from is None and "asked for")
+        self._coded_from = None if uncoded else coded_from  # None: stored vectors however large it grows
+        self._why = uncoded or f"below {coded_from} rows a walk on the stored vectors is as fast"
         self._in_bulk = codec == "none" and metric.is_coded and params.M * 2 == DEGREE
-        if codec == "none" or not metric.is_coded or params.M * 2 != DEGREE or coded_from is None:
-            self._coded_from = None
-            self._why = "asked for" if metric.is_coded else f"{metric} has no codes"
-            if tiny and metric.is_coded:
-                self._why = f"rows of fewer than {CODED_FROM_DIM} dimensions are smaller than their codes"
-            if params.M * 2 != DEGREE:
-                self._why = f"coded rows hold {DEGREE} links, which is M = {DEGREE // 2}"
         self._asked, self._budget = layout, budget  # bytes that a graph may take; None: by the machine's memory
         able = coded_from is not None and codec != "none" and not metric.of_bits
         self._cells_from = (CELLS_FROM_ROWS if layout == "cells" else coded_from) if able else None

@@ -282,18 +282,6 @@ def test_rows_near_the_query_are_settled_on_the_floats(metric):
     assert met > 20
 
 
-def test_rows_so_far_that_rounding_might_show_are_settled_on_the_floats():
-    rng = np.random.default_rng(3)
-    vectors = rng.standard_normal((N + 20, 48)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # each nearly as far from the others as it is long
-    rows = Rows(vectors[:N], np.zeros(0, np.float32))
-    index = CodedIndex.build(rows, N, Metric.L2, oracle.make_links(rows, N, Metric.L2, 2), codec="signs")
-    assert index.info["fine"]
-    for query in vectors[N:]:
-        slots, found = index.search(query, 10, 64, rows=rows)
-        assert np.allclose(found, oracle.distances(Metric.L2, rows, query, N)[slots], rtol=5e-7)
-
-
 def test_whole_numbers_and_links_alone_need_no_second_byte():
     assert not build(Metric.L2, "signs", 100, whole=True)[0].info["fine"]
     assert not build(Metric.L2, "nibbles", 96)[0].info["fine"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.support import codes_oracle as oracle
 from tests.support.vectors_oracle import clustered, rows_of
 
 from vicinal.index.bulk_codes import coded_rows
-from vicinal.types import Metric
+from vicinal.index.coded import CodedIndex
+from vicinal.types import Metric, Rows
 
 N, DIM = 600, 24
 VECTORS = clustered(N, DIM, 5)
@@ -43,3 +45,15 @@ def test_what_bytes_cannot_tell_apart_stays_as_it_is() -> None:
         assert coded_rows(rows, N, metric) == (rows, metric)
     rows = rows_of(Metric.L2, VECTORS[:0])
     assert coded_rows(rows, 0, Metric.L2)[0] is rows
+
+
+def test_rows_so_far_that_rounding_might_show_are_settled_on_the_floats():
+    rng = np.random.default_rng(3)
+    vectors = rng.standard_normal((N + 20, 48)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # each nearly as far from the others as it is long
+    rows = Rows(vectors[:N], np.zeros(0, np.float32))
+    index = CodedIndex.build(rows, N, Metric.L2, oracle.make_links(rows, N, Metric.L2, 2), codec="signs")
+    assert index.info["fine"]
+    for query in vectors[N:]:
+        slots, found = index.search(query, 10, 64, rows=rows)
+        assert np.allclose(found, oracle.distances(Metric.L2, rows, query, N)[slots], rtol=5e-7)
