@@ -126,6 +126,10 @@ def _shake(database: Database, seconds: float, background: int) -> dict[str, int
         collection.upsert(ids, noise[first : first + 1000], [{"group": -1, "version": 0}] * len(ids))
     collection.flush()
     groups = [Group(number) for number in range(GROUPS)]
+    rng = random.Random(0)
+    for _ in range(40):  # what is compiled under way looks like hanging where the processor is busy
+        _write(collection, groups[0], rng)
+        _read(collection, groups[0], rng)
     crew = _Crew()
     for writer in range(2):
         crew.add(f"writer {writer}", partial(_write_any, collection, groups[writer::2]))

@@ -42,7 +42,7 @@ def free_memory(meminfo: Path = Path("/proc/meminfo"), groups: Path = _GROUPS, o
     least = _below_limits()
     machine = _numbers(meminfo)
     if "MemAvailable" in machine:
-        least = machine["MemAvailable"] * _KIB
+        least = min(least, machine["MemAvailable"] * _KIB)
     for group in _groups(groups, own or Path("/proc/self/cgroup")):
         least = min(least, _left(group))
     return max(least, 0)

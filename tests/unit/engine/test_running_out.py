@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,7 @@ def test_a_failed_sync_lets_nothing_be_written_until_reopened(failing: Failing, 
         database.collection("c").upsert([3], {"v": ROWS[20:21]})
 
 
-def test_what_a_machine_has_left(tmp_path: Path) -> None:
+def test_what_a_machine_has_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     meminfo, own, groups = tmp_path / "meminfo", tmp_path / "own", tmp_path / "groups"
     meminfo.write_text("MemTotal: 9000 kB\nMemAvailable:    8000 kB\n")
     own.write_text("")
@@ -203,6 +204,11 @@ def test_what_a_machine_has_left(tmp_path: Path) -> None:
     (groups / "memory" / "c" / "memory.limit_in_bytes").write_text("9223372036854771712\n")
     assert free_memory(meminfo, groups, own) == 8000 * 1024
     assert free_memory(tmp_path / "none", groups, tmp_path / "none") > 1 << 50
+    monkeypatch.setattr(resource, "getrlimit", lambda limit: (1 << 50 if limit == resource.RLIMIT_AS else -1, -1))
+    assert (1 << 50) - (1 << 44) < free_memory(tmp_path / "none", groups, tmp_path / "none") < 1 << 50
+    monkeypatch.setattr(resource, "getrlimit", lambda limit: (1 if limit == resource.RLIMIT_DATA else -1, -1))
+    assert free_memory() == 0
+    monkeypatch.undo()
     assert 0 < free_memory() < 1 << 60
     assert free_space(tmp_path).free <= free_space(tmp_path).total
 
