@@ -55,6 +55,20 @@ def test_only_new_slots_are_evaluated(columns, monkeypatch):
     assert starts == [0, 64, 128]
 
 
+def test_what_a_reader_of_more_slots_left_meanwhile_stays(columns, monkeypatch):
+    cache, tree, inner = BitmapCache(columns), _tree("a = 1"), []
+
+    def overtaken(node, columns, slots_of, start, n):
+        if n == 100:
+            inner.append(cache.evaluate(tree, _no_ids, 300))
+        return evaluate_from(node, columns, slots_of, start, n)
+
+    monkeypatch.setattr(cache_module, "evaluate_from", overtaken)
+    assert bits_to_list(cache.evaluate(tree, _no_ids, 100), 100) == _truth(100)
+    assert cache.evaluate(tree, _no_ids, 300) is inner[0]
+    assert cache.memory_bytes == inner[0].nbytes + cache_module._ENTRY_BYTES
+
+
 def test_filters_on_ids_are_not_kept(columns):
     cache = BitmapCache(columns)
     tree = _tree("id = 1 or a = 7")

@@ -76,3 +76,10 @@ def test_lists_are_counted_by_slot_within_bounds(columns):
 def test_an_empty_collection():
     assert _cardinality(Columns(), "a = 1 and b is empty", 0) == (0, 0, 0)
     assert np.array_equal(_cardinality(Columns(), "a = 1 or not b = 2", 0), [0, 0, 0])
+
+
+def test_a_list_of_integers_and_floats_is_not_counted_twice():
+    columns = Columns()
+    columns.extend([orjson.dumps({"a": [1, 1.5]})] * 10)
+    low, _, high = _cardinality(columns, "a between 1 and 2", 10)
+    assert low <= 10 == high

@@ -116,3 +116,16 @@ def test_nothing_to_evaluate():
     tree = parse_filter("a = 1 or b is empty")
     assert tree is not None
     assert evaluate(tree, Columns(), _slots_of, 0).size == 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_at_least_some_of_five(count):
+    """All 32 rows of five flags: one that satisfies a clause counts once for it, whatever the order of the clauses."""
+    columns = Columns()
+    rows = [{key: i >> at & 1 for at, key in enumerate("abcde")} for i in range(32)]
+    columns.extend([orjson.dumps(row) for row in rows])
+    conditions = [{"key": key, "match": {"value": 1}} for key in "abcde"]
+    tree = parse_filter({"min_should": {"conditions": conditions, "min_count": count}})
+    assert tree is not None
+    found = bits_to_list(evaluate(tree, columns, lambda _: np.zeros(0, np.uint32), 32), 32)
+    assert found == [i.bit_count() >= count for i in range(32)]

@@ -8,6 +8,12 @@ from vicinal.filter.normal import EVERYTHING, NOTHING, Leaf, canonical, normal_f
 from vicinal.filter.parse import parse_filter
 
 
+def _few(count):
+    """At least so many of four conditions."""
+    conditions = [{"key": key, "match": {"value": 1}} for key in "abcd"]
+    return {"min_should": {"conditions": conditions, "min_count": count}}
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -44,6 +50,9 @@ def test_equivalent_filters_share_a_key(one, other):
         ("id = 7", "id = '7'"),
         ("tags = 1", "`tags[]` = 1"),
         ("a > 1577836800000000", "a > '2020-01-01'"),
+        (_few(2), _few(3)),
+        (_few(1), _few(4)),
+        (_few(2), {"must_not": _few(2)}),
     ],
 )
 def test_different_filters_differ(one, other):

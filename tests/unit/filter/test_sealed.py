@@ -160,3 +160,26 @@ def test_spans_of_an_order_are_its_slots(n):
 def test_spans_that_touch_are_put_together():
     begins, ends = np.array([0, 4, 7, 9, 12]), np.array([4, 4, 9, 12, 13])
     assert spans_of(begins, ends).tolist() == [[0, 4], [7, 13]]
+
+
+@pytest.mark.parametrize("kind", [OneOf, NoneOf])
+def test_listed_values_that_narrow_keys_cannot_hold_are_not_there(kind):
+    """Cast to a byte, 300 is 44 and -200 is 56, both of which the column holds."""
+    values = np.array([44, 56, 7, 44, 56], np.int64)
+    column = Values("i1", "i2", "i4", "i8")
+    column.append(np.arange(5, dtype=np.uint32), values)
+    column.seal()
+    sealed = column.picture.sealed
+    assert isinstance(sealed, Sealed) and sealed.keys.dtype == np.int8
+    question = kind(np.array([-200, 7, 300]))
+    assert bits_to_list(column.bits(question, 0, 5), 5) == _truth(question, values).tolist()
+
+
+def test_stretches_around_kept_runs():
+    """Slots that stand more than once: what lies before, between and after the runs is set one by one."""
+    order = np.array([9, 0, 1, 2, 3, 4, 4, 5, 6, 7, 0, 8], np.uint32)
+    ordered = Ordered.of(order, 10, [(1, 4), (6, 9)], single=False)
+    for low in range(13):
+        for high in range(low, 13):
+            found = bits_to_list(ordered.bits(np.array([[low, high]])), 10)
+            assert found == np.isin(np.arange(10), order[low:high]).tolist()
