@@ -46,7 +46,7 @@ CODES := tests/property/test_codec_choice.py
 full: full-kills full-crash full-damage full-together full-model full-codes full-rest
 
 full-kills: $(BENCH)
-	$(FULL) $(KILLS)
+	$(FULL) -n 2 $(KILLS)
 
 full-crash: $(BENCH)
 	$(FULL) -n 2 $(CRASH) --ignore=$(KILLS)

@@ -117,12 +117,14 @@ def insert_twice_what_fits(where: str, kind: str, spare: int, before: int, most:
         assert collection.verify().ok
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", sorted(LIMITS))
 def test_under_a_limit_of_the_process(kind: str, tmp_path: Path) -> None:
     print(run_alone(insert_twice_what_fits, str(tmp_path), kind, 104 * MIB, 12, 60))
 
 
 @pytest.mark.full
+@pytest.mark.timeout(600)
 def test_in_memory_under_a_limit_of_the_process() -> None:
     print(run_alone(insert_twice_what_fits, ":memory:", "data", 400 * MIB, 12, 1000))
 

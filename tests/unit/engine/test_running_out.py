@@ -19,6 +19,7 @@ from vicinal.room import Room
 from vicinal.schema import Dense
 from vicinal.storage.files import Files, IoCall
 from vicinal.storage.machine import Space, free_memory, free_space
+from vicinal.view import DenseView
 
 MIB = 1 << 20
 ROWS = np.random.default_rng(1).standard_normal((30_000, 8)).astype(np.float32)
@@ -109,6 +110,23 @@ def test_in_memory_only_memory_counts(machine: Machine) -> None:
         machine.memory = 10 * MIB
         with pytest.raises(StorageFull, match="memory"):
             collection.upsert([1], ROWS[:1])
+
+
+def test_in_memory_rows_are_copied_to_grow(machine: Machine) -> None:
+    with Database(":memory:") as database:
+        collection = database.create_collection("c", dim=2048)
+        rows = np.ones((1500, 2048), np.float32)
+        collection.upsert(range(1500), rows)
+        field = collection._view.fields[""]
+        assert isinstance(field, DenseView)
+        assert len(field.rows.vectors) < 1600  # so that it must grow
+        machine.memory = 64 * MIB + 30 * MIB  # enough to index all, and not for another 24 MB of rows besides
+        with pytest.raises(StorageFull, match="memory"):
+            collection.upsert(range(2000, 2100), rows[:100])
+        machine.memory = 900 * MIB
+        collection.upsert(range(2000, 2100), rows[:100])
+        machine.memory = 64 * MIB + 30 * MIB
+        collection.upsert(range(3000, 3100), rows[:100])  # for which there is room now
 
 
 def test_what_was_read_is_believed_for_a_moment(tmp_path: Path) -> None:
