@@ -75,7 +75,7 @@ def summary(answers: Sequence[dict[str, Any]]) -> Table:
         rows.append((f"{answer['dataset']}, {len(answer['cells'])} cells", spread, *leads, *_promises(answer)))
     head = (
         "data set", "regret: median / 90 % / max", "kernel / best rival: least, median", "collection / best rival",
-        "least default recall", "most queries below .8", "full answers", "false positives",
+        "least default recall", "most queries below .8, default", "full answers", "false positives",
     )  # fmt: skip
     return Table(head, rows)
 
@@ -104,14 +104,17 @@ def _lead(told: dict[str, Any], key: str) -> str:
 
 
 def _promises(answer: dict[str, Any]) -> tuple[str, ...]:
-    """Over every cell and each of ours, methods left out."""
-    points = [
-        engines[name][key]
-        for engines in (told["engines"] for told in answer["cells"].values())
-        for name in OURS
-        for key in ("default", "fastest")
-        if key in engines.get(name, {})
-    ]
+    """Over every cell and each of ours, methods left out; the share below .8 where nothing was tuned to a recall."""
+    points, untuned = (
+        [
+            engines[name][key]
+            for engines in (told["engines"] for told in answer["cells"].values())
+            for name in OURS
+            for key in keys
+            if key in engines.get(name, {})
+        ]
+        for keys in (("default", "fastest"), ("default",))
+    )
     defaults = [
         told["engines"][PLANNER]["default"]["recall"]
         for told in answer["cells"].values()
@@ -121,7 +124,7 @@ def _promises(answer: dict[str, Any]) -> tuple[str, ...]:
         return ("-",) * 4
     return (
         f"{min(defaults):.3f}",
-        f"{100 * max(point['below_08'] for point in points):.1f} %",
+        f"{100 * max(point['below_08'] for point in untuned):.1f} %",
         f"{100 * min(point['full'] for point in points):.1f} %",
         str(sum(point["false_positives"] for point in points)),
     )
