@@ -129,6 +129,44 @@ def test_in_memory_rows_are_copied_to_grow(machine: Machine) -> None:
         collection.upsert(range(3000, 3100), rows[:100])  # for which there is room now
 
 
+def test_no_memory_for_a_larger_map_refuses_before_anything_is_written(tmp_path: Path, monkeypatch: Any) -> None:
+    """Found out after the commit there would be no way back."""
+    rows = np.tile(ROWS, 2)
+    with Database(tmp_path / "db") as database:
+        collection = database.create_collection("c", vectors={"v": Dense(16)})
+        collection.upsert(range(1000), {"v": rows[:1000]})
+        sizes = [path.stat().st_size for path in (tmp_path / "db").rglob("v-1.vec")]
+        with monkeypatch.context() as short:
+            refusal = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            short.setattr("vicinal.storage.files.mmap.mmap", lambda *_, **__: (_ for _ in ()).throw(refusal))
+            with pytest.raises(StorageFull) as refused:
+                collection.upsert(range(1000, 31_000), {"v": rows})
+            assert refused.value.field == "memory"
+            assert collection.upsert([5], {"v": rows[7:8]})  # fits into what is mapped
+        assert [path.stat().st_size for path in (tmp_path / "db").rglob("v-1.vec")] == sizes
+        collection.upsert(range(1000, 31_000), {"v": rows})
+        assert collection.count() == 31_000
+        assert not collection.info().read_only
+    with Database(tmp_path / "db") as database:
+        assert database.collection("c").count() == 31_000
+
+
+def test_a_write_that_finds_no_memory_can_be_repeated(tmp_path: Path, monkeypatch: Any) -> None:
+    with Database(tmp_path / "db") as database:
+        collection = database.create_collection("c", dim=8)
+        collection.upsert(range(10), ROWS[:10])
+        for place in ("vicinal.fields.DenseField._shorten", "vicinal.storage.catalog.Catalog.live_slots"):
+            with monkeypatch.context() as short:
+                short.setattr(place, lambda *_: (_ for _ in ()).throw(MemoryError()))
+                with pytest.raises(StorageFull) as refused:
+                    collection.upsert(range(5, 15), ROWS[20:30])
+                assert refused.value.field == "memory"
+            assert collection.count() == 10
+        collection.upsert(range(5, 15), ROWS[20:30])
+        assert collection.count() == 15
+        assert collection.query(ROWS[21], 1, exact=True)[0].id == 6
+
+
 def test_what_was_read_is_believed_for_a_moment(tmp_path: Path) -> None:
     asked: list[Path] = []
     view = None
