@@ -5,7 +5,8 @@ graph, which keeps every prefix's graph; any other in the 2-D graph, which keeps
 that bound would have (`kernels.segments` says how). Departures: start points are results like any other. A row's
 candidates are not found by searching the graph of the ranks before it, but by comparing byte codes
 (`kernels.segment_links`): the nearest of every window of ranks before it, up to the 65,536 latest, and of all ranks
-those that the builder of the base graph finds. So a row's links depend on no other row's, the graphs are those of the
+those that the builder of the base graph finds. Where bytes take more than one row in twenty for another one, all
+ranges are scanned. So a row's links depend on no other row's, the graphs are those of the
 same order whatever the number of threads, and a narrow range has as many candidates as a wide one. Small ranges are
 scanned. Links of the 2-D graph that lead to later ranks keep the interval of the link they reverse.
 """
@@ -40,6 +41,7 @@ __all__ = ["SegmentGraph", "link_codes", "table_of"]
 
 _SCANNED = 1024  # ranks of a range that is scanned
 _WIDEST = 65536  # ranks that are all compared; a multiple of 16, as all windows are
+_CONFUSED = 0.05  # share of rows that bytes may take for another
 _FAR = 64  # candidates from anywhere, of more ranks than those
 _BLOCKS = 10  # of a piece of work
 _OWNERS = 2048
@@ -117,6 +119,8 @@ class SegmentGraph:
         plan = Plan(candidates, least, _WIDEST, M, MINIMUM if leap == "minimum" else MAXIMUM)
         with Pieces(threads, cancel) as pieces:
             logs = _link(rows, metric, order, plan, seed, pieces) if n else ([], [])
+        if logs is None:
+            logs, scanned = ([], []), n
         tables = table_of(order, logs[0], both=False), table_of(order, logs[1], both=True)
         return cls(rows, metric, order, tables, scanned)
 
@@ -138,10 +142,17 @@ class SegmentGraph:
         return search_ranks(search_edges, table.block, self._rows, self._metric, query, (low, stop), bound, k, ef)
 
 
-def _link(rows: Rows, metric: Metric, order: RankOrder, plan: Plan, seed: int, pieces: Pieces) -> tuple[Logs, Logs]:
-    """The logs of the 1-D and the 2-D graph."""
+def _link(
+    rows: Rows, metric: Metric, order: RankOrder, plan: Plan, seed: int, pieces: Pieces
+) -> tuple[Logs, Logs] | None:
+    """The logs of the 1-D and the 2-D graph; None where bytes do not tell rows apart."""
     n, by_rank = len(order.order), order.order.astype(np.int64)
     _, codes = encode_rows(rows.vectors, by_rank, metric, pieces)
+    first = first_equal(codes.rows, n, pieces)
+    alike = np.flatnonzero(first != np.arange(n))
+    unlike = rows.vectors[by_rank[alike]] != rows.vectors[by_rank[first[alike]]]
+    if np.count_nonzero(unlike.any(1)) > _CONFUSED * n:
+        return None
     around = codes
     if metric is Metric.DOT and n > plan.widest:
         _, around = encode_rows(rows.vectors, by_rank, Metric.COSINE, pieces)

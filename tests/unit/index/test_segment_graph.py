@@ -158,6 +158,18 @@ def test_bounds_of_more_ranks_than_sixteen_bits_hold() -> None:
                     assert near not in _links(table, rank, 0, n, bound)
 
 
+def test_rows_that_bytes_take_for_others_are_scanned() -> None:
+    rng, n = np.random.default_rng(5), 1200
+    vectors = VECTORS[:n].copy()
+    tight = rng.permutation(n)[: n // 2]
+    vectors[tight] = vectors[tight[0]] + 1e-4 * rng.standard_normal((n // 2, DIM)).astype(np.float32)
+    graph = SegmentGraph.build(rows_of(Metric.L2, vectors), n, Metric.L2, Keys(np.arange(n)), M=M, scan=0)
+    for query in vectors[tight[:20]]:
+        found, _ = graph.search(query, Between(100, 900), 10, 32)
+        near = 100 + np.argsort(np.square(vectors[100:901] - query).sum(1))[:10]
+        assert len(np.intersect1d(found, near)) >= 9  # distances within rounding of each other may change places
+
+
 def test_small_ranges_are_scanned() -> None:
     """A range no candidate of which was linked is still answered in full."""
     graph = _built(1200, candidates=8, scan=1000)
