@@ -30,6 +30,7 @@ __all__ = [
     "merge",
     "mix_in",
     "occlude",
+    "pack_room",
     "prune",
     "prune_room",
     "reverse",
@@ -117,8 +118,8 @@ def occlude(typingctx, scores, first, slack, offset, group, groups, alive):
 
 
 @njit
-def _lay_out(codes, room, n, num, den):
-    """Pack the n candidates of a room and set up their bits, biases and slacks."""
+def pack_room(codes, room, n, words):
+    """Pack the n candidates of a room and set up their biases and `words` of their bits; give the groups of 16."""
     groups = (n + 15) // 16
     for j in range(n, groups * 16):
         room.ids[j] = room.ids[0]
@@ -126,10 +127,18 @@ def _lay_out(codes, room, n, num, den):
         pack16(codes.rows, room.ids, 16 * g, room.lanes, g)
     for j in range(groups * 16):
         room.bias[j] = -codes.half[room.ids[j]]
-        room.slack[j] = np.int32(np.int64(room.dist[j]) * num // den)
-    for w in range(2):
-        bits = lesser(greater(n - 64 * w, 0), 64)
+    for w in range(words):
+        bits = lesser(greater(np.int64(n - 64 * w), np.int64(0)), np.int64(64))
         room.alive[w] = ~np.uint64(0) if bits == 64 else (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+    return groups
+
+
+@njit
+def _lay_out(codes, room, n, num, den):
+    """Pack the n candidates of a room and set up their bits, biases and slacks."""
+    groups = pack_room(codes, room, n, 2)
+    for j in range(groups * 16):
+        room.slack[j] = np.int32(np.int64(room.dist[j]) * num // den)
     return groups
 
 

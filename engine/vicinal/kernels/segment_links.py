@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from vicinal.kernels import njit
 from vicinal.kernels.build import BLOCK_ROWS, Panel
-from vicinal.kernels.gemm import LOW, ROWS_PER_TILE, pack16, tile6x2
+from vicinal.kernels.gemm import LOW, ROWS_PER_TILE, tile6x2
 from vicinal.kernels.operands import greater, lesser
-from vicinal.kernels.prune import PRUNED_MAX, occlude, prune, prune_room
+from vicinal.kernels.prune import PRUNED_MAX, occlude, pack_room, prune, prune_room
 from vicinal.kernels.rows8 import numbers
 from vicinal.kernels.segment_candidates import ROOM, new_block, scan_block
 from vicinal.kernels.simd import lowest_bit
@@ -208,17 +208,8 @@ def _lay_out(codes, ranks, plan, block, q, rank, room, found):
         room.dist[j] = offset - found[j] if found[j] != -LOW else LOW
         scores[j] = room.ids[j]
     rank_sort(scores, room.names, n, found, room.by_rank)
-    groups = (n + 15) // 16
-    for j in range(n, groups * 16):
-        room.ids[j] = room.ids[0]
-    for g in range(groups):
-        pack16(codes.rows, room.ids, 16 * g, room.lanes, g)
-    for j in range(groups * 16):
-        room.bias[j] = -codes.half[room.ids[j]]
+    pack_room(codes, room, n, (n + 63) >> 6)
     room.known[:n], room.since[:n] = 0, -1
-    for w in range((n + 63) >> 6):
-        bits = lesser(n - 64 * w, np.int64(64))
-        room.alive[w] = ~np.uint64(0) if bits == 64 else (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
     return n
 
 
