@@ -58,13 +58,13 @@ full-together: $(BENCH)
 	$(FULL) $(TOGETHER)
 
 full-model: $(BENCH)
-	$(FULL) $(MODEL)
+	$(FULL) -n 2 $(MODEL)
 
 full-codes: $(BENCH)
-	$(FULL) $(CODES)
+	$(FULL) -n 2 $(CODES)
 
 full-rest: $(BENCH)
-	$(FULL) tests $(addprefix --ignore=,$(CRASH) $(DAMAGE) $(TOGETHER) $(MODEL) $(CODES))
+	$(FULL) -n 2 --dist loadfile tests $(addprefix --ignore=,$(CRASH) $(DAMAGE) $(TOGETHER) $(MODEL) $(CODES))
 
 bench: $(RIVALS)
 	$(BIN)/python -m bench.figures $(FIGURES)

@@ -21,6 +21,7 @@ SUITES = {
     "reach": "recall that is reached",
     "cold_start": "a fresh process to its first answer",
     "ingest": "durable upserts",
+    "durability": "durable upserts beside other stores; a fresh process to its first answer, 128 dimensions",
     "multivector": "token matrices: recall of exact MaxSim's top 10 against speed, one thread; bytes a token",
     "start": "start-up",
 }
@@ -42,6 +43,7 @@ def draw(answer: dict[str, Any]) -> None:
         "reach": _reach,
         "cold_start": _cold_start,
         "ingest": _ingest,
+        "durability": _durability,
         "start": _start,
         "multivector": _multivector,
     }
@@ -266,6 +268,34 @@ def _ingest(answer: dict[str, Any]) -> None:
     rates = {f"callers: {count}": answer[f"callers_{count}"]["points_per_second"] for count in (1, 2)}
     with _figure(answer, 2.4) as axes:
         _bars(axes, rates, "points per second, acknowledged", digits=0)
+
+
+def _durability(answer: dict[str, Any]) -> None:
+    """Points per second by store and dimension on the left, recovery against points on the right."""
+    import numpy as np
+
+    stores = {name: told for name, told in answer["ingest"]["128"].items() if "mode" in told}
+    colours = {"vicinal": "black", "lancedb": "lightsteelblue", "lancedb-synced": "steelblue"}
+    with _figure(answer, height=5, panels=2) as (left, right):
+        dims = list(answer["ingest"])
+        width = 0.8 / len(stores)
+        for number, name in enumerate(stores):
+            rates = [answer["ingest"][dim][name]["points_per_second"][1] for dim in dims]
+            places = np.arange(len(dims)) + width * (number - (len(stores) - 1) / 2)
+            left.bar(places, rates, width * 0.9, label=name, color=colours.get(name, f"C{number}"))
+        left.set_xticks(range(len(dims)), [f"{dim} dimensions" for dim in dims])
+        left.set_ylabel("points per second, acknowledged one batch of 1,000 after the other")
+        plain_numbers(left.yaxis)
+        points = [int(count) for count in answer["recovery"]]
+        for key, words, line in (("clean", "after a clean close", "solid"), ("killed", "after kill -9", "dashed")):
+            times = [told[f"{key}_seconds"][1] for told in answer["recovery"].values()]
+            right.plot(points, times, color="black", marker="o", linestyle=line, label=words)
+        right.set_ylim(bottom=0)
+        right.set_xlabel("points")
+        right.set_ylabel("seconds from opening to the first answer, median")
+        plain_numbers(right.xaxis)
+        for axes in (left, right):
+            axes.legend(frameon=False, fontsize=8)
 
 
 def _start(answer: dict[str, Any]) -> None:

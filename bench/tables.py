@@ -228,18 +228,23 @@ def durability(answer: dict[str, Any]) -> Table:
     for dim, stores in answer["ingest"].items():
         notes += [f"{dim} dimensions: {note}" for note in _failures(stores)]
         for store, told in _ran(stores).items():
-            cells = (_number(told["points_per_second"][1]), _number(told["written_per_point"]))
-            rows.append((f"{store}, {dim} dimensions", *cells, _number(told["disk_per_point"])))
+            raw = int(dim) * 4
+            cells = (_number(told["points_per_second"][1]), _number(told["settled_seconds"][1], 2))
+            kept = [f"{_number(told[key])} ({told[key] / raw:.2f})" for key in ("written_per_point", "disk_per_point")]
+            rows.append((f"{store}, {dim} dimensions", *cells, *kept))
     for store, told in _ran(answer["ingest"]["128"]).items():
         notes.append(f"{store} {told['version']}: {told['mode']}")
     for points, told in answer["recovery"].items():
         clean, killed = told["clean_seconds"][1], told["killed_seconds"][1]
         notes.append(
-            f"{int(points):,} points of 128 dimensions: first answer {clean:.2f} s after opening, {killed:.2f} s after "
-            f"a kill with {told['tail']:,.0f} points in no graph; closing {told['close_seconds']:.2f} s; saving the "
+            f"{int(points):,} points of 128 dimensions: first answer {clean:.2f} s after opening (p95 "
+            f"{told['clean_p95']:.2f}), {killed:.2f} s after a kill with {told['tail']:,.0f} points in no graph (p95 "
+            f"{told['killed_p95']:.2f}); closing {told['close_seconds']:.2f} s; saving the "
             f"graph {told['snapshot_seconds']:.2f} s, {told['snapshot_bytes'] / int(points):,.0f} bytes a point"
         )
-    return Table(("store", "points per second", "bytes written a point", "bytes on disk a point"), rows, notes)
+    written = "bytes written a point (x its vector's)"
+    head = ("store", "points per second", "s until indexed", written, "bytes on disk a point (x)")
+    return Table(head, rows, notes)
 
 
 def start(answer: dict[str, Any]) -> Table:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import chromadb
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.durable.common import Insert, measure
+from bench.durable.common import Store, measure
 
 
-def start(folder: Path, _: int) -> tuple[Insert, Callable[[], None]]:
+def start(folder: Path, _: int) -> Store:
     """Make a collection."""
     settings = chromadb.Settings(anonymized_telemetry=False)
     collection = chromadb.PersistentClient(str(folder), settings).create_collection("bench", embedding_function=None)
@@ -22,7 +21,7 @@ def start(folder: Path, _: int) -> tuple[Insert, Callable[[], None]]:
         payloads = [{"number": i, "title": f"row {i}"} for i in numbers]
         collection.add(ids=[str(i) for i in numbers], embeddings=rows, metadatas=payloads)
 
-    return insert, lambda: None
+    return Store(insert)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import lancedb
@@ -10,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench.durable.common import Insert, measure
+from bench.durable.common import Store, measure
 
 
-def start(folder: Path, dim: int) -> tuple[Insert, Callable[[], None]]:
+def start(folder: Path, dim: int) -> Store:
     """Make a table."""
     kinds = [("id", pa.uint64()), ("vector", pa.list_(pa.float32(), dim)), ("number", pa.int64()), ("title", pa.utf8())]
     schema = pa.schema(kinds)
@@ -25,7 +24,7 @@ def start(folder: Path, dim: int) -> tuple[Insert, Callable[[], None]]:
         columns = [pa.array(ids, pa.uint64()), vectors, pa.array(ids), pa.array([f"row {i}" for i in ids])]
         table.add(pa.Table.from_arrays(columns, schema=schema))
 
-    return insert, lambda: None
+    return Store(insert)
 
 
 if __name__ == "__main__":

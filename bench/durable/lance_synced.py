@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import lancedb
@@ -11,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.durable import lance
-from bench.durable.common import Insert, measure
+from bench.durable.common import Store, measure
 
 
-def start(folder: Path, dim: int) -> tuple[Insert, Callable[[], None]]:
+def start(folder: Path, dim: int) -> Store:
     """Make a table."""
-    insert, close = lance.start(folder, dim)
+    insert = lance.start(folder, dim).insert
     known: set[Path] = set()
 
     def insert_synced(first: int, rows: NDArray[np.float32]) -> None:
@@ -29,7 +28,7 @@ def start(folder: Path, dim: int) -> tuple[Insert, Callable[[], None]]:
                 os.close(fd)
         known.update(places)
 
-    return insert_synced, close
+    return Store(insert_synced)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pymilvus import MilvusClient
 
-from bench.durable.common import Insert, measure
+from bench.durable.common import Store, measure
 
 
-def start(folder: Path, dim: int) -> tuple[Insert, Callable[[], None]]:
+def start(folder: Path, dim: int) -> Store:
     """Make a collection."""
     folder.mkdir()
     client = MilvusClient(str(folder / "milvus.db"))
@@ -27,7 +26,7 @@ def start(folder: Path, dim: int) -> tuple[Insert, Callable[[], None]]:
         client.insert("bench", points)
         client.flush("bench")
 
-    return insert, client.close
+    return Store(insert, close=client.close)
 
 
 if __name__ == "__main__":

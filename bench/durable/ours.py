@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 import vicinal
-from bench.durable.common import Insert, measure
+from bench.durable.common import Store, measure
 
 
-def start(folder: Path, dim: int) -> tuple[Insert, Callable[[], None]]:
+def start(folder: Path, dim: int) -> Store:
     """Make a database."""
     database = vicinal.Database(folder)
     collection = database.create_collection("bench", dim=dim, metric="l2")
@@ -21,7 +20,7 @@ def start(folder: Path, dim: int) -> tuple[Insert, Callable[[], None]]:
         ids = range(first, first + len(rows))
         collection.upsert(ids, rows, [{"number": i, "title": f"row {i}"} for i in ids])
 
-    return insert, database.close
+    return Store(insert, collection.flush, database.close)
 
 
 if __name__ == "__main__":
