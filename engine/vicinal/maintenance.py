@@ -6,7 +6,7 @@ norms and ends, newest usable graph snapshot. Slots that no snapshot covers are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from vicinal.schema import Dense, Multi, Schema
 from vicinal.storage import snapshots
 from vicinal.storage.catalog import Catalog
 from vicinal.storage.files import Files
+from vicinal.storage.machine import free_space
 from vicinal.storage.vectors import RowFile
 from vicinal.view import IdColumn, View
 
@@ -178,13 +179,15 @@ def load_columns(opened: Opened) -> memoryview | None:
         return None
 
 
-def save_snapshot(opened: Opened, name: str, chunks: Iterable[bytes | memoryview | NDArray[Any]], covered: int) -> bool:
+def save_snapshot(opened: Opened, name: str, chunks: Sequence[bytes | memoryview | NDArray[Any]], covered: int) -> bool:
     """Publish a field's graph, or the columns: file first, then the catalogue's pointer, then the old file goes.
 
     False when storage refused: what is derived can be saved later, and the next commit tells whether writes go on.
     """
     assert opened.directory is not None, "collections in memory have no snapshots"
     stem = f"{name}@{covered}"
+    if sum(memoryview(chunk).nbytes for chunk in chunks) > free_space(opened.directory).spare:
+        return False  # what only saves time must not take what deletes and checkpoints need
     try:
         snapshots.publish(opened.files, opened.directory, stem, chunks)
         old = [known for known in opened.catalog.snapshots() if known.rpartition("@")[0] == name and known != stem]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -36,7 +36,7 @@ from vicinal.view import NO_CHANGES, Changes, View
 __all__ = ["Matcher"]
 
 Cancel = Callable[[], bool]
-SaveColumns = Callable[[Iterable[bytes | memoryview], int], bool]  # False: it could not be saved
+SaveColumns = Callable[[Sequence[bytes | memoryview], int], bool]  # False: it could not be saved
 
 
 def never() -> bool:

@@ -19,14 +19,15 @@ from vicinal.view import DenseView, View
 
 __all__ = ["Room"]
 
-_DISK_RESERVE_MAX: Final = 64 << 20
-_DISK_RESERVE_SHARE: Final = 20  # part of the file system that stays free
 _MEMORY_RESERVE: Final = 64 << 20
 _WRITTEN: Final = 3  # times a batch: its rows, its payloads in the log, and once more when that is moved
 _HELD: Final = 3  # times a batch: as it came, as it is cast, as it is bound
 _ROW: Final = 2560  # bytes a row that a build holds at its peak, beside
 _ROW_DIM: Final = 4  # so many per dimension
 _POINT: Final = 64  # bytes of a point's id and payload in the catalogue, without the payload
+_PAGE: Final = 4096 + 24  # of the catalogue's log: a commit writes every page that it touches
+_PAGES: Final = 8  # that each commit touches, and two more for each point, until it has touched all of them
+_PAGE_POINTS: Final = 128  # points a page
 _REBUILD: Final = 8  # when one in so many rows waits, the graph is built anew (`index.bulk_insert.prefers_rebuild`)
 _FRESH_SECONDS: Final = 0.1  # for which what was read is believed
 _FRESH_BYTES: Final = 8 << 20  # or until so much was written
@@ -48,7 +49,7 @@ class Room:
 
     def require(self, view: View, rows: int, nbytes: int) -> None:
         """Raise StorageFull unless `rows` more rows of `nbytes` bytes, payloads included, find room."""
-        on_disk, in_memory = _WRITTEN * nbytes + _POINT * rows, _HELD * nbytes + _index_bytes(view, rows)
+        on_disk, in_memory = _disk_bytes(view, rows, nbytes), _HELD * nbytes + _index_bytes(view, rows)
         if self._directory is None:
             in_memory += _grown_bytes(view, nbytes)
         disk, memory = self._free(nbytes)
@@ -57,6 +58,7 @@ class Room:
             disk, memory = self._free(nbytes)
         _require_disk(on_disk, disk)
         _require_memory(in_memory, memory)
+        self._known = disk - on_disk, memory  # taken before it is written and could be read
 
     def require_copy(self, view: View, nbytes: int) -> None:
         """Raise StorageFull unless what is alive finds room a second time, where all of it has `nbytes` bytes."""
@@ -73,8 +75,7 @@ class Room:
         if now > self._until or self._taken > _FRESH_BYTES:
             disk = 1 << 60
             if self._directory is not None:
-                space = self._space(self._directory)
-                disk = space.free - min(_DISK_RESERVE_MAX, space.total // _DISK_RESERVE_SHARE)
+                disk = self._space(self._directory).spare
             self._known = disk, self._memory() - _MEMORY_RESERVE
             self._until, self._taken = now + _FRESH_SECONDS, nbytes
         return self._known
@@ -93,6 +94,12 @@ def _require_memory(wanted: int, free: int) -> None:
 def _require(field: str, wanted: int, free: int, message: str) -> None:
     if wanted > free:
         raise StorageFull(message, field=field, value=wanted, limit=max(free, 0))
+
+
+def _disk_bytes(view: View, rows: int, nbytes: int) -> int:
+    """Bytes that writing `rows` points of `nbytes` bytes takes at the most, log included."""
+    pages = _PAGES + 2 * min(rows, view.n // _PAGE_POINTS)
+    return _WRITTEN * nbytes + _POINT * rows + _PAGE * pages
 
 
 def _grown_bytes(view: View, nbytes: int) -> int:

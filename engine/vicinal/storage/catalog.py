@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vicinal.errors import Closed, CorruptData, ReadOnly, StorageFull
 from vicinal.storage import catalog_schema as sql
 from vicinal.storage.files import Files
+from vicinal.storage.machine import free_space
 from vicinal.storage.points import (
     CHUNK,
     ID_BIAS,
@@ -37,6 +38,7 @@ from vicinal.storage.sqlite import MEMORY, Readers, check_format, close, connect
 __all__ = ["Catalog", "Commit", "CommitRow", "NewPoint"]
 
 _CHECKPOINT_PAGES: Final = 4000  # 16 MiB of WAL: rare enough to amortise, small enough to replay at once
+_PAGE_BYTES: Final = 4096
 _LOAD: Final = 1 << 15  # slots per statement of a bulk load
 
 
@@ -52,7 +54,7 @@ class Catalog:
         self._lock = threading.RLock()  # one thread at a time on the writer's connection
         self._readers = Readers(files, path) if isinstance(path, Path) else None
         if not read_only:
-            writer.wal_autocheckpoint(_CHECKPOINT_PAGES)
+            writer.wal_autocheckpoint(_checkpoint_pages(path))
         self.config, self.last = self._load()
 
     @classmethod
@@ -343,6 +345,13 @@ class Catalog:
             return
         with translated(self.path), self._readers.lend() as connection:
             yield connection
+
+
+def _checkpoint_pages(path: Path | str) -> int:
+    """Pages of WAL after which they are moved: on a small disk so few that the reserve has room for them twice."""
+    if not isinstance(path, Path):
+        return _CHECKPOINT_PAGES
+    return max(1, min(_CHECKPOINT_PAGES, free_space(path.parent).reserve // (2 * _PAGE_BYTES)))
 
 
 def _strings(connection: apsw.Connection, start: int, stop: int) -> Iterator[tuple[int, str]]:

@@ -18,6 +18,8 @@ __all__ = ["Space", "free_memory", "free_space"]
 _KIB: Final = 1024
 _GROUPS: Final = Path("/sys/fs/cgroup")
 _UNLIMITED: Final = 1 << 60
+_RESERVE_MAX: Final = 64 << 20
+_RESERVE_SHARE: Final = 20  # part of a file system that stays free
 _LIMITS: Final = ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData"))  # and what counts towards them
 
 
@@ -26,6 +28,16 @@ class Space(NamedTuple):
 
     total: int
     free: int
+
+    @property
+    def reserve(self) -> int:
+        """What stays free for deletes, the log and its checkpoint."""
+        return min(_RESERVE_MAX, self.total // _RESERVE_SHARE)
+
+    @property
+    def spare(self) -> int:
+        """What is free beside the reserve; below 0 when some of that is taken."""
+        return self.free - self.reserve
 
 
 def free_space(path: Path) -> Space:

@@ -180,6 +180,22 @@ def test_what_was_read_is_believed_for_a_moment(tmp_path: Path) -> None:
     assert len(asked) == 2
 
 
+def test_small_writes_count_with_the_pages_that_they_touch(tmp_path: Path) -> None:
+    """Else many of them would take the reserve before free space is read again."""
+    asked: list[Path] = []
+    with Database(":memory:") as database:
+        view = database.create_collection("c", dim=8)._view
+    space = Space(1000 * MIB, 50 * MIB + (100 << 10))
+    room = Room(tmp_path, lambda path: (asked.append(path), space)[1], lambda: 1 << 40)  # type: ignore[func-returns-value]
+    for reads in (1, 1, 1, 2):
+        room.require(view, 1, 100)
+        assert len(asked) == reads
+    space = Space(1000 * MIB, 50 * MIB + (20 << 10))
+    room._until = 0.0
+    with pytest.raises(StorageFull, match="KiB of disk"):
+        room.require(view, 1, 100)
+
+
 class Failing:
     """An observer whose disk is full, or broken, for some paths while it is told so."""
 

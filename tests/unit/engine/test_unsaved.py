@@ -14,6 +14,7 @@ import vicinal.matching
 from vicinal.database import Database
 from vicinal.errors import ReadOnly, StorageFull
 from vicinal.storage import snapshots
+from vicinal.storage.machine import Space
 
 
 @pytest.mark.parametrize("error", [StorageFull("no space"), ReadOnly("a sync failed")])
@@ -44,3 +45,21 @@ def test_snapshots_that_cannot_be_written(error: Exception, tmp_path: Path, monk
             sleep(0.01)
         monkeypatch.setattr(snapshots, "publish", original)
     assert len(list((tmp_path / "db").rglob("*.snapshot"))) == 2
+
+
+def test_a_snapshot_leaves_the_reserve_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deletes and checkpoints need it; what is saved saves only time."""
+    monkeypatch.setattr(vicinal.indexer, "SNAPSHOT_ROWS", 50)
+    spare = 1000
+    reserve = Space(1 << 40, 0).reserve
+    monkeypatch.setattr("vicinal.maintenance.free_space", lambda _: Space(1 << 40, reserve + spare))
+    rows = np.random.default_rng(0).standard_normal((200, 4)).astype(np.float32)
+    with Database(tmp_path / "db") as database:
+        collection = database.create_collection("c", dim=4, metric="l2")
+        collection.upsert(list(range(100)), rows[:100])
+        assert collection.flush(30)
+    assert not list((tmp_path / "db").rglob("*.snapshot*"))
+    spare = 1 << 20
+    with Database(tmp_path / "db") as database:
+        assert database.collection("c").flush(30)
+    assert list((tmp_path / "db").rglob("*.snapshot"))

@@ -17,6 +17,7 @@ from vicinal.errors import Closed, CorruptData, FormatTooNew, InvalidArgument, R
 from vicinal.storage import sqlite
 from vicinal.storage.catalog import Catalog, Commit, NewPoint
 from vicinal.storage.files import Files
+from vicinal.storage.machine import Space
 
 IDS: list[int | str] = [
     0,
@@ -335,6 +336,18 @@ def test_the_wal_does_not_grow_without_bound(tmp_path: Path) -> None:
     assert (tmp_path / "catalog.db-wal").stat().st_size < 24 << 20
     catalog.close()
     assert not (tmp_path / "catalog.db-wal").exists()
+
+
+def test_on_a_small_disk_the_reserve_has_room_for_the_wal_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = Space(64 << 20, 64 << 20)
+    monkeypatch.setattr("vicinal.storage.catalog.free_space", lambda _: space)
+    catalog = Catalog.create(Files(), tmp_path / "catalog.db", b"")
+    for seq in range(1, 300):
+        catalog.commit(Commit(seq, seq, [NewPoint(seq - 1, seq, b'{"x":"%s"}' % (b"y" * 2000))]))
+    assert (tmp_path / "catalog.db-wal").stat().st_size < space.reserve * 0.6  # a commit may exceed the half
+    catalog.close()
 
 
 def test_observer_without_recording_vfs_changes_nothing(tmp_path: Path) -> None:
