@@ -179,7 +179,7 @@ def load_columns(opened: Opened) -> memoryview | None:
         return None
 
 
-def save_snapshot(opened: Opened, name: str, chunks: Sequence[bytes | memoryview | NDArray[Any]], covered: int) -> bool:
+def save_snapshot(opened: Opened, name: str, chunks: Sequence[bytes | memoryview], covered: int) -> bool:
     """Publish a field's graph, or the columns: file first, then the catalogue's pointer, then the old file goes.
 
     False when storage refused: what is derived can be saved later, and the next commit tells whether writes go on.
