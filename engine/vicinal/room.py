@@ -15,7 +15,7 @@ from typing import Final
 from vicinal.errors import StorageFull
 from vicinal.storage.machine import Space, free_memory, free_space
 from vicinal.storage.vectors import grown_size
-from vicinal.view import DenseView, View
+from vicinal.view import DenseView, MultiView, View
 
 __all__ = ["Room"]
 
@@ -29,6 +29,8 @@ _PAGE: Final = 4096 + 24  # of the catalogue's log: a commit writes every page t
 _PAGES: Final = 8  # that each commit touches, and two more for each point, until it has touched all of them
 _PAGE_POINTS: Final = 128  # points a page
 _REBUILD: Final = 8  # when one in so many rows waits, the graph is built anew (`index.bulk_insert.prefers_rebuild`)
+_LARGER: Final = 1.25  # how much larger the arrays of an index are that it is copied to
+_LINKS: Final = 160  # bytes a row that insertion keeps beside the graph, and a byte per dimension
 _FRESH_SECONDS: Final = 0.1  # for which what was read is believed
 _FRESH_BYTES: Final = 8 << 20  # or until so much was written
 
@@ -126,5 +128,15 @@ def _index_bytes(view: View, rows: int, *, anew: bool = False) -> int:
         elif waiting * _REBUILD > total:
             waiting = total
         dim = field.rows.vectors.shape[1] if isinstance(field, DenseView) else 0
-        wanted += waiting * (_ROW + _ROW_DIM * dim)
+        wanted += max(waiting * (_ROW + _ROW_DIM * dim), _copied_bytes(field, total, dim))
     return wanted
+
+
+def _copied_bytes(field: DenseView | MultiView, total: int, dim: int) -> int:
+    """Bytes of the larger arrays that an index is copied to when so many slots exceed its room."""
+    if isinstance(field, MultiView):
+        held = 0 if field.proxies is None or total == field.indexed else field.proxies.memory_bytes
+        return int(_LARGER * held)
+    if field.graph is None or total <= field.graph.room:
+        return 0
+    return int(_LARGER * (field.graph.nbytes + total * (dim + _LINKS)))

@@ -30,6 +30,11 @@ class GrowingCodes:
         self._known: tuple[NDArray[Any] | None, NDArray[Any] | None] = None, None
         self._fit(rows, n, n, pieces)
 
+    @property
+    def capacity(self) -> int:
+        """Rows that find room before all codes are copied to larger arrays, or fitted again."""
+        return min(len(self.codes.half) - int(SPARE), _REFIT * self._fitted)
+
     def _fit(self, rows: Rows, n: int, stop: int, pieces: Pieces) -> None:
         """Fit the codes to rows 0 .. stop and encode those below n."""
         everyone = np.arange(stop, dtype=np.int64)

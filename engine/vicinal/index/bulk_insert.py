@@ -107,6 +107,11 @@ class GrowingLinks:
         self._fitted()
 
     @property
+    def capacity(self) -> int:
+        """Slots that the arrays hold before they are copied to larger ones, or filled anew."""
+        return min(len(self._links), self._coding.capacity)
+
+    @property
     def links(self) -> NDArray[np.uint32]:
         """All links (n, 32) uint32; valid until the next insertion."""
         return self._links[: self.n].view(np.uint32)

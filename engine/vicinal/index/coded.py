@@ -310,6 +310,11 @@ class CodedIndex(Lender):
         return self._choice
 
     @property
+    def capacity(self) -> int:
+        """Slots that the arrays hold before they are copied to larger ones."""
+        return self._arrays.capacity
+
+    @property
     def memory_bytes(self) -> int:
         """Bytes of rows, code lines and constants (scratch memory aside)."""
         return self._arrays.memory_bytes

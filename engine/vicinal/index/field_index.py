@@ -116,9 +116,9 @@ class FieldIndex:
         if self._cells is not None:
             filtered = self._cells.filtered if self._filters else None
             return CellsSearcher(self._cells, self._cells.n, self._layout, filtered)
-        if self._large is not None:
-            large, filtered = self._large, self._filtered
-            return CodedSearcher(large, large.n, self._layout, large.search, self._refits, filtered)
+        if (large := self._large) is not None:
+            room = large.n if self._growing is None else min(large.capacity, self._growing.capacity)
+            return CodedSearcher(large, large.n, room, self._layout, large.search, self._refits, self._filtered)
         if not self._small.n:
             return None
         return FloatSearcher(self._small.picture(), self._metric, self._why, self._layout)

@@ -35,6 +35,10 @@ class Searcher(Protocol):
         """Bytes of the graph, without the vectors."""
 
     @property
+    def room(self) -> int:
+        """Slots below this enter the graph before its arrays are copied to larger ones, or it is made anew."""
+
+    @property
     def layout(self) -> str:
         """`float`, `coded` or `cells`."""
 
@@ -110,6 +114,11 @@ class FloatSearcher:
         return self.picture.n
 
     @property
+    def room(self) -> int:
+        """Slots that the arrays hold."""
+        return self.picture.arrays.capacity
+
+    @property
     def nbytes(self) -> int:
         """Bytes of links and levels."""
         return self.picture.arrays.nbytes
@@ -133,6 +142,7 @@ class CodedSearcher:
 
     index: CodedIndex
     n: int
+    room: int
     placed: Layout
     search: Callable[..., Found]  # of the index itself: one call less per query
     refits: int = 0
@@ -169,6 +179,11 @@ class CellsSearcher:
     placed: Layout
     filtered: FilteredIndex | None = None
     layout: str = "cells"
+
+    @property
+    def room(self) -> int:
+        """None beyond those in the lists: which list a row joins is not known before."""
+        return self.n
 
     @property
     def codec(self) -> Mapping[str, Any]:

@@ -43,6 +43,11 @@ class SharedSearcher(SearcherOver):
     _admitted: list[tuple[Bits, int, Bits]] = field(default_factory=list, compare=False, repr=False)
 
     @property
+    def room(self) -> int:
+        """Slots that find room at the least: when each of them leads a group."""
+        return self.n + self.inner.room - self.inner.n
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the leaders' graph and of the groups."""
         return self.inner.nbytes + self.own_bytes

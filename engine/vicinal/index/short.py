@@ -42,6 +42,11 @@ class ShortSearcher(SearcherOver):
         return self.inner.n
 
     @property
+    def room(self) -> int:
+        """Slots that the graph's arrays hold."""
+        return self.inner.room
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the graph and of the norms of leading dimensions."""
         return self.inner.nbytes + self.short.inv_norms.nbytes

@@ -102,6 +102,23 @@ def test_memory_for_the_graph_is_needed_first(made: Collection, machine: Machine
         made.compact()
 
 
+def test_memory_for_larger_arrays_of_the_graph_is_needed_when_they_are_full(tmp_path: Path, machine: Machine) -> None:
+    """A row more than they hold, and all of them are copied."""
+    with Database(tmp_path / "db") as database:
+        collection = database.create_collection("c", dim=8, metric="l2")
+        collection.upsert(range(12_000), ROWS[:12_000])
+        assert collection.flush(60)
+        machine.memory = 66 * MIB
+        with pytest.raises(StorageFull, match="MiB of memory"):
+            collection.upsert([12_000], ROWS[12_000:12_001])
+        machine.memory = 80 * MIB
+        collection.upsert([12_000], ROWS[12_000:12_001])
+        assert collection.flush(60)
+        machine.memory = 66 * MIB
+        collection.upsert([12_001], ROWS[12_001:12_002])
+        assert collection.count() == 12_002
+
+
 def test_in_memory_only_memory_counts(machine: Machine) -> None:
     machine.disk = Space(100, 0)
     with Database(":memory:") as database:

@@ -132,6 +132,28 @@ def test_later_rows_are_inserted(plain):
     assert _recall(index, rows, plain[3900:3950], 64) > 0.9
 
 
+@pytest.mark.parametrize(("coded_from", "first"), [(1000, 3000), (None, 1500)])
+def test_arrays_stay_where_they_are_until_there_is_no_room(plain, coded_from, first):
+    """What memory the next rows take is foretold by it: no copy comes sooner."""
+    index, rows = _grown(plain, first, coded_from=coded_from)
+
+    def held():
+        if coded_from is None:
+            return [index._small._arrays.links]
+        growing = index._growing
+        return [index._large._arrays.links, growing and growing._links, growing and growing._coding.codes.half]
+
+    stop, copied, room = first, 0, index.searcher().room
+    while stop < len(plain):
+        before, stop = held(), stop + 20
+        index.extend(rows, stop, lambda: False)
+        moved = any(one is not other for one, other in zip(before, held(), strict=True))
+        assert not moved or stop > room, (stop, room)
+        copied += moved
+        room = index.searcher().room
+    assert 1 <= copied <= 8
+
+
 def _drifting(change, rng):
     """3,000 rows in clusters, and 340 that came later from elsewhere."""
     centres = rng.standard_normal((20, 128)) / np.sqrt(1 + np.arange(128) / 8)
