@@ -10,6 +10,7 @@ leaves at most a directory without a name; those are removed on open.
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ from vicinal.errors import (
     InvalidArgument,
     NotFound,
     ReadOnly,
+    StorageFull,
     VicinalError,
 )
 from vicinal.maintenance import check_functions, create, open_collection
@@ -40,6 +42,7 @@ from vicinal.types import BackupInfo, VerifyReport
 __all__ = ["Database"]
 
 MEMORY = ":memory:"
+_UID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # as `_Home.new_place` names directories
 
 
 class Database:
@@ -80,7 +83,7 @@ class Database:
     def _remove_orphans(self, directory: Path) -> None:
         known = set(self._names.list().values())
         for entry in self._files.listdir(directory / "collections"):
-            if entry not in known:
+            if entry not in known and _UID.fullmatch(entry):  # others are somebody's: a copy put aside, say
                 self._files.remove_tree(directory / "collections" / entry)
 
     def __repr__(self) -> str:
@@ -120,9 +123,16 @@ class Database:
             self._check_writable()
             if name in self._names.list():  # before a directory is made; `create` looks again
                 raise AlreadyExists(f"collection {name!r} already exists!", field="name", value=name)
+            self._require_free(name)
             uid, place = self._home.new_place()
-            opened = create(self._files, place, schema)
-            self._names.create(name, uid)
+            try:
+                opened = create(self._files, place, schema)
+                self._names.create(name, uid)
+            except StorageFull:  # what was made would fill a full disk further
+                if place is not None:
+                    with suppress(VicinalError):
+                        self._files.remove_tree(place)
+                raise
             made = self._open[name] = Collection(name, opened, self._home)
             return made
 

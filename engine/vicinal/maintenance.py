@@ -92,7 +92,7 @@ def open_collection(files: Files, directory: Path, *, read_only: bool = False) -
     """Recover the collection in `directory`; FormatTooNew or CorruptData when it cannot be trusted."""
     with ExitStack() as opened:  # closed again when it cannot: the folder may be opened once more, by this process too
         catalog = Catalog.open(files, directory / CATALOG, read_only=read_only)
-        opened.callback(catalog.close)
+        opened.callback(catalog.close, keep_log=True)
         schema = Schema.decode(catalog.config)
         row_files: dict[str, RowFile] = {}
         for field, spec in schema.fields.items():

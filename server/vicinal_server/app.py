@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from structlog.tracebacks import ExceptionDictTransformer
 
 import vicinal
 from vicinal.errors import InvalidArgument, Unavailable
@@ -186,7 +187,7 @@ def _log_as_json(level: str) -> None:
     shared: list[Callable[..., Any]] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper("iso", utc=True),
-        structlog.processors.dict_tracebacks,
+        structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),  # they hold keys and data
     ]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,

@@ -121,4 +121,7 @@ def _opened(directory: str, api_key_file: str | None, *, read_only: bool = False
 def _local(directory: Path, *, read_only: bool = False) -> Database:
     from vicinal.database import Database
 
+    if str(directory).startswith(("http:/", "https:/")):
+        message = f"{directory} is no folder: a server keeps backups itself, ask it by PUT /v1/backups/NAME"
+        raise InvalidArgument(message, field="directory", value=str(directory))
     return Database(directory, read_only=read_only)

@@ -125,6 +125,8 @@ def _upper_levels(picture: GraphPicture) -> Iterator[str]:
         owners = np.flatnonzero(levels >= level)
         rows = arrays.upper[offsets[owners] + level - 1, : arrays.M]
         wrong = list(_bad_rows(rows, n, owners))
+        if not wrong and ((rows >= COPY) & (rows != SENTINEL)).any():
+            wrong = ["a link leads to a copy"]
         if not wrong and (levels[rows[rows != SENTINEL]] < level).any():
             wrong = ["a link leads to a slot that is not on its level"]
         yield from (f"level {level}: {what}" for what in wrong)

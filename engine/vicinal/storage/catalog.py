@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vicinal.errors import Closed, CorruptData, ReadOnly, StorageFull
 from vicinal.storage import catalog_schema as sql
 from vicinal.storage.files import Files
+from vicinal.storage.log import check_log, frames
 from vicinal.storage.machine import free_space
 from vicinal.storage.points import (
     CHUNK,
@@ -75,12 +76,14 @@ class Catalog:
     def open(cls, files: Files, path: Path, read_only: bool = False) -> Catalog:
         """Open an existing catalogue; a WAL left by a crash is replayed. CorruptData, FormatTooNew."""
         with translated(path):
+            found = frames(files, path)
             writer = connect(files, path, read_only=read_only)
             try:
                 check_format(writer, path, sql.APPLICATION_ID, sql.FORMAT)
+                check_log(writer, path, found)
                 return cls(files, path, writer, read_only=read_only)
             except BaseException:
-                close(writer)
+                close(writer, keep_log=True)
                 raise
 
     def _load(self) -> tuple[bytes, CommitRow]:
@@ -306,13 +309,16 @@ class Catalog:
         names = (self.path, self.path.with_name(self.path.name + "-wal"))
         return sum(name.stat().st_size for name in names if name.exists())
 
-    def close(self) -> None:
-        """Close every connection; the last one moves the WAL into the main file. May be called twice."""
+    def close(self, *, keep_log: bool = False) -> None:
+        """Close every connection; the last one moves the WAL into the main file, unless it is to be kept as it is.
+
+        May be called twice.
+        """
         with self._lock:
             self._closed = True
             if self._readers is not None:
                 self._readers.close()
-            close(self._writer)
+            close(self._writer, keep_log=keep_log)
 
     # Connections
 

@@ -71,7 +71,7 @@ class DatabaseCatalog:
                 _check_pages(connection, path)
                 _check_seen(files, connection, path)
             except BaseException:
-                close(connection)
+                close(connection, keep_log=True)
                 raise
         return cls(files, path, connection, read_only=read_only)
 

@@ -106,6 +106,8 @@ def _typed(path: str, error: apsw.Error) -> VicinalError:
         return CorruptData(f"{path}: a page does not match its checksum; restore it from a backup", field=path)
     if extended == apsw.SQLITE_IOERR_READ:
         return CorruptData(f"{path} cannot be read ({error})", field=path)
+    if extended == apsw.SQLITE_IOERR_SHMSIZE:  # its -shm file, 32 KiB beside each catalogue, even of readers
+        return StorageFull(f"no space is left to open {path}: free 64 KiB and try again", field=path)
     kind, text = next((kind, text) for classes, kind, text in _TYPED if isinstance(error, classes))
     return kind(f"{path} {text.format(error=error)}", field=path)
 
@@ -132,9 +134,14 @@ def connect(files: Files, path: Path | str, *, create: bool = False, read_only: 
     return connection
 
 
-def close(connection: apsw.Connection) -> None:
-    """Close a connection. What could not be moved out of the WAL is still in it, so no error matters."""
+def close(connection: apsw.Connection, *, keep_log: bool = False) -> None:
+    """Close a connection. What could not be moved out of the WAL is still in it, so no error matters.
+
+    `keep_log` leaves the WAL as it is: where it may be damaged it is all that there is to mend.
+    """
     with suppress(apsw.Error):
+        if keep_log:
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.close()
 
 

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from vicinal.errors import CorruptData, FormatTooNew, InvalidArgument, NotFound
 from vicinal.limits import NAME_PATTERN
+from vicinal.storage.files import Files
 from vicinal_server.native import models
 from vicinal_server.native.routes import COLLECTION, parsed, replied, service_of
 from vicinal_server.native.schemas import described
@@ -67,7 +68,7 @@ async def backup(request: Request, b: str) -> Response:
     path = _path(service.settings.dir, b)
 
     def call() -> dict[str, Any]:
-        path.parent.mkdir(mode=0o750, exist_ok=True)
+        Files().mkdir(path.parent)  # with errors of ours
         told = service.database.backup(path, body.collections)
         return {"name": b, "bytes": told.bytes, "collections": dict(told.collections)}
 
