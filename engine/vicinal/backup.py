@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from vicinal.errors import CorruptData, VicinalError
+from vicinal.errors import CorruptData, StorageFull, VicinalError
 from vicinal.maintenance import CATALOG, Opened, close_files, open_collection, row_widths
 from vicinal.storage.archive import Archive, Source, pack
 from vicinal.storage.catalog import Catalog
@@ -65,6 +65,8 @@ def _collection(
         kept = dict(_snapshots(files, opened, frozen))
     finally:
         frozen.close()
+    if files.exists(scratch.with_name(scratch.name + "-wal")):  # closing moves it, and says nothing when it cannot
+        raise StorageFull(f"{scratch} could not be written whole; free some space", field=str(scratch))
     copy = files.open(scratch, read_only=True)
     try:
         yield Source(f"{number}/{CATALOG}", copy.size(), _parts(copy))

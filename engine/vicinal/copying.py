@@ -72,6 +72,9 @@ class Copy:
         for field in self.target.fields.values():
             for file in field.files.values():
                 file.sync(max(view.seq - 1, 0))
+                file.stamp(
+                    max(view.seq - 1, 0)
+                )  # also one without rows: the catalogue says that this commit changed it
         self._seen = view
 
     def _bury(self, dead: NDArray[np.bool_]) -> list[int]:

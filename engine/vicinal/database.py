@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,7 +32,7 @@ from vicinal.errors import (
     StorageFull,
     VicinalError,
 )
-from vicinal.maintenance import check_functions, create, open_collection
+from vicinal.maintenance import Opened, check_functions, close_files, create, open_collection
 from vicinal.schema import Dense, Field, Multi, Schema, check_name, from_mapping
 from vicinal.storage.archive import Archive
 from vicinal.storage.database_catalog import DatabaseCatalog
@@ -124,17 +124,31 @@ class Database:
             if name in self._names.list():  # before a directory is made; `create` looks again
                 raise AlreadyExists(f"collection {name!r} already exists!", field="name", value=name)
             self._require_free(name)
-            uid, place = self._home.new_place()
-            try:
-                opened = create(self._files, place, schema)
-                self._names.create(name, uid)
-            except StorageFull:  # what was made would fill a full disk further
-                if place is not None:
-                    with suppress(VicinalError):
-                        self._files.remove_tree(place)
-                raise
-            made = self._open[name] = Collection(name, opened, self._home)
+            made = self._open[name] = Collection(name, self._created(name, schema), self._home)
             return made
+
+    def _created(self, name: str, schema: Schema) -> Opened:
+        """A new, empty collection, registered."""
+        uid, place = self._home.new_place()
+        opened, asked = None, False
+        try:
+            opened = create(self._files, place, schema)
+            asked = True
+            self._names.create(name, uid)
+        except BaseException as error:
+            if opened is not None:
+                close_files(opened)
+            self._take_back([uid], error, asked=asked)
+            raise
+        return opened
+
+    def _take_back(self, uids: Iterable[str], error: BaseException, *, asked: bool) -> None:
+        """Remove new directories after an error, unless names, once `asked` for, may lead there: then they go later."""
+        if self._directory is None or (asked and not isinstance(error, AlreadyExists | StorageFull)):
+            return
+        for uid in uids:
+            with suppress(VicinalError):
+                self._files.remove_tree(self._directory / "collections" / uid)
 
     def collection(self, name: str) -> Collection:
         """The collection of that name or alias, recovered from its files on first use; NotFound otherwise."""
@@ -234,18 +248,17 @@ class Database:
         if self._directory is None:
             raise InvalidArgument("a database in memory has no place for a backup: open a folder", field="target")
         made: dict[str, str] = {}
+        asked = False
         try:
             for name, collection in wanted.items():
                 uid, place = self._home.new_place()
                 made[name] = uid
                 assert place is not None, "a folder has places"
                 unpack(self._files, archive, collection, place)
+            asked = True
             self._names.create_all(made, aliases)
         except BaseException as error:
-            if not isinstance(error, ReadOnly):  # else the names may lead there; what they do not lead to goes later
-                for uid in made.values():
-                    with suppress(VicinalError):
-                        self._files.remove_tree(self._directory / "collections" / uid)
+            self._take_back(made.values(), error, asked=asked)
             raise
         return list(wanted)
 
@@ -255,11 +268,12 @@ class Database:
             if self._closed:
                 return
             self._closed = True
-            for collection in self._open.values():
-                collection.close()
-            self._names.close()
-            if self._directory is not None:
-                self._lock.release()
+            with ExitStack() as left:  # the lock goes last, whatever fails before
+                if self._directory is not None:
+                    left.callback(self._lock.release)
+                left.callback(self._names.close)
+                for collection in self._open.values():
+                    left.callback(collection.close)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -135,11 +135,12 @@ class Indexer:
                 try:
                     with self._working:
                         worked = self._step()
+                    if not worked:
+                        self._keep_up(self._writer.view, lambda: self._stop)
                 except MemoryError:  # the tail is scanned meanwhile, and writers are told when it cannot grow
                     published.wait(REST_SECONDS)
                     continue
                 if not worked:
-                    self._keep_up(self._writer.view, lambda: self._stop)
                     published.wait()
         except BaseException as error:  # noqa: BLE001  answers stay right without a graph; waiters must learn of it
             self.failure = error

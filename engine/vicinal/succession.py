@@ -80,7 +80,11 @@ class Succession:
         if dead < limits.COMPACT_ROWS_MIN or dead <= limits.COMPACT_SHARE * view.n or self._read_only:
             return
         if time.monotonic() >= self._not_before and self._turn.acquire(blocking=False):
-            threading.Thread(target=self._in_background, name="vicinal-compaction", daemon=True).start()
+            try:
+                threading.Thread(target=self._in_background, name="vicinal-compaction", daemon=True).start()
+            except RuntimeError:  # no thread is left, or no memory for its stack
+                self._not_before = time.monotonic() + _REST_SECONDS
+                self._turn.release()
 
     def _in_background(self) -> None:
         """A compaction that nobody waits for: where it fails, all is as it was, and it is tried again later."""
@@ -113,7 +117,7 @@ class Succession:
         except BaseException as error:
             if target is not None:
                 close_files(target)
-            if place is not None and not old.writer.read_only:  # else the name may lead there
+            if place is not None and self.current is old and not old.writer.read_only:  # else the name may lead there
                 with suppress(VicinalError):
                     files.remove_tree(place)
             if isinstance(error, Abandoned):
@@ -151,13 +155,13 @@ class Succession:
         with self._gate:
             try:
                 self._home.switch(self._name, uid)
+                self.current = new
+                new.writer.take(old.writer.leave())
             except StorageFull:
                 raise
             except BaseException as error:
                 old.writer.refuse(error)  # the name may lead to either: what only one of them has would be lost
                 raise
-            self.current = new
-            new.writer.take(old.writer.leave())
 
     def _let_go(self, seconds: float) -> None:
         """Remove old generations that no call uses any more; wait for the others so long."""

@@ -175,6 +175,9 @@ class Writer:
             raise Closed("the database is closed")
         if self._read_only:
             raise ReadOnly("the database was opened read-only")
+        self._check_intact()
+
+    def _check_intact(self) -> None:
         if self._failure is not None:
             raise ReadOnly(
                 f"writes are refused since one failed ({self._failure}): close and reopen the database"
@@ -227,7 +230,9 @@ class Writer:
                     return
             with self._committing:
                 with self._wake:
-                    group = self._take_group()
+                    group = list(self._queue) if self._failure is not None else self._take_group()
+                    if self._failure is not None:
+                        self._queue.clear()
                 self._write(group)
 
     def _take_group(self) -> list[_Pending]:
@@ -250,13 +255,15 @@ class Writer:
     def _write(self, group: list[_Pending]) -> None:
         """Carry a group out and tell its callers; it is empty when another writer took the queue meanwhile."""
         try:
+            self._check_intact()  # rows that waited behind a failed write would follow those that no commit holds
             results = self._commit([operation for operation, _ in group])
             self._wrote = time.monotonic()
         except (InvalidArgument, LimitExceeded, StorageFull) as error:  # nothing of it stays: writes may go on
             outcome: BaseException = error
         except BaseException as error:  # noqa: BLE001  a defect of ours must not leave callers waiting either
             # what reached the disk is unknown: refuse writes until recovery has looked at it
-            self._failure = outcome = error
+            outcome = error
+            self._failure = self._failure or error
         else:
             for (_, done), result in zip(group, results, strict=True):
                 done.set_result(result)
@@ -289,7 +296,7 @@ class Writer:
             except StorageFull as error:  # the kernel may have dropped pages: what a retry says is worth nothing
                 raise ReadOnly(f"a sync failed: {error}") from error
             self._catalog.commit(self._commit_row(view.seq + 1, n, group))
-        except StorageFull:
+        except (StorageFull, InvalidArgument):  # after which `_write` lets writes go on
             for field in self._fields.values():
                 field.rewind(view.n)
             raise

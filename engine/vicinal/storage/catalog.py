@@ -81,6 +81,7 @@ class Catalog:
             try:
                 check_format(writer, path, sql.APPLICATION_ID, sql.FORMAT)
                 check_log(writer, path, found)
+                _check_tables(writer, path)  # before anything is read: a view may never end
                 return cls(files, path, writer, read_only=read_only)
             except BaseException:
                 close(writer, keep_log=True)
@@ -281,10 +282,9 @@ class Catalog:
             problems = [row[0] for row in connection.execute(f"PRAGMA {pragma}(10)")]
             if problems != ["ok"]:
                 raise CorruptData(f"{self.path} is damaged: {problems[0]}", field=str(self.path))
-            if deep and one(connection, sql.FOREIGN, (sql.TABLES,)):
-                raise CorruptData(f"{self.path}: its tables are not those of its format", field=str(self.path))
-            count, top = connection.execute("SELECT count(*), max(slot) FROM points").fetchall()[0]
-            rows = one(connection, "SELECT rows FROM meta")
+            counted = "SELECT count(*), max(slot), (SELECT rows FROM meta) FROM points"  # in one: commits go on
+            found: list[Any] = connection.execute(counted).fetchall()
+            count, top, rows = found[0]
             if count != rows or (top is not None and top != rows - 1):
                 raise CorruptData(f"{self.path}: {count} points where the commit row says {rows}", field=str(self.path))
             for what, statement in sql.DEEP_CHECKS.items() if deep else ():
@@ -351,6 +351,12 @@ class Catalog:
             return
         with translated(self.path), self._readers.lend() as connection:
             yield connection
+
+
+def _check_tables(connection: apsw.Connection, path: Path) -> None:
+    """CorruptData unless tables and indexes are those of the format, and there is nothing else."""
+    if one(connection, sql.FOREIGN, (sql.TABLES,)):
+        raise CorruptData(f"{path}: its tables are not those of its format", field=str(path))
 
 
 def _checkpoint_pages(path: Path | str) -> int:

@@ -89,7 +89,7 @@ FROM carray(?1) c"""
 
 PAYLOAD_RANGE: Final = """
 SELECT group_concat(slot), CAST(group_concat(coalesce(payload, x''), char(30)) AS BLOB)
-FROM (SELECT slot, payload FROM payloads WHERE slot >= ?1 AND slot < ?2 AND seq <= ?3 ORDER BY slot, seq)"""
+FROM (SELECT slot, payload, max(seq) FROM payloads WHERE slot >= ?1 AND slot < ?2 AND seq <= ?3 GROUP BY slot)"""
 
 CHANGED_SLOTS: Final = "SELECT DISTINCT slot FROM payloads WHERE slot < ?1 AND seq > ?2 ORDER BY slot"
 

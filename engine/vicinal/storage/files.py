@@ -296,15 +296,17 @@ class Files:
                 field=str(path),
                 value=holder,
             ) from error
+        held = Lock(path, fd)
         if not shared:
             who = {
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
                 "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             }
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, json.dumps(who).encode(), 0)
-        return Lock(path, fd)
+            with suppress(OSError):  # the name is for people only: a full disk can still be opened and read
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, json.dumps(who).encode(), 0)
+        return held
 
     def write_atomic(self, path: Path, chunks: Iterable[Buffer]) -> None:
         """Write a whole file so that, after any crash, `path` holds all of it or what was there before.

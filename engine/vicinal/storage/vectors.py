@@ -68,7 +68,6 @@ class RowFile:
         self.rows = rows
         self._backing = backing
         self._refused = "was opened read-only" if read_only else ""  # why appends are refused
-        self._map: NDArray[np.uint8] | None = None
         self._matrices: dict[tuple[Any, ...], NDArray[Any]] = {}
         self._changed: dict[int, int] = {}
         self._tail_crc = 0
@@ -177,7 +176,7 @@ class RowFile:
             return
         try:
             self._backing.grow(grown_size(size, needed))
-            self._map, self._matrices = self._backing.map(), {}
+            self._matrices = {(): self._backing.map()}
         except MemoryError as error:
             if self._backing.size != size:
                 self._backing.grow(size)
@@ -189,14 +188,16 @@ class RowFile:
         The same array is returned until the file grows. Rows from `rows` on hold nothing meaningful.
         """
         key = (np.dtype(dtype).str, shape_tail)
-        found = self._matrices.get(key)
+        matrices = self._matrices  # which belongs to one map: another thread may take both away meanwhile
+        found = matrices.get(key)
         if found is None:
-            if self._map is None:
-                self._map = self._backing.map()
-            count = self.capacity
-            flat = self._map[HEAD_BYTES : HEAD_BYTES + count * self.row_bytes]
+            mapped = matrices.get(())
+            if mapped is None:
+                mapped = matrices[()] = self._backing.map()
+            count = (len(mapped) - HEAD_BYTES) // self.row_bytes
+            flat = mapped[HEAD_BYTES : HEAD_BYTES + count * self.row_bytes]
             found = flat.view(dtype).reshape(count, *shape_tail)
-            self._matrices[key] = found
+            matrices[key] = found
         return found
 
     def crcs_since(self) -> dict[int, int]:
@@ -212,6 +213,8 @@ class RowFile:
         """
         if not self._dirty:
             return
+        if self._refused:
+            raise ReadOnly(f"{self.name} {self._refused}", field=self.name)
         with self._refusing_after_failure():
             self._write_head_slots(previous_seq, only=self._head_seqs.index(min(self._head_seqs)))
             self._backing.sync()
@@ -283,7 +286,7 @@ class RowFile:
 
     def close(self) -> None:
         """Close the file; arrays handed out stay valid."""
-        self._map, self._matrices = None, {}
+        self._matrices = {}
         self._backing.close()
 
     def _read_tail_crc(self) -> int:
@@ -321,7 +324,7 @@ class RowFile:
                 field=self.name,
                 value=self._backing.size,
             )
-        if between is not None and not between[0] <= self.head_seq <= between[1]:
+        if between is not None and not (between[0] if self.rows else 0) <= self.head_seq <= between[1]:
             which = "catalogue" if self.head_seq > between[1] else "file"
             raise CorruptData(
                 f"{self.name} was last written after commit {self.head_seq}, the catalogue expects {between[0]} to "
