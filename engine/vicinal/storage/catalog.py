@@ -282,6 +282,8 @@ class Catalog:
             problems = [row[0] for row in connection.execute(f"PRAGMA {pragma}(10)")]
             if problems != ["ok"]:
                 raise CorruptData(f"{self.path} is damaged: {problems[0]}", field=str(self.path))
+            if deep:
+                _check_tables(connection, self.path)
             counted = "SELECT count(*), max(slot), (SELECT rows FROM meta) FROM points"  # in one: commits go on
             found: list[Any] = connection.execute(counted).fetchall()
             count, top, rows = found[0]
@@ -353,7 +355,7 @@ class Catalog:
             yield connection
 
 
-def _check_tables(connection: apsw.Connection, path: Path) -> None:
+def _check_tables(connection: apsw.Connection, path: Path | str) -> None:
     """CorruptData unless tables and indexes are those of the format, and there is nothing else."""
     if one(connection, sql.FOREIGN, (sql.TABLES,)):
         raise CorruptData(f"{path}: its tables are not those of its format", field=str(path))
