@@ -19,6 +19,7 @@ __all__ = [
     "multivector",
     "overhead",
     "reach",
+    "recovery",
     "scaling",
     "speed",
     "start",
@@ -223,7 +224,7 @@ def ingest(answer: dict[str, Any]) -> Table:
 
 
 def durability(answer: dict[str, Any]) -> Table:
-    """Points per second, bytes written and kept of each store by dimension; notes tell its mode and recovery."""
+    """Points per second, bytes written and kept of each store by dimension; notes tell its mode."""
     rows, notes = [], []
     for dim, stores in answer["ingest"].items():
         notes += [f"{dim} dimensions: {note}" for note in _failures(stores)]
@@ -234,17 +235,21 @@ def durability(answer: dict[str, Any]) -> Table:
             rows.append((f"{store}, {dim} dimensions", *cells, *kept))
     for store, told in _ran(answer["ingest"]["128"]).items():
         notes.append(f"{store} {told['version']}: {told['mode']}")
-    for points, told in answer["recovery"].items():
-        clean, killed = told["clean_seconds"][1], told["killed_seconds"][1]
-        notes.append(
-            f"{int(points):,} points of 128 dimensions: first answer {clean:.2f} s after opening (p95 "
-            f"{told['clean_p95']:.2f}), {killed:.2f} s after a kill with {told['tail']:,.0f} points in no graph (p95 "
-            f"{told['killed_p95']:.2f}); closing {told['close_seconds']:.2f} s; saving the "
-            f"graph {told['snapshot_seconds']:.2f} s, {told['snapshot_bytes'] / int(points):,.0f} bytes a point"
-        )
-    written = "bytes written a point (x its vector's)"
+    written = "bytes written a point (x its vector)"
     head = ("store", "points per second", "s until indexed", written, "bytes on disk a point (x)")
     return Table(head, rows, notes)
+
+
+def recovery(answer: dict[str, Any]) -> Table:
+    """Seconds from opening to the first answer by points, after a clean close and after a kill; closing; snapshots."""
+    rows = []
+    for points, told in answer["recovery"].items():
+        times = [f"{told[f'{kind}_seconds'][1]:.2f} ({told[f'{kind}_p95']:.2f})" for kind in ("clean", "killed")]
+        saved = f"{told['snapshot_seconds']:.2f} ({told['snapshot_bytes'] / int(points):,.0f})"
+        cells = (times[0], times[1], f"{told['tail']:,.0f}", _number(told["close_seconds"], 3), saved)
+        rows.append((f"{int(points):,} x 128", *cells))
+    clean, killed = "first answer after a clean close, s (p95)", "after a kill, s (p95)"
+    return Table(("points", clean, killed, "of them in no graph", "close, s", "graph saved, s (bytes a point)"), rows)
 
 
 def start(answer: dict[str, Any]) -> Table:
