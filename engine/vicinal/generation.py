@@ -66,14 +66,8 @@ class Generation:
         self.matcher = matching = matcher_of(opened, read_only=read_only) if matcher is None else matcher
         self.planned = Preparer(opened.schema, matching.bits, matching.stretch)
         kept = not read_only and opened.directory is not None
-
-        def keep_up(view: View, cancel: Callable[[], bool]) -> None:
-            matching.keep_up(view, cancel)
-            if not cancel():
-                watch(view)
-
         save = partial(save_snapshot, opened) if kept else None
-        self.indexer = Indexer(self.writer, opened.fields, save, keep_up)
+        self.indexer = Indexer(self.writer, opened.fields, save, matching.keep_up, watch)
 
     @property
     def view(self) -> View:

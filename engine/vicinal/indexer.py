@@ -34,7 +34,8 @@ class Indexer:
     """One thread per collection.
 
     `save` stores a field's snapshot: (field, bytes, slots covered); False when it could not. `keep_up` derives what
-    else there is from a View when the graphs have everything.
+    else there is from a View when the graphs have everything; `watch` sees a View after every step, also of a burst
+    that never ends.
     """
 
     def __init__(
@@ -43,8 +44,9 @@ class Indexer:
         fields: Mapping[str, FieldStore],
         save: SaveSnapshot | None,
         keep_up: Callable[[View, Callable[[], bool]], None],
+        watch: Callable[[View], None],
     ) -> None:
-        self._keep_up = keep_up
+        self._keep_up, self._watch = keep_up, watch
         self._writer, self._fields, self._save = writer, fields, save
         self._saved = {name: field.indexed for name, field in fields.items()}
         self._tried = dict(self._saved)  # a full disk is not written to again after every chunk
@@ -137,6 +139,8 @@ class Indexer:
                         worked = self._step()
                     if not worked:
                         self._keep_up(self._writer.view, lambda: self._stop)
+                    if not self._stop:
+                        self._watch(self._writer.view)
                 except MemoryError:  # the tail is scanned meanwhile, and writers are told when it cannot grow
                     published.wait(REST_SECONDS)
                     continue

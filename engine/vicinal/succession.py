@@ -30,6 +30,7 @@ __all__ = ["Succession"]
 _ROUNDS: Final = 8  # of following the writer before it is held
 _FEW: Final = 1000  # changes that may be left for when it is held: some milliseconds
 _REST_SECONDS: Final = 60.0  # after a compaction that failed
+_REST_SHARE: Final = 3.0  # times as long as one took passes before the next: points replaced all the time take turns
 _LET_GO_SECONDS: Final = 1.0  # that a compaction waits for calls that use the old generation
 _POLL_SECONDS: Final = 0.005
 
@@ -75,7 +76,7 @@ class Succession:
                 self._let_go(_LET_GO_SECONDS)
 
     def _watch(self, view: View) -> None:
-        """Begin a compaction in the background when there is much to gain; called by the indexer when it has time."""
+        """Begin a compaction in the background when there is much to gain; called by the indexer after every step."""
         dead = view.n - view.alive
         if dead < limits.COMPACT_ROWS_MIN or dead <= limits.COMPACT_SHARE * view.n or self._read_only:
             return
@@ -88,12 +89,14 @@ class Succession:
 
     def _in_background(self) -> None:
         """A compaction that nobody waits for: where it fails, all is as it was, and it is tried again later."""
+        began = time.monotonic()
         try:
             with self._gate:
                 pass  # there is a generation from now on
             if not self._stop:
                 self._replace()
                 self._let_go(_LET_GO_SECONDS)
+            self._not_before = time.monotonic() + _REST_SHARE * (time.monotonic() - began)
         except (VicinalError, MemoryError):
             self._not_before = time.monotonic() + _REST_SECONDS
         finally:
