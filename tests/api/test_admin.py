@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,3 +123,13 @@ def test_no_room_is_507(scripted: Served, database: FakeDatabase, verb: str) -> 
     assert (error["code"], error["field"]) == ("storage_full", "disk")
     collection.failure = None
     assert scripted.post(f"/v1/collections/c/{verb}", bodies[verb]).status_code == 200
+
+
+def test_no_room_for_the_folder_of_backups(served: Served, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, **_: Any) -> None:
+        raise OSError(errno.ENOSPC, "no space left", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    error = tree(served.put("/v1/backups/monday", {}), 507)["error"]
+    assert error["code"] == "storage_full"
+    assert str(folder) not in error["message"]

@@ -58,6 +58,30 @@ def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
         assert database.collection("papers").count() == 4
 
 
+def test_the_log_of_a_failure_has_no_keys_and_no_data(tmp_path: Path) -> None:
+    """It has the traceback, whose variables hold the request."""
+    with vicinal.connect(tmp_path / "data") as database:
+        database.create_collection("papers", dim=2).upsert([1], [[1, 2]])
+    (path,) = (tmp_path / "data").rglob("*.vec")
+    with path.open("r+b") as rows:
+        rows.seek(4096)
+        rows.write(b"damage")
+    with ServerProcess(tmp_path / "data", api_key=KEY) as server:
+        secret = {"ids": ["alice@example.org"], "vectors": [[1, 2]], "payloads": [{"said": "in confidence"}]}
+        answers = [
+            server.client.post(f"{ONE}/{verb}", json=body)
+            for verb, body in {
+                "insert": secret,
+                "get": {"ids": ["alice@example.org"]},
+                "query": {"vector": [1, 2], "filter": "said = 'in confidence'"},
+            }.items()
+        ]
+        assert [answer.status_code for answer in answers] == [500] * 3
+        assert "CorruptData" in server.log
+        for text in (KEY, "alice@example.org", "in confidence"):
+            assert text not in server.log
+
+
 def test_sigterm_finishes_what_was_begun(tmp_path: Path) -> None:
     with ServerProcess(tmp_path / "data") as server:
         server.client.put(ONE, json={"dim": 2, "metric": "l2"})

@@ -85,3 +85,11 @@ def test_a_server_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
         assert capsys.readouterr().out.endswith("c: 3 dead slots are gone\n")  # behind the server's log
         assert main(["verify", url]) == 0
         assert capsys.readouterr().out.splitlines()[-1].startswith("c: whole; 97 points, 97 slots")
+
+
+def test_an_address_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    for line in (["backup", "http://localhost:1", "b.tar"], ["restore", "b.tar", "https://localhost:1"]):
+        assert main(line) == 1
+        assert "/v1/backups/NAME" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import apsw
 import numpy as np
 import pytest
 from tests.support.kept import everything, filled
@@ -18,6 +19,7 @@ from vicinal.database import Database
 from vicinal.errors import AlreadyExists, CorruptData, InvalidArgument, NotFound, ReadOnly, StorageFull, VicinalError
 from vicinal.storage.database_catalog import DatabaseCatalog
 from vicinal.storage.files import Files, OpenFile
+from vicinal.storage.sqlite import close, connect
 from vicinal.storage.vectors import RowFile
 
 RNG = np.random.default_rng(4)
@@ -321,3 +323,23 @@ def test_rows_are_frozen_whatever_is_appended(tmp_path: Path) -> None:
     np.testing.assert_array_equal(copy.matrix(np.uint8, (8,))[:10].ravel(), np.arange(80))
     for each in (file, copy):
         each.close()
+
+
+def test_a_catalogue_is_not_read_before_its_tables_are_those_of_its_format(source: Any, tmp_path: Path) -> None:
+    """A view in the place of a table may never end; this one does, and says something else than it should."""
+
+    def change(contents: Any, _: Any) -> None:
+        path = tmp_path / "catalog.db"
+        path.write_bytes(contents["0/catalog.db"])
+        connection = connect(Files(), path)
+        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
+        connection.execute("ALTER TABLE meta RENAME TO other")
+        connection.execute("CREATE VIEW meta AS SELECT * FROM other UNION ALL SELECT * FROM other")
+        close(connection)
+        contents["0/catalog.db"] = path.read_bytes()
+
+    path = resealed(source[0], tmp_path / "b.tar", change)
+    with Database(tmp_path / "db") as database:
+        with pytest.raises(CorruptData, match="its tables are not those of its format"):
+            database.restore(path)
+        assert not folders(tmp_path / "db")

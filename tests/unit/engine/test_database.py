@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -20,8 +21,11 @@ from vicinal.errors import (
     InvalidArgument,
     NotFound,
     ReadOnly,
+    StorageFull,
     VicinalError,
 )
+from vicinal.storage.catalog import Catalog
+from vicinal.storage.database_catalog import DatabaseCatalog
 from vicinal.storage.files import Files
 from vicinal.storage.sqlite import connect
 
@@ -153,3 +157,52 @@ def test_a_lost_graph_snapshot_costs_nothing_but_time(tmp_path: Path) -> None:
         assert again.query([3.1, 4, 5], 1)[0].id == 1
         assert again.flush(60)
         assert again.query([3.1, 4, 5], 1, explain=True).explain["plan"] == "sweep"  # type: ignore[index]
+
+
+def _left(directory: Path) -> tuple[int, int]:
+    """Directories of collections, and descriptors of this process."""
+    return len(list((directory / "collections").iterdir())), len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_collection_that_cannot_be_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _filled(tmp_path / "db")
+    with Database(tmp_path / "db") as database:
+        database.set_alias("now", "c")
+        before = _left(tmp_path / "db")
+        with pytest.raises(AlreadyExists, match="'now'"):
+            database.create_collection("now", dim=2)
+        assert _left(tmp_path / "db") == before
+
+        def full(*_: Any) -> None:
+            raise StorageFull("no space left")
+
+        for owner, name in ((Catalog, "create"), (DatabaseCatalog, "create")):
+            monkeypatch.setattr(owner, name, full)
+            with pytest.raises(StorageFull):
+                database.create_collection("d", dim=2)
+            monkeypatch.undo()
+            assert _left(tmp_path / "db") == before
+        assert database.create_collection("d", dim=2).count() == 0
+
+
+def test_what_no_collection_is_called_like_is_left_alone(tmp_path: Path) -> None:
+    _filled(tmp_path / "db")
+    kept = tmp_path / "db" / "collections" / "copy of c"
+    kept.mkdir()
+    (kept / "important").write_text("x")
+    Database(tmp_path / "db").close()
+    assert (kept / "important").read_text() == "x"
+
+
+def test_a_lock_is_taken_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its holder's name is for people only."""
+    _filled(tmp_path / "db")
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr("vicinal.storage.files.os.pwrite", full)
+    lock = Files().lock(tmp_path / "db" / "LOCK")
+    monkeypatch.undo()
+    lock.release()
+    Database(tmp_path / "db").close()

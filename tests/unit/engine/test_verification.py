@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,39 @@ def test_verifying_a_closed_collection(tmp_path: Path) -> None:
         database.verify()
     with pytest.raises(Closed):
         collection.verify()
+
+
+def test_commits_between_the_statements_of_a_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compared must be read of one commit: writers do not wait for a check."""
+
+    class Interrupted:
+        def __init__(self, connection: Any) -> None:
+            self._connection = connection
+
+        def execute(self, *arguments: Any) -> Any:
+            rows = self._connection.execute(*arguments).fetchall()
+            collection.upsert([collection.count()], {"v": RNG.standard_normal((1, 4))}, [{"n": 1}])
+            collection.delete([0])
+            collection.upsert([0], {"v": RNG.standard_normal((1, 4))})
+            return _Fetched(rows)
+
+    class _Fetched(list[Any]):
+        def fetchall(self) -> list[Any]:
+            return self
+
+    made(tmp_path / "db")
+    with Database(tmp_path / "db") as database:
+        collection = database.collection("c")
+        catalog = collection._generation.opened.catalog
+        lend = catalog._reader
+
+        @contextmanager
+        def interrupted() -> Iterator[Any]:
+            monkeypatch.setattr(catalog, "_reader", lend)
+            with lend() as connection:
+                yield Interrupted(connection)
+
+        before = collection.count()
+        monkeypatch.setattr(catalog, "_reader", interrupted)
+        catalog.check(deep=True)
+        assert collection.count() > before

@@ -7,17 +7,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 from tests.support.crash_images import Recorder
 from tests.support.faulty_files import FaultAt
 
-from vicinal.errors import Closed, CorruptData, FormatTooNew, InvalidArgument, ReadOnly
+from vicinal.errors import Closed, CorruptData, FormatTooNew, InvalidArgument, ReadOnly, StorageFull
 from vicinal.storage import sqlite
 from vicinal.storage.catalog import Catalog, Commit, NewPoint
 from vicinal.storage.files import Files
 from vicinal.storage.machine import Space
+from vicinal.storage.sqlite import translated
 
 IDS: list[int | str] = [
     0,
@@ -368,3 +370,10 @@ def test_ids_load_as_arrays(catalog: Catalog) -> None:
     ids, _, fields, dead = catalog.load_ids()
     assert [array.dtype.str for array in (ids, fields, dead)] == ["<u8", "<u4", "|b1"]
     assert ids.tolist() == [2**64 - 1, 0]
+
+
+def test_no_room_for_what_readers_share_is_no_reason_to_reopen() -> None:
+    error: Any = apsw.IOError("disk I/O error")
+    error.extendedresult = apsw.SQLITE_IOERR_SHMSIZE
+    with pytest.raises(StorageFull, match="free 64 KiB"), translated("catalog.db"):
+        raise error
