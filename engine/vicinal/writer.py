@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from vicinal import limits
 from vicinal.batch import Batch
 from vicinal.bits import bits_from_mask
-from vicinal.errors import Closed, InvalidArgument, LimitExceeded, ReadOnly, StorageFull
+from vicinal.errors import Closed, InvalidArgument, LimitExceeded, ReadOnly, StorageFull, Unavailable
 from vicinal.fields import FieldStore, growable
 from vicinal.storage.catalog import Catalog, Commit, NewPoint
 from vicinal.types import PointId
@@ -229,14 +229,19 @@ class Writer:
                 if not self._queue:
                     return
             with self._committing:
-                with self._wake:
-                    group = list(self._queue) if self._failure is not None else self._take_group()
-                    if self._failure is not None:
-                        self._queue.clear()
-                self._write(group)
+                self._write()
 
-    def _take_group(self) -> list[_Pending]:
-        group: list[_Pending] = []
+    def _take_group(self, group: list[_Pending]) -> None:
+        """Move what goes into one commit from the queue into `group`; with a MemoryError, whom to tell of it."""
+        with self._wake:
+            try:
+                self._fill(group)
+            except MemoryError:
+                if not group and self._queue:
+                    group.append(self._queue.popleft())
+                raise
+
+    def _fill(self, group: list[_Pending]) -> None:
         size = rows = 0
         while self._queue:
             operation = self._queue[0][0]
@@ -250,15 +255,17 @@ class Writer:
             group.append(self._queue.popleft())
             if alone:
                 break
-        return group
 
-    def _write(self, group: list[_Pending]) -> None:
+    def _write(self) -> None:
         """Carry a group out and tell its callers; it is empty when another writer took the queue meanwhile."""
+        group: list[_Pending] = []
         try:
+            with _short_of_memory():
+                self._take_group(group)
             self._check_intact()  # rows that waited behind a failed write would follow those that no commit holds
             results = self._commit([operation for operation, _ in group])
             self._wrote = time.monotonic()
-        except (InvalidArgument, LimitExceeded, StorageFull) as error:  # nothing of it stays: writes may go on
+        except (InvalidArgument, LimitExceeded, StorageFull, Unavailable) as error:  # nothing of it stays: go on
             outcome: BaseException = error
         except BaseException as error:  # noqa: BLE001  a defect of ours must not leave callers waiting either
             # what reached the disk is unknown: refuse writes until recovery has looked at it
@@ -296,7 +303,7 @@ class Writer:
             except StorageFull as error:  # the kernel may have dropped pages: what a retry says is worth nothing
                 raise ReadOnly(f"a sync failed: {error}") from error
             self._catalog.commit(self._commit_row(view.seq + 1, n, group))
-        except (StorageFull, InvalidArgument):  # after which `_write` lets writes go on
+        except (StorageFull, InvalidArgument, Unavailable):  # after which `_write` lets writes go on
             for field in self._fields.values():
                 field.rewind(view.n)
             raise
