@@ -33,6 +33,7 @@ _REST_SECONDS: Final = 60.0  # after a compaction that failed
 _REST_SHARE: Final = 3.0  # times as long as one took passes before the next: points replaced all the time take turns
 _LET_GO_SECONDS: Final = 1.0  # that a compaction waits for calls that use the old generation
 _POLL_SECONDS: Final = 0.005
+_LOOK_SECONDS: Final = 0.1  # between looks for calls that took longer
 
 
 class Succession:
@@ -45,6 +46,7 @@ class Succession:
         self._stop = False
         self._not_before = 0.0
         self._retired: list[tuple[weakref.ref[Generation], Opened]] = []
+        self._looking = False  # a thread waits for the last call that uses one of them
         self._read_only = read_only
         self._room = Room(None if opened.directory is None else opened.directory.parent)
         with self._gate:  # its indexer may find much to gain at once
@@ -118,17 +120,23 @@ class Succession:
             target = create(files, place, old.opened.schema)
             new = self._succeeded(old, target, uid)
         except BaseException as error:
+            if self.current is not old:  # interrupted when all was done
+                self._retire(old)
+                raise
             if target is not None:
                 close_files(target)
-            if place is not None and self.current is old and not old.writer.read_only:  # else the name may lead there
+            if place is not None and not old.writer.read_only:  # else the name may lead there
                 with suppress(VicinalError):
                     files.remove_tree(place)
             if isinstance(error, Abandoned):
                 raise Closed("the database was closed before the compaction was done") from None
             raise
-        old.stop()
-        self._retired.append((weakref.ref(old), old.opened))
+        self._retire(old)
         return before - new.view.n
+
+    def _retire(self, old: Generation) -> None:
+        self._retired.append((weakref.ref(old), old.opened))
+        old.stop()
 
     def _succeeded(self, old: Generation, target: Opened, uid: str) -> Generation:
         """Copy the generation and put the copy in its place."""
@@ -150,7 +158,8 @@ class Succession:
             try:
                 self._switch(old, new, uid)
             except BaseException:
-                new.stop()
+                if self.current is old:
+                    new.stop()
                 raise
         return new
 
@@ -163,11 +172,23 @@ class Succession:
             except StorageFull:
                 raise
             except BaseException as error:
-                old.writer.refuse(error)  # the name may lead to either: what only one of them has would be lost
+                # the name may lead to either, and what only one of them has would be lost: so nothing more for this one
+                old.writer.refuse(error)
                 raise
 
+    def _look_again(self) -> None:
+        """Remove old generations when the calls that use them end."""
+        while True:
+            time.sleep(_LOOK_SECONDS)
+            with self._turn:
+                if not self._stop:
+                    self._let_go(0.0)
+                if self._stop or not self._retired:
+                    self._looking = False
+                    return
+
     def _let_go(self, seconds: float) -> None:
-        """Remove old generations that no call uses any more; wait for the others so long."""
+        """Remove old generations that no call uses any more; wait for the others so long, then in the background."""
         until = time.monotonic() + seconds
         while self._retired:
             used = []
@@ -182,5 +203,9 @@ class Succession:
             self._retired = used
             if self._retired:
                 if time.monotonic() > until:
-                    return
+                    break
                 time.sleep(_POLL_SECONDS)
+        if self._retired and not self._looking and not self._stop:
+            with suppress(RuntimeError):  # no thread is left: the next compaction looks again, and closing
+                threading.Thread(target=self._look_again, name="vicinal-old-files", daemon=True).start()
+                self._looking = True
