@@ -20,6 +20,7 @@ from vicinal.database import Database
 from vicinal.errors import ReadOnly
 from vicinal.schema import Dense, Multi
 from vicinal.storage.database_catalog import DatabaseCatalog
+from vicinal.types import Metric
 from vicinal.writer import Writer
 
 ROWS = np.random.default_rng(7).standard_normal((4000, 4)).astype(np.float32)
@@ -45,7 +46,7 @@ def all_deleted(database: Database) -> Collection:
 
 def one_field_used(database: Database) -> Collection:
     """A field of single vectors, and fields of tokens that no point has."""
-    fields = {"v": Dense(4, metric="l2"), "t": Multi(4), "kept": Multi(4, pooling=2, originals=True)}
+    fields = {"v": Dense(4, Metric.L2), "t": Multi(4), "kept": Multi(4, pooling=2, originals=True)}
     collection = database.create_collection("c", vectors=fields)
     collection.upsert(range(20), {"v": ROWS[:20]})
     collection.delete([0])
@@ -53,7 +54,7 @@ def one_field_used(database: Database) -> Collection:
 
 
 def last_of_a_field_deleted(database: Database) -> Collection:
-    collection = database.create_collection("c", vectors={"v": Dense(4, metric="l2"), "t": Multi(4)})
+    collection = database.create_collection("c", vectors={"v": Dense(4, Metric.L2), "t": Multi(4)})
     collection.upsert(range(20), {"v": ROWS[:20]})
     collection.upsert([50], {"t": [ROWS[:3]]})
     collection.delete([50])
