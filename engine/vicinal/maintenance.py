@@ -6,7 +6,7 @@ norms and ends, newest usable graph snapshot. Slots that no snapshot covers are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ __all__ = [
     "close_files",
     "create",
     "load_columns",
+    "miscounted",
     "open_collection",
     "row_widths",
     "save_snapshot",
@@ -94,6 +95,8 @@ def open_collection(files: Files, directory: Path, *, read_only: bool = False) -
         catalog = Catalog.open(files, directory / CATALOG, read_only=read_only)
         opened.callback(catalog.close, keep_log=True)
         schema = Schema.decode(catalog.config)
+        for problem in miscounted(schema, catalog.last.counts, catalog.last.rows):
+            raise CorruptData(f"{catalog.path}: {problem}", field=str(catalog.path))
         row_files: dict[str, RowFile] = {}
         for field, spec in schema.fields.items():
             for name, width in row_widths(field, spec).items():
@@ -205,6 +208,17 @@ def row_widths(name: str, spec: Dense | Multi) -> dict[str, int]:
     if isinstance(spec, Dense):
         return {vector_file(name): spec.row_bytes}
     return token_files(name, spec)
+
+
+def miscounted(schema: Schema, counts: Mapping[str, int], rows: int) -> Iterator[str]:
+    """What is wrong with the numbers of rows that a catalogue of so many slots knows of its files, in words."""
+    known = {file for name, spec in schema.fields.items() for file in row_widths(name, spec)}
+    for file in sorted(counts.keys() - known):
+        yield f"it counts rows of {file!r}, which is no file of the collection"
+    for name, spec in schema.fields.items():
+        file = vector_file(name) if isinstance(spec, Dense) else list(token_files(name, spec))[1]  # one row per slot
+        if counts.get(file, 0) != rows:
+            yield f"it counts {counts.get(file, 0)} rows of {file!r}, where there are {rows} slots"
 
 
 def _make(files: Files, directory: Path | None, name: str, width: int) -> RowFile:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from vicinal.errors import VicinalError
 from vicinal.generation import Generation
-from vicinal.maintenance import Opened
+from vicinal.maintenance import Opened, miscounted
 from vicinal.storage import snapshots
 from vicinal.types import VerifyReport
 
@@ -24,10 +24,12 @@ def verify(name: str, generation: Generation) -> VerifyReport:
         sums = opened.catalog.row_sums()
     files = {file: rows for field in opened.fields.values() for file, rows in field.files.items()}
     problems = [*files_problems(opened)]
+    problems += miscounted(opened.schema, {file: rows for file, (rows, _) in sums.items()}, view.n)
     read = opened.catalog.disk_bytes
     for file, (rows, expected) in sums.items():
-        problems += _raised(files[file].verify, expected, rows)
-        read += rows * files[file].row_bytes
+        if file in files:
+            problems += _raised(files[file].verify, expected, rows)
+            read += rows * files[file].row_bytes
     if not problems and opened.catalog.living(view.seq) != view.alive:
         problems.append(f"{view.alive} points are found where the catalogue has {opened.catalog.living(view.seq)}")
     with generation.indexer.paused():

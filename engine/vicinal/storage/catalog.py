@@ -18,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.errors import Closed, CorruptData, ReadOnly, StorageFull
+from vicinal.limits import SLOTS_MAX
 from vicinal.storage import catalog_schema as sql
+from vicinal.storage.deep_checks import check_contents, check_tables
 from vicinal.storage.files import Files
 from vicinal.storage.log import check_log, frames
 from vicinal.storage.machine import free_space
@@ -81,7 +83,7 @@ class Catalog:
             try:
                 check_format(writer, path, sql.APPLICATION_ID, sql.FORMAT)
                 check_log(writer, path, found)
-                _check_tables(writer, path)  # before anything is read: a view may never end
+                check_tables(writer, path)  # before anything is read: a view may never end
                 return cls(files, path, writer, read_only=read_only)
             except BaseException:
                 close(writer, keep_log=True)
@@ -94,6 +96,8 @@ class Catalog:
         config, seq, count, when = rows[0]
         listed: list[Any] = self._writer.execute("SELECT name, rows, seq FROM files").fetchall()
         counts = {name: number for name, number, _ in listed}
+        if not (0 <= seq <= sql.SEQ_MAX and 0 <= count <= SLOTS_MAX and min(counts.values(), default=0) >= 0):
+            raise CorruptData(f"{self.path}: commit {seq} of {count} rows cannot be", field=str(self.path), value=seq)
         since = {name: changed - 1 for name, _, changed in listed}
         return config, CommitRow(seq, count, counts, when, since)
 
@@ -229,23 +233,26 @@ class Catalog:
         integer id of a slot with a string id is 0.
         """
         rows = self.last.rows
-        ids, fields = np.zeros(rows, np.uint64), np.zeros(rows, np.uint32)
+        ids, fields, dead = np.zeros(rows, np.uint64), np.zeros(rows, np.uint32), np.zeros(rows, np.bool_)
         strings: dict[int, str] = {}
         with self._reader() as connection:
             for start in range(0, rows, _LOAD):
                 stop = min(rows, start + _LOAD)
-                packed = np.frombuffer(one(connection, sql.IDS, (start, stop)) or b"", ">u8,>u4")
+                try:
+                    packed = np.frombuffer(one(connection, sql.IDS, (start, stop)) or b"", ">u8,>u4")
+                    strings.update(_strings(connection, start, stop))
+                except ValueError as error:  # fields of more bits, or a text that is no UTF-8
+                    message = f"{self.path}: ids or fields of slots {start} to {stop - 1} cannot be"
+                    raise CorruptData(message, field=str(self.path)) from error
                 if len(packed) != stop - start:
                     raise CorruptData(
                         f"{self.path}: slots {start} to {stop - 1} are not all there", field=str(self.path)
                     )
                 ids[start:stop] = packed["f0"] + np.uint64(ID_BIAS)
                 fields[start:stop] = packed["f1"]
-                strings.update(_strings(connection, start, stop))
-            dead = np.zeros(rows, np.bool_)
-            gone = one(connection, sql.DEAD)
-        if gone is not None:
-            dead[np.array(gone.split(","), np.int64)] = True
+                gone = one(connection, sql.DEAD, (start, stop))
+                if gone is not None:
+                    dead[np.array(gone.split(","), np.int64)] = True
         ids[list(strings)] = 0
         return ids, strings, fields, dead
 
@@ -283,15 +290,14 @@ class Catalog:
             if problems != ["ok"]:
                 raise CorruptData(f"{self.path} is damaged: {problems[0]}", field=str(self.path))
             if deep:
-                _check_tables(connection, self.path)
+                check_tables(connection, self.path)
             counted = "SELECT count(*), max(slot), (SELECT rows FROM meta) FROM points"  # in one: commits go on
             found: list[Any] = connection.execute(counted).fetchall()
             count, top, rows = found[0]
             if count != rows or (top is not None and top != rows - 1):
                 raise CorruptData(f"{self.path}: {count} points where the commit row says {rows}", field=str(self.path))
-            for what, statement in sql.DEEP_CHECKS.items() if deep else ():
-                if one(connection, statement):
-                    raise CorruptData(f"{self.path}: {what}", field=str(self.path))
+            if deep:
+                check_contents(connection, self.path)
 
     def living(self, seq: int) -> int:
         """Return how many points were alive at commit `seq`."""
@@ -353,12 +359,6 @@ class Catalog:
             return
         with translated(self.path), self._readers.lend() as connection:
             yield connection
-
-
-def _check_tables(connection: apsw.Connection, path: Path | str) -> None:
-    """CorruptData unless tables and indexes are those of the format, and there is nothing else."""
-    if one(connection, sql.FOREIGN, (sql.TABLES,)):
-        raise CorruptData(f"{path}: its tables are not those of its format", field=str(path))
 
 
 def _checkpoint_pages(path: Path | str) -> int:

@@ -20,10 +20,11 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["APPLICATION_ID", "FORMAT", "TABLES"]
+__all__ = ["APPLICATION_ID", "FORMAT", "SEQ_MAX", "TABLES"]
 
 APPLICATION_ID: Final = 0x7669636E  # "vicn"
 FORMAT: Final = 1
+SEQ_MAX: Final = 1 << 62  # commits that nobody lives to see: the next number is one as well
 
 TABLES: Final = """
 CREATE TABLE meta(
@@ -102,7 +103,7 @@ STRINGS: Final = """
 SELECT group_concat(slot), group_concat(hex(id))
 FROM points WHERE slot >= ?1 AND slot < ?2 AND typeof(id) = 'blob'"""
 
-DEAD: Final = "SELECT group_concat(slot) FROM points WHERE died IS NOT NULL"
+DEAD: Final = "SELECT group_concat(slot) FROM points WHERE slot >= ?1 AND slot < ?2 AND died IS NOT NULL"
 
 ROW_SUMS: Final = "SELECT name, rows, block, crc FROM files LEFT JOIN blocks ON file = name"
 
@@ -121,6 +122,13 @@ SELECT (SELECT count(*) FROM points, meta WHERE points.seq > meta.seq OR died > 
 SELECT count(*) FROM points WHERE typeof(id) NOT IN ('integer', 'blob')""",
     "a payload belongs to no point": """
 SELECT count(*) FROM payloads LEFT JOIN points USING (slot) WHERE points.slot IS NULL""",
-    "a payload is not JSON": """
-SELECT count(*) FROM payloads WHERE payload IS NOT NULL AND NOT json_valid(CAST(payload AS TEXT))""",
+    "a number is out of its range": """
+SELECT (SELECT count(*) FROM points WHERE slot < 0 OR seq < 0 OR fields NOT BETWEEN 0 AND 0xFFFFFFFF)
+     + (SELECT count(*) FROM payloads WHERE seq < 0)
+     + (SELECT count(*) FROM files WHERE rows < 0 OR seq < 0)""",
+    "a snapshot's name is no file name": "SELECT count(*) FROM snapshots WHERE instr(name, '/') > 0",
 }
+
+ALL_PAYLOADS: Final = "SELECT slot, payload FROM payloads WHERE payload IS NOT NULL"
+
+ALL_TEXTS: Final = "SELECT slot, id FROM points WHERE typeof(id) = 'blob'"

@@ -343,3 +343,36 @@ def test_a_catalogue_is_not_read_before_its_tables_are_those_of_its_format(sourc
         with pytest.raises(CorruptData, match="its tables are not those of its format"):
             database.restore(path)
         assert not folders(tmp_path / "db")
+
+
+FOREIGN = {
+    "a payload that is no object": "UPDATE payloads SET payload = CAST('5' AS BLOB)",
+    "a payload that is no UTF-8": "UPDATE payloads SET payload = x'7B2261223A22FF227D'",
+    "an id that is no UTF-8": "UPDATE points SET id = x'FFFE' WHERE slot = 3",
+    "fields below zero": "UPDATE points SET fields = -1 WHERE slot = 3",
+    "a file nobody knows": "INSERT INTO files VALUES ('other', 1, 1)",
+    "no rows of points": "UPDATE files SET rows = 0",
+    "the last commit of all": "UPDATE meta SET seq = 9223372036854775807",
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_catalogue_that_no_engine_writes(tmp_path: Path, what: str) -> None:
+    """Its pages and sums are right; where it was accepted, the indexer died of it, or readers had untyped errors."""
+
+    def change(contents: Any, _: Any) -> None:
+        path = tmp_path / "catalog.db"
+        path.write_bytes(contents["0/catalog.db"])
+        connection = connect(Files(), path)
+        connection.execute(FOREIGN[what])
+        close(connection)
+        contents["0/catalog.db"] = path.read_bytes()
+
+    with Database(tmp_path / "db") as database:
+        collection = database.create_collection("c", dim=4)
+        collection.upsert(range(50), np.ones((50, 4)), [{"n": n} for n in range(50)])
+        database.backup(tmp_path / "b.tar")
+        archive = resealed(tmp_path / "b.tar", tmp_path / "changed.tar", change)
+        with pytest.raises(CorruptData):
+            database.restore(archive, {"c": "d"})
+        assert len(folders(tmp_path / "db")) == 1

@@ -14,10 +14,12 @@ from tests.support.kept import filled
 
 from vicinal.collection import Collection
 from vicinal.database import Database
-from vicinal.errors import Closed, VicinalError
+from vicinal.errors import Closed, CorruptData, VicinalError
 from vicinal.index.coded_arrays import SENTINEL
 from vicinal.index.index_check import coded_problems
 from vicinal.schema import Dense
+from vicinal.storage.files import Files
+from vicinal.storage.sqlite import close, connect
 from vicinal.types import Metric
 
 RNG = np.random.default_rng(3)
@@ -96,6 +98,15 @@ DOCTORED: list[tuple[str, str]] = [
     ("UPDATE points SET died = 0 WHERE slot = 7", "died before"),
     ("INSERT INTO payloads VALUES (9999, 1, CAST('{}' AS BLOB))", "belongs to no point"),
     ("UPDATE payloads SET payload = CAST('{' AS BLOB) WHERE slot = 3", "not JSON"),
+    ("UPDATE payloads SET payload = CAST('5' AS BLOB) WHERE slot = 3", "no object, at slot 3"),
+    ("UPDATE payloads SET payload = x'7B2261223A22FF227D' WHERE slot = 3", "not JSON"),
+    ("UPDATE payloads SET payload = x'7B7D001E41' WHERE slot = 3", "not JSON"),
+    ("UPDATE points SET id = x'FFFE' WHERE slot = 3", "the id at slot 3 is no text"),
+    ("UPDATE points SET fields = -1 WHERE slot = 3", "out of its range"),
+    ("UPDATE points SET fields = 1 << 40 WHERE slot = 3", "out of its range"),
+    ("INSERT INTO snapshots VALUES ('v@/../1', 1)", "no file name"),
+    ("UPDATE files SET rows = 1000", "counts 1000 rows of 'v-1.vec', where there are 1500 slots"),
+    ("INSERT INTO files VALUES ('other', 5, 1)", "'other', which is no file"),
     ("UPDATE points SET seq = 99 WHERE slot = 3", "later than the last"),
     ("UPDATE points SET id = 1.5 WHERE slot = 3", "neither a number nor a text"),
     ("CREATE TRIGGER t AFTER INSERT ON points BEGIN DELETE FROM payloads; END", "not those of its format"),
@@ -200,3 +211,29 @@ def test_commits_between_the_statements_of_a_check(tmp_path: Path, monkeypatch: 
         monkeypatch.setattr(catalog, "_reader", interrupted)
         catalog.check(deep=True)
         assert collection.count() > before
+
+
+UNREADABLE = [
+    "UPDATE files SET rows = 0",
+    "UPDATE files SET rows = -1024",
+    "INSERT INTO files VALUES ('other', 5, 1)",
+    "UPDATE meta SET seq = 9223372036854775807",
+    "UPDATE meta SET seq = -5",
+    "UPDATE meta SET rows = 1 << 40",
+    "UPDATE points SET fields = -1 WHERE slot = 3",
+    "UPDATE points SET fields = 1 << 40 WHERE slot = 3",
+    "UPDATE points SET id = x'FFFE' WHERE slot = 3",
+    "UPDATE points SET slot = -1 WHERE slot = 3",
+]
+
+
+@pytest.mark.parametrize("statement", UNREADABLE)
+def test_numbers_and_texts_that_cannot_be_are_refused_on_opening(tmp_path: Path, statement: str) -> None:
+    made(tmp_path / "db")
+    (path,) = (tmp_path / "db" / "collections").rglob("catalog.db")
+    connection = connect(Files(), path)
+    connection.execute(statement)
+    connection.execute("DELETE FROM blocks" if "files" in statement else "SELECT 1")
+    close(connection)
+    with Database(tmp_path / "db") as database, pytest.raises(CorruptData, match=r"catalog\.db"):
+        database.collection("c")

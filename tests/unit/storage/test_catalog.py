@@ -377,3 +377,20 @@ def test_no_room_for_what_readers_share_is_no_reason_to_reopen() -> None:
     error.extendedresult = apsw.SQLITE_IOERR_SHMSIZE
     with pytest.raises(StorageFull, match="free 64 KiB"), translated("catalog.db"):
         raise error
+
+
+def test_more_dead_slots_than_a_statement_may_join(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sqlite._LIMITS, apsw.SQLITE_LIMIT_LENGTH, 30_000)
+    monkeypatch.setattr("vicinal.storage.catalog._LOAD", 1000)
+    path, n = tmp_path / "catalog.db", 8000
+    catalog = Catalog.create(Files(), path, b"config")
+    for seq, first in enumerate(range(0, n, 1000), 1):
+        catalog.commit(Commit(seq, first + 1000, [NewPoint(slot, slot) for slot in range(first, first + 1000)]))
+    catalog.commit(Commit(9, n, dead=range(1, n)))
+    catalog.close()
+    with ExitStack() as opened:
+        catalog = Catalog.open(Files(), path)
+        opened.callback(catalog.close)
+        dead = catalog.load_ids()[3]
+        assert not dead[0]
+        assert dead[1:].all()
