@@ -15,6 +15,7 @@ from time import monotonic
 import numpy as np
 import pytest
 from tests.support.histories import DIM, SIZE, Group, vector_of
+from tests.support.walked import walked
 
 from vicinal.collection import Collection
 from vicinal.database import Database
@@ -139,12 +140,13 @@ def _shake(database: Database, seconds: float, background: int) -> dict[str, int
     for group in groups:
         group.check(group.start(), collection.get(group.ids, with_vectors=True))
     assert collection.flush(60)
+    assert collection.verify().problems == ()
     return crew.steps
 
 
-def test_reads_and_writes_for_a_few_seconds(tmp_path: Path) -> None:
-    with Database(tmp_path / "db") as database:
-        steps = _shake(database, 5, 1500)
+def test_reads_and_writes_for_twenty_seconds(tmp_path: Path) -> None:
+    with walked(), Database(tmp_path / "db") as database:
+        steps = _shake(database, 20, 1500)
     assert all(count > 3 for count in steps.values()), steps
 
 

@@ -66,6 +66,8 @@ def soak(folder: str, seconds: int, warm: int) -> None:
         for thread in threads:
             thread.join()
         assert collection.count() == POINTS
+        assert collection.flush(60)
+        assert collection.verify().problems == ()
         print(collection.info())
     times, used, descriptors = np.array(samples, np.float64).T
     slope = float(np.polyfit(times / 60, used, 1)[0])

@@ -94,6 +94,7 @@ def _check_ids(collection: Collection, points: int) -> None:
             break
     assert seen == points
     assert collection.flush(60)
+    assert collection.verify().problems == ()
 
 
 def test_a_full_disk_of_eight_mebibytes(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ def _goes_on(root: Path, script: Script, done: int) -> None:
     first = done + (state != script.states[done])
     play(session, script, first, lambda *_: None)
     assert read_state(session.collection) == script.states[-1]
+    assert session.collection.flush(60)
+    assert session.collection.verify().problems == ()
     session.close()
 
 

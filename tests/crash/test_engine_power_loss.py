@@ -8,28 +8,61 @@ from pathlib import Path
 
 import pytest
 from tests.support.crash_images import Image, Recorder, images, materialise
-from tests.support.engine_script import Script, create, make_script, observed, play, read_state
+from tests.support.engine_script import Script, State, create, make_script, observed, play, read_state
 from tests.support.own_process import run_alone, scratch_folder
 
 from vicinal.database import Database
 from vicinal.storage import vfs
 
 
-def _check(where: Path, script: Script, acknowledged: int, tried: int, *, more: bool) -> None:
+def _check(
+    where: Path, script: Script, acknowledged: int, tried: int, *, more: bool, known: State | None = None
+) -> None:
     with Database(where) as opened:
         if "c" not in opened.list_collections():
             assert acknowledged < 0, "the collection is gone"
             return
         state = read_state(opened.collection("c"))
         allowed = script.states[max(acknowledged, 0) : max(tried, acknowledged, 0) + 1]
+        assert known is None or state == known, "what was recovered is gone"
         assert state in allowed, f"of {acknowledged} operations acknowledged, {tried} tried, the state is of neither"
         if more:
             opened.collection("c").upsert([5], {"v": [[1, 2, 3, 4]], "t": [[[1, 2, 3, 4]]]})
             assert len(opened.collection("c").get([5])) == 1
+            assert opened.collection("c").flush(60)
+            assert opened.collection("c").verify().problems == ()
 
 
-def power_loss(script_seed: int, operations: int, seeds: int, part: int, parts: int) -> None:
-    """Run a script under the recorder, then open every image of one part."""
+def _lost_again(image: Image, where: Path, allowed: Script, seeds: int, before: tuple[int, int]) -> int:
+    """Power fails again after every call of the recovery from an image: gives how many images of that were opened.
+
+    What was read after the first recovery stays what there is.
+    """
+    recorder = Recorder()
+    materialise(image, where)
+    with observed(recorder, often=1000), Database(where) as opened:
+        state = read_state(opened.collection("c")) if "c" in opened.list_collections() else None
+        told = len(recorder.calls)
+    shutil.rmtree(where)
+    count = 0
+    for at, seed, mode, again in images(recorder, where, seeds, image):
+        materialise(again, where)
+        try:
+            with observed(None, often=1000):
+                _check(where, allowed, *before, more=count % 8 == 0, known=state if at >= told else None)
+        except Exception as error:
+            call = recorder.calls[at - 1] if at else None
+            raise AssertionError(f"{mode} image {seed} after call {at} ({call}) of a recovery") from error
+        shutil.rmtree(where)
+        count += 1
+    return count
+
+
+def power_loss(script_seed: int, operations: int, seeds: int, part: int, parts: int, recoveries: int) -> None:
+    """Run a script under the recorder, then open every image of one part.
+
+    From one in `recoveries` images power fails again, at every call of the recovery.
+    """
     script = make_script(script_seed, operations)
     with scratch_folder() as scratch:
         root, where = Path(scratch).resolve() / "run", Path(scratch) / "image"
@@ -41,7 +74,7 @@ def power_loss(script_seed: int, operations: int, seeds: int, part: int, parts: 
             recorder.note("acknowledged", 0)
             play(session, script, 0, recorder.note)
             session.close()
-        opened = 0
+        opened = again = 0
         with observed(None, often=1000):
             for number, (at, seed, mode, image) in enumerate(images(recorder, root, seeds)):
                 if number % parts != part:
@@ -57,7 +90,10 @@ def power_loss(script_seed: int, operations: int, seeds: int, part: int, parts: 
                     ) from error
                 opened += 1
                 shutil.rmtree(where)
-        print(f"{len(recorder.calls)} calls, {opened} images opened")
+                if number // parts % recoveries == 0:
+                    again += _lost_again(image, where, script, min(seeds, 2), before)
+        print(f"{len(recorder.calls)} calls, {opened} images opened, {again} of recoveries")
+        assert again > opened // recoveries
         assert opened > len(recorder.calls) // parts // 2
 
 
@@ -69,11 +105,11 @@ def _kept(image: Image) -> Path:
 
 
 def test_power_loss_at_every_call_of_the_engine() -> None:
-    print(run_alone(power_loss, 1, 8, 1, 0, 2))
+    print(run_alone(power_loss, 1, 8, 1, 0, 2, 60))
 
 
 @pytest.mark.full
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("part", range(2))
 def test_power_loss_at_every_call_of_two_hundred_operations(part: int) -> None:
-    print(run_alone(power_loss, 7, 200, 8, part, 2, timeout=1450))
+    print(run_alone(power_loss, 7, 200, 8, part, 2, 500, timeout=2900))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
+from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,16 +15,23 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.support.filter_oracle import facet_of, holds
 from tests.support.machines import run_machine
 from tests.support.model import ModelCollection
+from tests.support.own_process import scratch_folder
 from tests.support.vectors_oracle import FLOAT_METRICS
+from tests.support.walked import walked
 
 from vicinal.answers import scores_of
 from vicinal.collection import Collection
 from vicinal.database import Database
 from vicinal.filter.geo import GeoBoundingBox, GeoCondition, GeoPoint, GeoRadius
 from vicinal.filter.model import Filter
+from vicinal.limits import EF_MAX
+from vicinal.planner import EF_DEFAULT
 from vicinal.types import Metric, PointId
 
 DIM = 6
+CODED_FROM = 150  # rows, in the collections that have codes
+LONG = 300  # seconds: the first coded graph may wait for a compiler
+RECALL = 0.98  # of all that walks of all examples are asked for whose beam does not hold every slot
 IDS: st.SearchStrategy[PointId] = st.one_of(
     st.integers(0, 30), st.sampled_from(["a", "7", "é", "x" * 512]), st.just((1 << 64) - 1)
 )
@@ -47,23 +55,33 @@ AREAS: st.SearchStrategy[GeoCondition] = st.one_of(
 
 
 class CollectionModel(RuleBasedStateMachine):
-    """upsert, delete (by id, by filter), query, get, scroll, count, flush, compact, reopen."""
+    """upsert, delete (by id, by filter), query, get, scroll, count, flush, compact, backup, reopen."""
+
+    walks: ClassVar[Counter[str]] = Counter()  # of all examples: queries by what was walked, and hits found and wanted
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp())
+        self.scope = ExitStack()
+        self.folder = Path(self.scope.enter_context(scratch_folder()))
         self.rng = np.random.default_rng(0)
 
     @initialize(
         metric=st.sampled_from(FLOAT_METRICS),
         seed=st.integers(0, 2**32 - 1),
         share=st.sampled_from([None, None, 0.0, 0.2]),
+        coded=st.sampled_from([False, False, False, True]),
+        first=st.sampled_from([0, 40, 200, 400]),
     )
-    def begin(self, metric: Metric, seed: int, share: float | None) -> None:
+    def begin(self, metric: Metric, seed: int, share: float | None, coded: bool, first: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.model = ModelCollection(metric)
+        self.scope.enter_context(walked(CODED_FROM if coded else None))
+        self.coded, self.share = coded, share
         self.database = Database(self.folder / "db")
-        self.database.create_collection("c", dim=DIM, metric=metric.value, M=4, ef_construction=16, share=share)
+        spec: dict[str, Any] = {"M": 16} if coded else {"M": 4, "ef_construction": 16}
+        self.database.create_collection("c", dim=DIM, metric=metric.value, share=share, **spec)
+        if first:
+            self.upsert_numbered(list(range(1000, 1000 + first)), [{"n": i % 6} for i in range(first)])
 
     @property
     def real(self) -> Collection:
@@ -81,10 +99,12 @@ class CollectionModel(RuleBasedStateMachine):
 
     @rule(count=st.integers(100, 400))
     def upsert_many(self, count: int) -> None:
-        ids: list[PointId] = list(range(1000, 1000 + count))
-        vectors = self.vectors(count)
-        self.real.upsert(ids, vectors)
-        self.model.upsert(ids, vectors, [None] * count)
+        self.upsert_numbered(list(range(1000, 1000 + count)), [None] * count)
+
+    def upsert_numbered(self, ids: list[PointId], payloads: list[Any]) -> None:
+        vectors = self.vectors(len(ids))
+        self.real.upsert(ids, vectors, payloads)
+        self.model.upsert(ids, vectors, payloads)
 
     @rule(ids=st.lists(IDS, max_size=8))
     def delete(self, ids: list[PointId]) -> None:
@@ -131,17 +151,46 @@ class CollectionModel(RuleBasedStateMachine):
     def matching(self, n: int) -> list[PointId]:
         return [i for i, (_, payload) in self.model.points.items() if payload is not None and payload.get("n") == n]
 
-    @rule(k=st.integers(1, 60), n=st.one_of(st.none(), st.integers(0, 5)), exact=st.booleans())
-    def query(self, k: int, n: int | None, exact: bool) -> None:
+    @rule(
+        k=st.integers(1, 60),
+        n=st.one_of(st.none(), st.integers(0, 5)),
+        exact=st.booleans(),
+        settled=st.booleans(),
+        wide=st.booleans(),
+    )
+    def query(self, k: int, n: int | None, exact: bool, settled: bool, wide: bool) -> None:
+        if settled:
+            assert self.real.flush(LONG)
+        self.compare(k, n, exact=exact, ef=EF_MAX if wide else None)
+
+    def compare(self, k: int, n: int | None, *, exact: bool = False, ef: int | None = None) -> None:
+        """One query: living ids with their scores, as many as asked for, and all the nearest where that is promised."""
         query = self.vectors(1)[0]
         filter_ = None if n is None else f"n = {n}"
-        hits = self.real.query(query, k, filter=filter_, exact=exact)
+        hits = self.real.query(query, k, filter=filter_, exact=exact, ef=ef, explain=True)
         truth = self.model.nearest(query, None if n is None else self.matching(n))
         assert len(set(hits.ids)) == len(hits) == min(k, len(truth))
         assert set(hits.ids) <= set(truth)
         assert [h.payload for h in hits] == [self.model.points[i][1] for i in hits.ids]
-        best = np.sort(np.array(list(truth.values()), np.float64))[: len(hits)].astype(np.float32)
-        np.testing.assert_allclose(hits.scores, scores_of(self.model.metric, best), rtol=1e-4, atol=1e-3)
+        best = self.scores(np.sort(np.array(list(truth.values()), np.float64))[: len(hits)])
+        own = self.scores(np.array([truth[i] for i in hits.ids], np.float64))
+        np.testing.assert_allclose(hits.scores, own, rtol=1e-4, atol=1e-3)
+        assert hits.explain is not None
+        plan = hits.explain["plan"]
+        scanned = plan in ("exact", "list", "empty") and not self.coded
+        if exact or scanned or self.whole_graph(ef):
+            np.testing.assert_allclose(own, best, rtol=1e-4, atol=1e-3)
+        else:
+            self.walks["found"] += int(np.isclose(own, best, rtol=1e-4, atol=1e-3).sum())
+            self.walks["wanted"] += len(best)
+        self.walks[f"{plan} {'coded' if self.coded else 'floats'}{' filtered' if n is not None else ''}"] += 1
+
+    def scores(self, distances: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        return scores_of(self.model.metric, distances.astype(np.float32))
+
+    def whole_graph(self, ef: int | None) -> bool:
+        """Whether the beam holds every slot: then a walk on floats misses only what no path leads to."""
+        return not self.coded and self.share in (None, 0.0) and (ef or EF_DEFAULT) >= self.real.info().slots
 
     @rule(ids=st.lists(IDS, max_size=8))
     def get(self, ids: list[PointId]) -> None:
@@ -165,12 +214,28 @@ class CollectionModel(RuleBasedStateMachine):
 
     @rule()
     def flush(self) -> None:
-        assert self.real.flush(30)
+        assert self.real.flush(LONG)
 
     @rule()
     def compact(self) -> None:
         self.real.compact()
         assert self.real.info().slots == len(self.model.points)
+
+    @rule()
+    def backup(self) -> None:
+        archive, folder = self.folder / "b.tar", self.folder / "restored"
+        self.database.backup(archive)
+        with Database(folder) as restored:
+            assert restored.restore(archive) == ["c"]
+            collection = restored.collection("c")
+            points, _ = collection.scroll(limit=10_000, with_vectors=True)
+            assert {p.id: p.payload for p in points} == {i: kept[1] for i, kept in self.model.points.items()}
+            for p in points:
+                np.testing.assert_array_equal(p.vector, self.model.points[p.id][0])
+            assert collection.flush(LONG)
+            assert collection.verify().problems == ()
+        archive.unlink()
+        shutil.rmtree(folder)
 
     @rule()
     def reopen(self) -> None:
@@ -183,15 +248,36 @@ class CollectionModel(RuleBasedStateMachine):
             assert self.real.count() == len(self.model.points)
 
     def teardown(self) -> None:
-        if hasattr(self, "database"):
-            self.database.close()
-        shutil.rmtree(self.folder)
+        try:
+            if hasattr(self, "model"):
+                self.settle()
+        finally:
+            if hasattr(self, "database"):
+                self.database.close()
+            self.scope.close()
+
+    def settle(self) -> None:
+        """After every sequence: the graph reaches all, files are whole, and walks are right."""
+        assert self.real.flush(LONG)
+        assert self.real.verify().problems == ()
+        for ef, n in ((None, None), (EF_MAX, None), (None, 3)):
+            self.compare(30, n, ef=ef)
+
+
+def _run(examples: int, steps: int) -> None:
+    told = CollectionModel.walks
+    told.clear()
+    run_machine(CollectionModel, examples, steps)
+    print(told)
+    assert told["sweep floats"] > examples // 4
+    assert told["sweep coded"] > examples // 20
+    assert told["found"] >= RECALL * told["wanted"], told
 
 
 def test_collection_agrees_with_a_dict() -> None:
-    run_machine(CollectionModel, 200, 12)
+    _run(200, 12)
 
 
 @pytest.mark.full
 def test_collection_agrees_with_a_dict_for_long() -> None:
-    run_machine(CollectionModel, 5000, 50)
+    _run(5000, 50)

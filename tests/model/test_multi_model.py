@@ -134,9 +134,13 @@ class MultiModel(RuleBasedStateMachine):
             assert self.real.count() == len(self.points)
 
     def teardown(self) -> None:
-        if hasattr(self, "database"):
-            self.database.close()
-        shutil.rmtree(self.folder)
+        try:
+            if hasattr(self, "database"):
+                with self.database:
+                    assert self.real.flush(30)
+                    assert self.real.verify().problems == ()
+        finally:
+            shutil.rmtree(self.folder)
 
 
 def test_multi_vectors_agree_with_a_dict() -> None:

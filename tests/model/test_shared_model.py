@@ -96,6 +96,10 @@ class SharedModel(RuleBasedStateMachine):
         if self.share == 0 or searcher.candidates(k) >= searcher.groups.total:
             np.testing.assert_array_equal(distances, best)
 
+    def teardown(self) -> None:
+        if hasattr(self, "index") and self.index.n:
+            assert self.index.problems() == []
+
 
 def test_shared_rows_agree_with_a_scan() -> None:
     run_machine(SharedModel, 60, 30)

@@ -3,11 +3,13 @@
 The model is the weakest that file systems promise. A write or truncation is certain after a sync of its
 file, a name (create, rename, remove) after a sync of its directory. Anything younger may be there, absent,
 torn by 512-byte sectors, or garbage within its own range, each on its own, in any combination; names of one
-journal come back in order, so a prefix of the unsynced ones is there.
+journal come back in order, so a prefix of the unsynced ones is there. A directory is a name like others: what it holds
+is lost with it.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from vicinal.storage.files import IoCall
 __all__ = ["SECTOR", "Disk", "Recorder", "images", "materialise"]
 
 SECTOR = 512
-Image = dict[str, bytes]  # path relative to the root → content
+Image = dict[str, bytes | None]  # path relative to the root → content, None of a directory
 
 
 class Recorder:
@@ -51,6 +53,7 @@ class _File:
 
     durable: bytearray = field(default_factory=bytearray)
     pending: list[tuple[int, bytes | None]] = field(default_factory=list)
+    is_directory: bool = False
 
     def sync(self) -> None:
         for offset, data in self.pending:
@@ -92,12 +95,15 @@ def _tear(content: bytearray, offset: int, data: bytes, rng: random.Random, *, g
 
 
 class Disk:
-    """The device below one directory, fed with calls."""
+    """The device below one directory, fed with calls; `image` is what it holds at first, certainly."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, image: Image | None = None) -> None:
         self._root = str(root)
-        self._names: dict[str, _File] = {}
-        self._durable_names: dict[str, _File] = {}
+        self._names = {
+            f"{root}/{name}": _File(bytearray(content or b""), is_directory=content is None)
+            for name, content in (image or {}).items()
+        }
+        self._durable_names = dict(self._names)
         self._pending_names: list[tuple[str, str, _File | None]] = []  # directory, name, file (None: removed)
 
     def apply(self, call: IoCall) -> None:
@@ -105,6 +111,8 @@ class Disk:
         path = call.path
         if call.kind == "create":
             self._name(path, _File())
+        elif call.kind == "mkdir" and path.startswith(self._root + "/"):
+            self._name(path, _File(is_directory=True))
         elif call.kind == "remove":
             self._name(path, None)
         elif call.kind == "rename":
@@ -133,6 +141,11 @@ class Disk:
                 _set(self._durable_names, path, file)
         self._pending_names = [pending for pending in self._pending_names if pending[0] != directory]
 
+    @property
+    def settled(self) -> bool:
+        """Whether all is certain, and every image alike."""
+        return not self._pending_names and not any(file.pending for file in self._names.values())
+
     def after_crash(self, rng: random.Random, mode: str) -> Image:
         """Return what may be on the device now. `mode`: "dropped", "kept", "torn", "garbage" or "mixed"."""
         names = dict(self._durable_names)
@@ -140,10 +153,17 @@ class Disk:
         there = {"dropped": 0, "kept": len(pending)}.get(mode, rng.randint(0, len(pending)))
         for _, path, file in pending[:there]:
             _set(names, path, file)
-        content: dict[int, bytes] = {}
+        names = {path: file for path, file in names.items() if self._has_way(path, names)}
+        content: dict[int, bytes | None] = {}
         for file in names.values():
-            content.setdefault(id(file), file.after_crash(rng, mode))
+            if id(file) not in content:
+                content[id(file)] = None if file.is_directory else file.after_crash(rng, mode)
         return {path[len(self._root) + 1 :]: content[id(file)] for path, file in names.items()}
+
+    def _has_way(self, path: str, names: dict[str, _File]) -> bool:
+        """Whether the directories that lead to a name are there."""
+        parents = itertools.takewhile(lambda parent: parent != self._root, map(str, Path(path).parents))
+        return all(parent in names for parent in parents)
 
     def worst(self) -> Image:
         """Return what is certain: nothing that no sync covered."""
@@ -160,31 +180,50 @@ def _set(names: dict[str, _File], path: str, file: _File | None) -> None:
 MODES = ("dropped", "kept", "torn", "garbage", "mixed")
 
 
-def images(recorder: Recorder, root: Path, seeds: int) -> Iterator[tuple[int, int, str, Image]]:
+_TRIES = 4  # per image that is to differ from those of the same moment
+
+
+def images(
+    recorder: Recorder, root: Path, seeds: int, first: Image | None = None
+) -> Iterator[tuple[int, int, str, Image]]:
     """Yield (calls made, seed, mode, image) for a power failure after each call of the run, and before it.
 
-    Images that equal the one before them are left out.
+    `seeds` images of each moment that differ from each other, or as many as there are; `first` is what the disk held
+    before. Images that were there before are left out.
     """
-    disk = Disk(root)
+    disk = Disk(root, first)
     seen: set[int] = set()
     for at in range(len(recorder.calls) + 1):
         if at:
             disk.apply(recorder.calls[at - 1])
-        for seed in range(seeds):
-            mode = MODES[(at + seed) % len(MODES)] if seeds < len(MODES) else MODES[seed % len(MODES)]
+        here: set[int] = set()
+        for seed in range(1 if disk.settled else _TRIES * seeds if seeds >= len(MODES) else seeds):
+            mode = _mode(at, seed, seeds)
             image = disk.after_crash(random.Random(at * 1_000 + seed), mode)
             mark = hash((recorder.last("acknowledged", at), frozenset(image.items())))
+            here.add(mark)
+            if len(here) > seeds:
+                break
             if mark not in seen:
                 seen.add(mark)
                 yield at, seed, mode, image
 
 
+def _mode(at: int, seed: int, seeds: int) -> str:
+    """Each once, and then those by turns in which chance plays a part; few take turns from moment to moment."""
+    if seeds < len(MODES):
+        return MODES[(at + seed) % len(MODES)]
+    return MODES[seed] if seed < len(MODES) else MODES[2 + seed % 3]
+
+
 def materialise(image: Image, root: Path) -> None:
     """Write an image as a new directory; trailing zeros become a hole."""
     root.mkdir(parents=True)
-    for name, content in image.items():
+    for name, content in sorted(image.items()):
         path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if content is None:
+            path.mkdir()
+            continue
         with path.open("wb") as file:
             file.write(content.rstrip(b"\0"))
             file.truncate(len(content))
