@@ -163,7 +163,7 @@ def test_create_makes_name_and_head_durable(tmp_path: Path) -> None:
     RowFile.create(Files(recorder), tmp_path / "v.vec", ROW).close()
     for call in recorder.calls:
         disk.apply(call)
-    (tmp_path / "image").write_bytes(disk.worst()["v.vec"])
+    (tmp_path / "image").write_bytes(disk.worst()["v.vec"] or b"")
     RowFile.open(Files(), tmp_path / "image", ROW, 0).close()
 
 
