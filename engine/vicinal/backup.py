@@ -13,11 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from vicinal.errors import CorruptData, StorageFull, VicinalError
+from vicinal.errors import CorruptData, FormatTooNew, StorageFull, VicinalError
 from vicinal.maintenance import CATALOG, Opened, close_files, open_collection, row_widths
 from vicinal.storage.archive import Archive, Source, pack
 from vicinal.storage.catalog import Catalog
 from vicinal.storage.files import Files, OpenFile
+from vicinal.storage.snapshots import sum_of
 from vicinal.storage.vectors import HEAD_BYTES
 from vicinal.verification import files_problems, index_problems
 
@@ -84,7 +85,7 @@ def _collection(
 
 def _snapshots(files: Files, opened: Opened, frozen: Catalog) -> Iterator[tuple[str, OpenFile]]:
     """The snapshots that a copied catalogue names, opened; it forgets those that were replaced since."""
-    for stem in frozen.snapshots():
+    for stem, crc in frozen.snapshot_sums().items():
         file = f"{stem}.snapshot"
         assert opened.directory is not None, "collections in memory have no snapshots"
         try:
@@ -92,7 +93,18 @@ def _snapshots(files: Files, opened: Opened, frozen: Catalog) -> Iterator[tuple[
         except CorruptData:
             frozen.drop_snapshot(stem)
             continue
+        if crc is not None and _sum_of(found) != crc:
+            found.close()
+            frozen.drop_snapshot(stem)
+            continue
         yield file, found
+
+
+def _sum_of(snapshot: OpenFile) -> int | None:
+    try:
+        return sum_of(snapshot)
+    except (CorruptData, FormatTooNew):
+        return None
 
 
 def _parts(file: OpenFile) -> Iterator[bytes]:

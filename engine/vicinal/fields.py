@@ -116,7 +116,7 @@ class FieldStore(Protocol):
         """The graph as bytes, in parts to be written before it changes."""
 
     def restore(self, buffer: memoryview | bytes, n: int) -> None:
-        """Take a graph snapshot over at most n slots; CorruptData when it does not fit."""
+        """Take a graph snapshot over at most n slots; whatever it raises when that does not fit, the index is empty."""
 
 
 def _index_of(spec: Dense) -> FieldIndex | SharedIndex:
@@ -212,7 +212,11 @@ class DenseField:
 
     def restore(self, buffer: memoryview | bytes, n: int) -> None:
         """Take a graph snapshot."""
-        self._index.decode(buffer, self._walked(), n)
+        try:
+            self._index.decode(buffer, self._walked(), n)
+        except BaseException:
+            self._index = _index_of(self.spec)
+            raise
         if self._index.may_code:
             let_go(self._rows().vectors)  # encoding read all of them, searches read few
 

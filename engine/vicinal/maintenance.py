@@ -161,23 +161,22 @@ def _open_rows(files: Files, directory: Path, name: str, width: int, catalog: Ca
 def _load_snapshots(
     files: Files, directory: Path, catalog: Catalog, fields: Mapping[str, FieldStore], rows: int
 ) -> None:
-    for stem in catalog.snapshots():
+    for stem, crc in catalog.snapshot_sums().items():
         field = stem.rpartition("@")[0]
         if field not in fields:
             continue
-        try:
-            fields[field].restore(snapshots.load(files, directory / f"{stem}.snapshot"), rows)
-        except (CorruptData, FormatTooNew):
-            continue  # derived: the indexer builds it again, and answers are exact meanwhile
+        with suppress(Exception):  # derived: the indexer builds it again, and answers are exact meanwhile
+            fields[field].restore(snapshots.load(files, directory / f"{stem}.snapshot", crc), rows)
 
 
 def load_columns(opened: Opened) -> memoryview | None:
     """The bytes of the newest snapshot of the attribute columns; None without one that is whole."""
-    stems = [stem for stem in opened.catalog.snapshots() if stem.rpartition("@")[0] == COLUMNS]
+    sums = opened.catalog.snapshot_sums()
+    stems = [stem for stem in sums if stem.rpartition("@")[0] == COLUMNS]
     if opened.directory is None or not stems:
         return None
     try:
-        return snapshots.load(opened.files, opened.directory / f"{stems[-1]}.snapshot")
+        return snapshots.load(opened.files, opened.directory / f"{stems[-1]}.snapshot", sums[stems[-1]])
     except (CorruptData, FormatTooNew):
         return None
 
@@ -192,15 +191,26 @@ def save_snapshot(opened: Opened, name: str, chunks: Sequence[bytes | memoryview
     if sum(memoryview(chunk).nbytes for chunk in chunks) > free_space(opened.directory).spare:
         return False  # what only saves time must not take what deletes and checkpoints need
     try:
-        snapshots.publish(opened.files, opened.directory, stem, chunks)
+        if stem in opened.catalog.snapshots():
+            opened.catalog.drop_snapshot(stem)  # what it names is about to be another file
+        crc = _published(opened.files, opened.directory, stem, chunks)
         old = [known for known in opened.catalog.snapshots() if known.rpartition("@")[0] == name and known != stem]
-        opened.catalog.set_snapshot(stem, opened.catalog.last.seq)
+        opened.catalog.set_snapshot(stem, opened.catalog.last.seq, crc)
         for known in old:
             opened.catalog.drop_snapshot(known)
         snapshots.remove_old(opened.files, opened.directory, opened.catalog.snapshots())
     except (StorageFull, ReadOnly, CorruptData):
         return False
     return True
+
+
+def _published(files: Files, directory: Path, stem: str, chunks: Sequence[bytes | memoryview]) -> int:
+    """Write a snapshot; gives its CRC32C."""
+    file = files.open(snapshots.publish(files, directory, stem, chunks), read_only=True)
+    try:
+        return snapshots.sum_of(file)
+    finally:
+        file.close()
 
 
 def row_widths(name: str, spec: Dense | Multi) -> dict[str, int]:

@@ -18,7 +18,6 @@ import orjson
 from numpy.typing import NDArray
 
 from vicinal.bits import bits_from_mask, bits_from_slots, mask_from_bits
-from vicinal.errors import CorruptData, FormatTooNew
 from vicinal.filter.cache import BitmapCache
 from vicinal.filter.column_snapshot import Loaded, decode, encode
 from vicinal.filter.columns import Columns
@@ -291,8 +290,8 @@ def _loaded(saved: memoryview, catalog: Catalog) -> Loaded | None:
     """
     try:
         loaded = decode(saved)
-    except (CorruptData, FormatTooNew):
-        return None  # derived: the payloads are read again
+    except Exception:  # noqa: BLE001 - derived, whatever is wrong with it: the payloads are read again
+        return None
     n, seq, last = loaded.columns.n, loaded.seq, catalog.last
     if n > last.rows or seq > last.seq:
         return None

@@ -177,7 +177,11 @@ class MultiField:
 
     def restore(self, buffer: memoryview | bytes, n: int) -> None:
         """Take a snapshot of proxies."""
-        self._proxies.decode(buffer, self._token_rows(), n)
+        try:
+            self._proxies.decode(buffer, self._token_rows(), n)
+        except BaseException:
+            self._proxies = make_proxies(self.spec)
+            raise
 
 
 def _places(ends: NDArray[np.int64], slots: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

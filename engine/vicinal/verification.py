@@ -42,10 +42,12 @@ def files_problems(opened: Opened) -> Iterator[str]:
     yield from _raised(opened.catalog.check, True)
     if opened.directory is None:
         return
-    for stem in opened.catalog.snapshots():
+    for stem, crc in opened.catalog.snapshot_sums().items():
         path = opened.directory / f"{stem}.snapshot"
-        found = _raised(snapshots.load, opened.files, path)
-        if found and stem in opened.catalog.snapshots():  # else a newer one has taken its place meanwhile
+        found = _raised(snapshots.load, opened.files, path, crc)
+        if (
+            found and opened.catalog.snapshot_sums().get(stem, -1) == crc
+        ):  # else a newer one has taken its place meanwhile
             yield from (f"{problem}; it is made again by itself" for problem in found)
 
 

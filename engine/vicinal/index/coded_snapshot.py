@@ -10,6 +10,7 @@ version fitted differently is refused, not misread.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
@@ -154,6 +155,8 @@ def _check_filters(fitted: Fitted, n: int) -> None:
             raise ValueError("efforts of other shares")
         for one in level.by_share:
             whole = all(type(part) is int and 0 <= part < 1 << 15 for part in (*one.sweep, one.rescore))
+            told = (one.margin, *one[4:])
+            whole = whole and type(one.quota) is int and not any(map(math.isnan, told))  # TypeError: no numbers
             if not whole or one.sweep.pool % 8 or not min(one.sweep[:2]) or not one.rescore or one.quota < 1:
                 raise ValueError(f"an effort of {one}")
 

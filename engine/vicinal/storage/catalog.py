@@ -163,15 +163,19 @@ class Catalog:
         with self._lock, translated(self.path):
             return look_up(self._own(), sql.LIVE_SLOTS, ids, ())
 
-    def set_snapshot(self, name: str, seq: int) -> None:
-        """Record that a durable snapshot `name` of commit `seq` exists."""
+    def set_snapshot(self, name: str, seq: int, crc: int | None = None) -> None:
+        """Record that a durable snapshot `name` of commit `seq` exists, and its CRC32C."""
         with self._writing(), transaction(self._writer):
             self._writer.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?)", (name, seq))
+            self._writer.execute("DELETE FROM blocks WHERE file = ?", (name,))
+            if crc is not None:
+                self._writer.execute("INSERT INTO blocks VALUES (?, 0, ?)", (name, crc))
 
     def drop_snapshot(self, name: str) -> None:
         """Forget a snapshot; an unknown one is no error."""
         with self._writing(), transaction(self._writer):
             self._writer.execute("DELETE FROM snapshots WHERE name = ?", (name,))
+            self._writer.execute("DELETE FROM blocks WHERE file = ?", (name,))
 
     def set_config(self, config: bytes) -> None:
         """Replace the collection's configuration, durably."""
@@ -277,6 +281,12 @@ class Catalog:
         """Return the seq of the newest durable snapshot of each name."""
         with self._reader() as connection:
             rows: Any = connection.execute("SELECT name, seq FROM snapshots")
+            return dict(rows)
+
+    def snapshot_sums(self) -> dict[str, int | None]:
+        """Return the CRC32C of each durable snapshot by name; None of one by a version that did not keep it."""
+        with self._reader() as connection:
+            rows: Any = connection.execute(sql.SNAPSHOT_SUMS)
             return dict(rows)
 
     def check(self, deep: bool = False) -> None:

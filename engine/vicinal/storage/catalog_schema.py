@@ -5,7 +5,7 @@
     points    one row per slot; `id` is the integer id - 2^63, or the UTF-8 bytes of a string id as a BLOB,
               so that 7 and "7" differ; `died` is the seq that replaced or deleted it, NULL while it lives
     payloads  versions by (slot, seq); NULL is "payload removed"; no row is "never had one"
-    blocks    CRC32C of each 1,024-row block of each row file
+    blocks    CRC32C of each 1,024-row block of each row file; of each snapshot, as block 0 under its name
     snapshots the newest durable snapshot of each derived structure, by name
 
 At most one live slot per id is not a convention but the unique index `live`; `dead` serves readers of
@@ -106,6 +106,8 @@ FROM points WHERE slot >= ?1 AND slot < ?2 AND typeof(id) = 'blob'"""
 DEAD: Final = "SELECT group_concat(slot) FROM points WHERE slot >= ?1 AND slot < ?2 AND died IS NOT NULL"
 
 ROW_SUMS: Final = "SELECT name, rows, block, crc FROM files LEFT JOIN blocks ON file = name"
+
+SNAPSHOT_SUMS: Final = "SELECT name, crc FROM snapshots LEFT JOIN blocks ON file = name"
 
 LIVING: Final = "SELECT count(*) FROM points WHERE seq <= ?1 AND (died IS NULL OR died > ?1)"
 

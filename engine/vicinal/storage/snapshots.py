@@ -5,7 +5,8 @@ A snapshot's file is its bytes followed by a footer, little-endian:
     u64 length of the bytes · u32 CRC32C of bytes, length, version · u32 format version · 8 bytes magic
 
 Losing one costs time, never an answer: it is rebuilt from rows and catalogue. So `load` refuses anything
-it cannot prove whole, and the caller goes on without.
+it cannot prove whole, and the caller goes on without. The catalogue keeps the CRC32C of each, so that one of another
+collection or another commit, which is as whole, is not taken for it.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.errors import CorruptData, FormatTooNew
-from vicinal.storage.files import Files
+from vicinal.storage.files import Files, OpenFile
 
-__all__ = ["load", "publish", "remove_old"]
+__all__ = ["load", "publish", "remove_old", "sum_of"]
 
 _MAGIC: Final = b"vicinalS"
 _VERSION: Final = 1
@@ -59,16 +60,28 @@ def _with_footer(
     yield memoryview(_FOOTER.pack(length, crc, _VERSION, _MAGIC))
 
 
-def load(files: Files, path: Path) -> memoryview:
+def sum_of(file: OpenFile) -> int:
+    """The CRC32C in a snapshot's footer; CorruptData, FormatTooNew when there is none."""
+    return _footer(file)[1]
+
+
+def _footer(file: OpenFile) -> tuple[int, int, int]:
+    size = file.size()
+    return _check_footer(file.path, size, file.pread(_FOOTER.size, max(0, size - _FOOTER.size)))
+
+
+def load(files: Files, path: Path, expected: int | None = None) -> memoryview:
     """Return the bytes of a snapshot, read-only, on a map that lives as long as they do.
 
-    Raises CorruptData when the file is missing, damaged, cut or grown; FormatTooNew for a later format.
+    `expected`: the CRC32C that it has, where that is known. Raises CorruptData when the file is missing, damaged, cut,
+    grown or another's; FormatTooNew for a later format.
     """
     file = files.open(path, read_only=True)
     try:
         size = file.size()
-        footer = file.pread(_FOOTER.size, max(0, size - _FOOTER.size))
-        length, crc, version = _check_footer(path, size, footer)
+        length, crc, version = _footer(file)
+        if expected not in (None, crc):
+            raise CorruptData(f"{path} is of another collection or another commit", field=str(path), value=crc)
         body = file.map(size).data[:length]
     finally:
         file.close()
