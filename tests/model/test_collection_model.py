@@ -69,7 +69,7 @@ class CollectionModel(RuleBasedStateMachine):
         metric=st.sampled_from(FLOAT_METRICS),
         seed=st.integers(0, 2**32 - 1),
         share=st.sampled_from([None, None, 0.0, 0.2]),
-        coded=st.sampled_from([False, False, False, True]),
+        coded=st.sampled_from([False] * 7 + [True]),
         first=st.sampled_from([0, 40, 200, 400]),
     )
     def begin(self, metric: Metric, seed: int, share: float | None, coded: bool, first: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.errors import InvalidArgument, InvalidPayload, InvalidVector
+from vicinal.errors import InvalidArgument, InvalidPayload, InvalidVector, VicinalError
 from vicinal.io.jsonl import taken_ids
 from vicinal.io.source import Batch, checked_file, row_ids, vector_matrix
 from vicinal.types import Payload
@@ -42,7 +43,16 @@ class ParquetSource:
         self.dim = self._first_dim()
 
     def batches(self, rows: int) -> Iterator[Batch]:
-        """Yield exactly `rows` rows at a time, and the rest at the end."""
+        """Yield exactly `rows` rows at a time, and the rest at the end; InvalidArgument where they cannot be read."""
+        batches = self._batches(rows)
+        while True:
+            with _reading(self._path):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    def _batches(self, rows: int) -> Iterator[Batch]:
         start = 0
         for table in self._tables(rows):
             columns = [name for name in table.column_names if name != self._vector_column]
@@ -108,9 +118,19 @@ def _opened(path: Path) -> Any:
         raise InvalidArgument(
             f"reading {path} needs pyarrow: pip install 'vicinal[arrow]'", field="path", value=str(path)
         ) from cause
-    try:
+    with _reading(path):
         return parquet.ParquetFile(path)
-    except (OSError, ValueError) as cause:
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """InvalidArgument where pyarrow, or Python making values of what it read, finds a file to be damaged."""
+    arrow = importlib.import_module("pyarrow")
+    try:
+        yield
+    except VicinalError:
+        raise
+    except (arrow.ArrowException, OSError, ValueError, OverflowError) as cause:
         raise InvalidArgument(f"{path} cannot be read as parquet ({cause})", field="path", value=str(path)) from cause
 
 
