@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import vicinal
+from vicinal import planner
+from vicinal.collection import Collection
 from vicinal.database import Database
 from vicinal.errors import (
     AlreadyExists,
@@ -157,6 +160,36 @@ def test_a_lost_graph_snapshot_costs_nothing_but_time(tmp_path: Path) -> None:
         assert again.query([3.1, 4, 5], 1)[0].id == 1
         assert again.flush(60)
         assert again.query([3.1, 4, 5], 1, explain=True).explain["plan"] == "sweep"  # type: ignore[index]
+
+
+def _recall(collection: Collection, rows: NDArray[np.float32]) -> float:
+    """Of the ten nearest of some rows that a narrow beam finds."""
+    found = 0
+    for row in rows[::15]:
+        best = collection.query(row + 0.1, 10, exact=True).scores[-1]
+        hits = collection.query(row + 0.1, 10, ef=16, explain=True)
+        assert hits.explain is not None
+        assert hits.explain["plan"] == "sweep"
+        found += int((hits.scores <= best * (1 + 1e-5)).sum())
+    return found / (10 * len(rows[::15]))
+
+
+def test_a_graph_that_is_built_again_finds_as_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planner, "SWEEP_COST", 0)
+    rows = np.random.default_rng(5).standard_normal((3000, 16)).astype(np.float32)
+    with Database(tmp_path / "db") as database:
+        made = database.create_collection("c", dim=16, metric="l2", M=8)
+        made.upsert(range(3000), rows)
+        made.delete(range(0, 3000, 10))
+        assert made.flush(60)
+        before = _recall(made, rows)
+    assert 0.5 < before < 0.999  # a beam so narrow tells graphs apart
+    (snapshot,) = (path for path in (tmp_path / "db").rglob("*.snapshot") if path.name.startswith("@"))
+    snapshot.write_bytes(b"damaged")
+    with Database(tmp_path / "db") as database:
+        again = database.collection("c")
+        assert again.flush(60)
+        assert _recall(again, rows) >= before - 0.005
 
 
 def _left(directory: Path) -> tuple[int, int]:

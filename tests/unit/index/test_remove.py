@@ -263,13 +263,14 @@ def check_reached(field):
     assert not field.dead[field.index.searcher().index._arrays.cell_nodes].any()
 
 
-@pytest.mark.parametrize(("coded_from", "n"), [(None, 1200), (1000, 4000)])
+@pytest.mark.parametrize(("coded_from", "n"), [(None, 2000), (1000, 4000)])
 def test_churn_costs_no_recall(coded_from, n):
     vectors = clouds(3 * n + 100, 24, 100, 15)
     field, fresh = churn(vectors, n, coded_from, 10)
     assert field.index.searcher().layout == fresh.index.searcher().layout == ("coded" if coded_from else "float")
     queries = clouds(150, 24, 100, 15, 0.31)
     assert field.recall(queries) >= fresh.recall(queries) - 0.01
+    assert field.recall(field.rows.vectors[field.living], k=1) >= 0.999  # all of them, not a sample
 
 
 @pytest.mark.full
