@@ -53,5 +53,26 @@ def damage() -> None:
             assert database.collection("c").count("v = 1000") == 10
 
 
+def half_written() -> None:
+    """Power failed while the last commit was written: of its frames some are there, and of one garbage."""
+    with scratch_folder() as scratch:
+        log = _killed(Path(scratch) / "db")
+        content = bytearray(log.read_bytes())
+        starts = range(32, len(content), FRAME)
+        before = [at for at in starts if any(content[at + 4 : at + 8])][-2]
+        assert starts[-1] >= before + 2 * FRAME, "the last commit has frames enough"
+        torn = before + FRAME
+        content[torn : torn + 8] = b"\x30\xf0\x10\x0c\x64\xe8\x2f\x93"  # as sectors may end within a frame's head
+        content[torn + 512 : torn + 1024] = os.urandom(512)
+        log.write_bytes(content)
+        with Database(log.parents[2]) as database:
+            assert database.collection("c").count() == 40
+            assert database.collection("c").count("v = 1000") == 9
+
+
+def test_a_commit_that_power_loss_left_half_is_forgotten() -> None:
+    run_alone(half_written)
+
+
 def test_damage_in_the_log_is_refused_and_nothing_is_thrown_away() -> None:
     run_alone(damage)

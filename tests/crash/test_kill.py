@@ -65,15 +65,15 @@ class Writers:
         with self._parent as parent:
             parent.kill()
 
-    def kill_one(self, seed: int, seconds: float) -> list[str]:
-        """Let one write for so long after it has opened the database; gives what it told."""
+    def kill_one(self, seed: int, seconds: float, *, early: bool = False) -> list[str]:
+        """Let one write for so long after it has opened the database, or `early` begun to; gives what it told."""
         stdin, stdout = self._parent.stdin, self._parent.stdout
         assert stdin is not None
         assert stdout is not None
         print(seed, file=stdin, flush=True)
         told: list[str] = []
         child = 0
-        while not (child and any("open" in line for line in told)):
+        while not (child and (early or any("open" in line for line in told))):
             line = stdout.readline()
             assert line, "the writer did not start"
             assert "ended" not in line, "the writer ended by itself"
@@ -111,12 +111,12 @@ def _stored(directory: Path, kind: str) -> dict[int, int]:
 def _check_answer(collection: Any, points: list[Any], kind: str) -> None:
     query = points[0].vector["v"]
     if kind == "dense":
-        assert collection.query(query, 1)[0].id == points[0].id
+        assert collection.query(query, 1, using="v")[0].id == points[0].id
         return
     scores = {p.id: maxsim(query, p.vector["v"]) for p in points}
     best = sorted(scores.values(), reverse=True)[:10]
     for exact in (False, True):  # by proxies not all of the best need be found, but what is found is scored right
-        hits = collection.query_multi(query, 10, exact=exact)
+        hits = collection.query_multi(query, 10, using="v", exact=exact)
         assert len(hits) == len(best)
         np.testing.assert_allclose(hits.scores, [scores[i] for i in hits.ids], rtol=1e-6)
     np.testing.assert_allclose(hits.scores, best, rtol=1e-6)
@@ -129,7 +129,11 @@ def _cycles(tmp_path: Path, cycles: int, kind: str) -> None:
     rng = np.random.default_rng(1)
     with Writers(directory, kind) as writers:
         for cycle in range(cycles):
-            acknowledged += expected.read(writers.kill_one(cycle + 1, float(rng.uniform(0.0, 0.25))))
+            early = cycle % 4 == 3  # while it is opened, perhaps
+            told = writers.kill_one(cycle + 1, float(rng.uniform(0.0, 0.25)), early=early)
+            acknowledged += expected.read(told)
+            if cycle % 2:  # and once more while that is mended, or closed
+                writers.kill_one(0, float(rng.uniform(0.0, 0.1)), early=True)
             stored = _stored(directory, kind)
             if stored != expected.versions and expected.begun is not None:
                 expected.apply(expected.begun)  # it was committed, its acknowledgement was cut off: all of it, or none

@@ -41,15 +41,16 @@ __all__ = [
 DIM: Final = 4
 NAME: Final = "c"
 _IDS: Final = (*range(12), *"0123456789", (1 << 64) - 1)
-State = dict[Any, tuple[bytes, bytes, bytes | None]]  # id → (vector, tokens, payload)
+State = dict[Any, tuple[bytes, bytes, bytes | None]]  # id → (vector, tokens, payload); b"" without
 
 
 class Operation(NamedTuple):
-    """One call of the user: upsert, delete, set_payload, flush or reopen."""
+    """One call of the user: upsert (of some fields), delete, set_payload, flush, compact or reopen."""
 
     kind: str
     ids: tuple[Any, ...] = ()
     seed: int = 0
+    fields: tuple[str, ...] = ("v", "t")
 
 
 class Script(NamedTuple):
@@ -76,14 +77,20 @@ def payload_of(seed: int) -> dict[str, Any] | None:
 
 
 def make_script(seed: int, operations: int) -> Script:
-    """Random operations on few ids, so that they meet each other."""
+    """Random operations on few ids, so that they meet each other; a third of them before tokens are written.
+
+    Then the collection is compacted, while it has a field that no point has.
+    """
     rng = random.Random(seed)
     made: list[Operation] = []
     states: list[State] = [{}]
     for number in range(operations):
-        kind = rng.choices(("upsert", "delete", "set_payload", "flush", "reopen"), (12, 3, 3, 2, 1))[0]
-        ids = tuple(rng.sample(_IDS, rng.randint(1, 9))) if kind not in {"flush", "reopen"} else ()
-        operation = Operation(kind, ids, seed * 1000 + number)
+        kind = rng.choices(("upsert", "delete", "set_payload", "flush", "reopen", "compact"), (12, 3, 3, 2, 1, 1))[0]
+        first = operations // 3
+        kind = "upsert" if number == 0 else "compact" if number == first else kind
+        ids = tuple(rng.sample(_IDS, rng.randint(1, 9))) if kind not in {"flush", "reopen", "compact"} else ()
+        fields = ("v",) if number < first else rng.choice([("v", "t"), ("v", "t"), ("v",), ("t",)])
+        operation = Operation(kind, ids, seed * 1000 + number, fields)
         made.append(operation)
         states.append(_after(states[-1], operation))
     return Script(made, states)
@@ -96,8 +103,8 @@ def _after(before: State, operation: Operation) -> State:
         if operation.kind == "upsert":
             payload = payload_of(seed)
             state[i] = (
-                vector_of(seed).tobytes(),
-                tokens_of(seed).tobytes(),
+                vector_of(seed).tobytes() if "v" in operation.fields else b"",
+                tokens_of(seed).tobytes() if "t" in operation.fields else b"",
                 None if payload is None else orjson.dumps(payload),
             )
         elif operation.kind == "delete":
@@ -137,13 +144,15 @@ def act(collection: Collection, operation: Operation) -> None:
     if operation.kind == "upsert":
         seeds = [operation.seed * 16 + place for place in range(len(ids))]
         vectors = {"v": np.array([vector_of(s) for s in seeds]), "t": [tokens_of(s) for s in seeds]}
-        collection.upsert(ids, vectors, [payload_of(s) for s in seeds])
+        collection.upsert(ids, {name: vectors[name] for name in operation.fields}, [payload_of(s) for s in seeds])
     elif operation.kind == "delete":
         collection.delete(ids)
     elif operation.kind == "set_payload":
         collection.set_payload({"n": operation.seed}, ids)
     elif operation.kind == "flush":
         collection.flush(60)
+    elif operation.kind == "compact":
+        collection.compact()
 
 
 class Session:
@@ -190,14 +199,23 @@ def read_state(collection: Collection) -> State:
     for p in points:
         assert p.id not in state, f"two points {p.id!r}"
         payload = None if p.payload is None else orjson.dumps(p.payload)
-        state[p.id] = (p.vector["v"].tobytes(), p.vector["t"].tobytes(), payload)
+        vector, tokens = (p.vector[name].tobytes() if name in p.vector else b"" for name in ("v", "t"))
+        state[p.id] = (vector, tokens, payload)
     assert collection.count() == len(state)
     known = [p.payload["n"] for p in points if p.payload is not None]
     for n in known[:2]:
         assert collection.count(f"n = {n}") == known.count(n)
-    for p in points[:2]:
-        found = collection.query(p.vector["v"], len(points), using="v")
-        assert set(found.ids) == set(state)
-        assert found.scores[0] == 0
-        assert collection.query_multi(p.vector["t"], len(points), using="t", exact=True).ids
+    _check_answers(collection, points)
     return state
+
+
+def _check_answers(collection: Collection, points: list[Any]) -> None:
+    """Queries with what some points hold find all that have that field."""
+    single, tokens = ([p for p in points if name in p.vector] for name in ("v", "t"))
+    for p in single[:2]:
+        found = collection.query(p.vector["v"], len(points), using="v")
+        assert set(found.ids) == {p.id for p in single}
+        assert found.scores[0] == 0
+    for p in tokens[:2]:
+        found = collection.query_multi(p.vector["t"], len(points), using="t", exact=True)
+        assert set(found.ids) == {p.id for p in tokens}

@@ -17,19 +17,32 @@ import mmap
 import os
 import socket
 import time
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.errors import CorruptData, DatabaseLocked, ReadOnly, StorageFull, VicinalError
+from vicinal.errors import Closed, CorruptData, DatabaseLocked, ReadOnly, StorageFull, Unavailable, VicinalError
 
-__all__ = ["Files", "IoCall", "IoKind", "Lock", "Observer", "OpenFile", "told"]
+__all__ = [
+    "NO_DESCRIPTORS",
+    "Files",
+    "IoCall",
+    "IoKind",
+    "Lock",
+    "Observer",
+    "OpenFile",
+    "descriptors_used_up",
+    "told",
+]
 
 IoKind = Literal["create", "read", "write", "sync", "truncate", "rename", "remove", "mkdir", "sync_dir"]
+NO_DESCRIPTORS: Final = "too many files are open; close some, or raise the limit (ulimit -n)"
+_TOO_MANY: Final = (errno.EMFILE, errno.ENFILE)
 Buffer = bytes | bytearray | memoryview
 
 
@@ -59,7 +72,18 @@ def told(observer: Observer | None, call: IoCall) -> int | None:
     return None if observer is None else observer.before(call)
 
 
-def _read_error(path: Path, error: OSError) -> CorruptData:
+def descriptors_used_up() -> bool:
+    """Tell whether this process can open no more files now."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno in _TOO_MANY
+    return False
+
+
+def _read_error(path: Path, error: OSError) -> CorruptData | Unavailable:
+    if error.errno in _TOO_MANY:
+        return Unavailable(f"{path} cannot be opened now: {NO_DESCRIPTORS}", field=str(path))
     return CorruptData(f"{path} cannot be read: {error.strerror or error}", field=str(path))
 
 
@@ -69,6 +93,8 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in _TOO_MANY:
+            raise Unavailable(f"{path} cannot be opened now: {NO_DESCRIPTORS}", field=str(path)) from error
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             message = f"no space left to write {path}; free some and write again"
             raise StorageFull(message, field=str(path)) from error
@@ -102,12 +128,17 @@ class OpenFile:
         self._fd = fd
         self._observer = observer
 
+    def _descriptor(self) -> int:
+        if self._fd < 0:
+            raise Closed(f"{self.path} was closed", field=str(self.path))
+        return self._fd
+
     def pread(self, length: int, offset: int) -> bytes:
         """Return up to `length` bytes from `offset`; fewer only at the end of the file."""
         parts = []
         try:
             told(self._observer, IoCall("read", str(self.path), offset, size=length))
-            while length > 0 and (part := os.pread(self._fd, length, offset)):
+            while length > 0 and (part := os.pread(self._descriptor(), length, offset)):
                 parts.append(part)
                 offset += len(part)
                 length -= len(part)
@@ -125,29 +156,29 @@ class OpenFile:
 
     def _transfer(self, view: memoryview, offset: int) -> int:
         if self._observer is None:
-            return os.pwrite(self._fd, view, offset)
+            return os.pwrite(self._descriptor(), view, offset)
         part = self._observer.before(IoCall("write", str(self.path), offset, bytes(view)))
-        return os.pwrite(self._fd, view if part is None else view[:part], offset)
+        return os.pwrite(self._descriptor(), view if part is None else view[:part], offset)
 
     def fdatasync(self) -> None:
         """Return once data and size of the file are on the device."""
         with _syncing(self.path):
             told(self._observer, IoCall("sync", str(self.path)))
-            os.fdatasync(self._fd)
+            os.fdatasync(self._descriptor())
 
     def truncate(self, size: int) -> None:
         """Set the file's size in bytes; new bytes are zero and take no space until written."""
         with _writing(self.path):
             told(self._observer, IoCall("truncate", str(self.path), size=size))
-            os.ftruncate(self._fd, size)
+            os.ftruncate(self._descriptor(), size)
 
     def size(self) -> int:
         """Return the file's size in bytes."""
-        return os.fstat(self._fd).st_size
+        return os.fstat(self._descriptor()).st_size
 
     def disk_bytes(self) -> int:
         """Return the space the file takes on disk, in bytes; holes take none."""
-        return os.fstat(self._fd).st_blocks * 512
+        return os.fstat(self._descriptor()).st_blocks * 512
 
     def map(self, length: int) -> NDArray[np.uint8]:
         """Return the first `length` bytes as a read-only shared map, (length,) uint8.
@@ -162,9 +193,9 @@ class OpenFile:
                 f"{self.path} is {size} bytes long, {length} were expected", field=str(self.path), value=size
             )
         try:
-            pages = mmap.mmap(self._fd, length, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
+            pages = mmap.mmap(self._descriptor(), length, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
         except OSError as error:
-            if error.errno == errno.ENOMEM:
+            if error.errno in {errno.ENOMEM, *_TOO_MANY}:  # a map takes a descriptor too
                 raise MemoryError(f"no memory is left to map {self.path}") from error
             raise _read_error(self.path, error) from error
         return np.frombuffer(pages, np.uint8)
@@ -179,17 +210,30 @@ class OpenFile:
 class Lock:
     """A held lock of a data directory; `release` gives it back, and so does the end of the process."""
 
-    __slots__ = ("_fd", "path")
+    __slots__ = ("__weakref__", "_fd", "path")
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self._fd = fd
+        _held.add(self)
 
     def release(self) -> None:
         """Give the lock back. May be called twice."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+_held: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+def _leave_locks() -> None:
+    """A forked child has the parent's descriptors: with one of them it would keep a lock that the parent gave back."""
+    for lock in list(_held):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_leave_locks)
 
 
 def _holder(path: Path) -> str:

@@ -2,7 +2,8 @@
 
 SQLite reads the log up to the first frame whose checksum is wrong and forgets the rest, which is right after a crash:
 the rest is of one transaction, as each is synced before the next begins. Where a later frame follows the end of a
-transaction in that rest, bytes changed that were synced, and acknowledged commits would be lost in silence.
+transaction in that rest, bytes changed that were synced, and acknowledged commits would be lost in silence. A head of a
+frame that a crash left half, or as garbage, ends none: it names pages that the file cannot have.
 """
 
 from __future__ import annotations
@@ -35,10 +36,18 @@ def frames(files: Files, path: Path) -> list[bool | None]:
         step = _FRAME_HEAD + int.from_bytes(head[8:12], "big")
         if len(head) < _HEAD or not 512 <= step <= _FRAME_HEAD + 65536:
             return []
-        heads = (file.pread(_FRAME_HEAD, at) for at in range(_HEAD, file.size() - step + 1, step))
-        return [any(one[4:8]) if one[8:16] == head[16:24] else None for one in heads]
+        starts = range(_HEAD, file.size() - step + 1, step)
+        most = len(starts) + path.stat().st_size // (step - _FRAME_HEAD) + 1  # pages that the catalogue can have
+        heads = (file.pread(_FRAME_HEAD, at) for at in starts)
+        return [_ends(one, most) if one[8:16] == head[16:24] else None for one in heads]
     finally:
         file.close()
+
+
+def _ends(head: bytes, most: int) -> bool:
+    """Whether a frame's head says that it ends a transaction: which page it is of, and how many there are then."""
+    page, pages = int.from_bytes(head[:4], "big"), int.from_bytes(head[4:8], "big")
+    return 0 < page <= pages <= most
 
 
 def check_log(connection: apsw.Connection, path: Path, found: list[bool | None]) -> None:

@@ -26,7 +26,7 @@ from vicinal.errors import (
     VicinalError,
 )
 from vicinal.storage import vfs
-from vicinal.storage.files import Files
+from vicinal.storage.files import NO_DESCRIPTORS, Files, descriptors_used_up
 
 __all__ = ["MEMORY", "Readers", "check_format", "close", "connect", "copy", "one", "transaction", "translated"]
 
@@ -89,6 +89,7 @@ _TYPED: Final[tuple[tuple[tuple[type[apsw.Error], ...], type[VicinalError], str]
         "is damaged ({error}); restore it from a backup",
     ),
     ((apsw.FullError,), StorageFull, "cannot grow, no space is left; free some and write again"),
+    ((apsw.NoMemError,), StorageFull, "finds no memory; free some and try again"),
     ((apsw.BusyError, apsw.LockedError), Unavailable, "is locked by another process"),
     ((apsw.CantOpenError,), CorruptData, "cannot be opened ({error})"),
     ((apsw.ConnectionClosedError, apsw.CursorClosedError), Closed, "was closed"),
@@ -104,6 +105,10 @@ def _typed(path: str, error: apsw.Error) -> VicinalError:
     extended = getattr(error, "extendedresult", 0)
     if extended in _DAMAGED:
         return CorruptData(f"{path}: a page does not match its checksum; restore it from a backup", field=path)
+    if extended == apsw.SQLITE_IOERR_NOMEM:
+        return StorageFull(f"{path} finds no memory; free some and try again", field="memory")
+    if isinstance(error, apsw.CantOpenError) and descriptors_used_up():
+        return Unavailable(f"{path} cannot be opened now: {NO_DESCRIPTORS}", field=path)
     if extended == apsw.SQLITE_IOERR_READ:
         return CorruptData(f"{path} cannot be read ({error})", field=path)
     if extended == apsw.SQLITE_IOERR_SHMSIZE:  # its -shm file, 32 KiB beside each catalogue, even of readers
@@ -209,11 +214,17 @@ def copy(files: Files, source: apsw.Connection, path: Path) -> None:
 
 @contextmanager
 def transaction(connection: apsw.Connection) -> Iterator[None]:
-    """Commit what the body does, durably, or leave nothing of it."""
+    """Commit what the body does, durably, or leave nothing of it.
+
+    ReadOnly when memory runs out while it is committed: only reopening tells whether it was.
+    """
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
-        connection.execute("COMMIT")
+        try:
+            connection.execute("COMMIT")
+        except (apsw.NoMemError, MemoryError) as error:
+            raise ReadOnly("no memory was left to commit; the data directory must be reopened") from error
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")

@@ -1,0 +1,118 @@
+"""No memory and no descriptors: said to be that, nothing is taken for damaged, and later calls succeed."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+import numpy as np
+import pytest
+
+from vicinal.database import Database
+from vicinal.errors import CorruptData, ReadOnly, StorageFull, Unavailable
+from vicinal.storage import sqlite
+from vicinal.storage.catalog import Catalog
+from vicinal.storage.files import Files
+
+ROWS = np.random.default_rng(3).random((10_000, 64)).astype(np.float32)
+
+
+@contextmanager
+def little_memory(nbytes: int) -> Iterator[None]:
+    """So much more than now for SQLite, which stands for a process at its limit."""
+    apsw.hard_heap_limit(apsw.memory_used() + nbytes)
+    try:
+        yield
+    finally:
+        apsw.hard_heap_limit(0)
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    kept = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 8, hard))
+    try:
+        while True:
+            try:
+                kept.append(os.open(os.devnull, os.O_RDONLY))
+            except OSError:
+                break
+        yield
+    finally:
+        for fd in kept:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_no_memory_in_sqlite_refuses_the_call_and_nothing_else(tmp_path: Path) -> None:
+    rows = ROWS[:, :4]
+    with Database(tmp_path / "db") as database:
+        collection = database.create_collection("c", dim=4, metric="l2")
+        collection.upsert(range(3000), rows[:3000], [{"a": "y" * 2000}] * 3000)
+        assert collection.flush(60)
+        with little_memory(150_000):
+            with pytest.raises(StorageFull):
+                collection.upsert(range(3000, 3300), rows[:300], [{"a": "x" * 2000}] * 300)
+            with pytest.raises(StorageFull):
+                collection.get(range(2000))
+        assert not collection.info().read_only
+        assert len(collection.get(range(2000))) == 2000
+        collection.upsert([5000], rows[:1])
+        assert collection.count() == 3001
+    with Database(tmp_path / "db") as database:
+        assert database.collection("c").count() == 3001
+        assert database.collection("c").verify().ok
+
+
+def test_no_memory_in_the_middle_of_a_commit_is_another_thing(tmp_path: Path) -> None:
+    """Nobody knows what is in the log then."""
+
+    class Short:
+        in_transaction = False
+
+        def execute(self, statement: str) -> None:
+            if statement == "COMMIT":
+                raise apsw.NoMemError("out of memory")
+
+    with pytest.raises(ReadOnly, match="reopen"), sqlite.translated("x"), sqlite.transaction(Short()):  # type: ignore[arg-type]
+        pass
+
+
+@pytest.mark.parametrize("extended", [apsw.SQLITE_IOERR_NOMEM, apsw.SQLITE_NOMEM])
+def test_what_no_memory_is_called(extended: int) -> None:
+    error = apsw.IOError("io") if extended == apsw.SQLITE_IOERR_NOMEM else apsw.NoMemError("no memory")
+    error.extendedresult = extended
+    with pytest.raises(StorageFull, match="memory"), sqlite.translated("x"):
+        raise error
+
+
+def test_no_descriptor_is_left(tmp_path: Path) -> None:
+    with Database(tmp_path / "db") as database:
+        collection = database.create_collection("c", dim=64, metric="l2")
+        collection.upsert(range(100), ROWS[:100], [{"a": 1}] * 100)
+        assert collection.flush(60)
+        catalog = collection._generation.opened.catalog
+        assert catalog._readers is not None
+        catalog._readers._idle.clear()
+        with no_descriptors():
+            with pytest.raises(Unavailable, match="ulimit"):
+                collection.get([1, 2])
+            with pytest.raises(StorageFull):
+                collection.upsert(range(5000, 35_000), np.tile(ROWS, (3, 1)))  # for which the map must grow
+            with pytest.raises(Unavailable, match="ulimit"):
+                Catalog.create(Files(), tmp_path / "x.db", b"")
+            with pytest.raises(Unavailable, match="ulimit"):
+                Files().open(tmp_path / "db" / "database.db")
+            with pytest.raises(Unavailable, match="ulimit"):
+                Files().open(tmp_path / "new", create=True)
+        assert not collection.info().read_only
+        assert len(collection.get([1, 2])) == 2
+        collection.upsert(range(5000, 15_000), ROWS)
+        assert collection.count() == 10_100
+    with pytest.raises(CorruptData):
+        Files().open(tmp_path / "nothing")
