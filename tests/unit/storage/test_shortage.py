@@ -7,6 +7,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import apsw
 import numpy as np
@@ -69,7 +70,7 @@ def test_no_memory_in_sqlite_refuses_the_call_and_nothing_else(tmp_path: Path) -
         assert database.collection("c").verify().ok
 
 
-def test_no_memory_in_the_middle_of_a_commit_is_another_thing(tmp_path: Path) -> None:
+def test_no_memory_in_the_middle_of_a_commit_is_another_thing() -> None:
     """Nobody knows what is in the log then."""
 
     class Short:
@@ -85,7 +86,7 @@ def test_no_memory_in_the_middle_of_a_commit_is_another_thing(tmp_path: Path) ->
 
 @pytest.mark.parametrize("extended", [apsw.SQLITE_IOERR_NOMEM, apsw.SQLITE_NOMEM])
 def test_what_no_memory_is_called(extended: int) -> None:
-    error = apsw.IOError("io") if extended == apsw.SQLITE_IOERR_NOMEM else apsw.NoMemError("no memory")
+    error: Any = apsw.IOError("io") if extended == apsw.SQLITE_IOERR_NOMEM else apsw.NoMemError("no memory")
     error.extendedresult = extended
     with pytest.raises(StorageFull, match="memory"), sqlite.translated("x"):
         raise error
