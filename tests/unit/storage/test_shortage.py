@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from vicinal.errors import CorruptData, ReadOnly, StorageFull, Unavailable
 from vicinal.storage import sqlite
 from vicinal.storage.catalog import Catalog
 from vicinal.storage.files import Files
+from vicinal.storage.vectors import RowFile
 
 ROWS = np.random.default_rng(3).random((10_000, 64)).astype(np.float32)
 
@@ -34,6 +36,7 @@ def little_memory(nbytes: int) -> Iterator[None]:
 
 @contextmanager
 def no_descriptors() -> Iterator[None]:
+    gc.collect()  # of earlier tests, which would free some meanwhile
     kept = []
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 8, hard))
@@ -93,27 +96,43 @@ def test_what_no_memory_is_called(extended: int) -> None:
 
 
 def test_no_descriptor_is_left(tmp_path: Path) -> None:
-    with Database(tmp_path / "db") as database:
-        collection = database.create_collection("c", dim=64, metric="l2")
-        collection.upsert(range(100), ROWS[:100], [{"a": 1}] * 100)
-        assert collection.flush(60)
-        catalog = collection._generation.opened.catalog
-        assert catalog._readers is not None
-        catalog._readers._idle.clear()
-        with no_descriptors():
+    catalog = Catalog.create(Files(), tmp_path / "c.db", b"")
+    rows = RowFile.create(Files(), tmp_path / "v.vec", 256)
+    rows.append(ROWS[:10].view(np.uint8))
+    with no_descriptors():
+        for refused in (
+            lambda: catalog.payloads([0], 0),
+            lambda: Catalog.create(Files(), tmp_path / "x.db", b""),
+            lambda: Files().open(tmp_path / "v.vec"),
+            lambda: Files().open(tmp_path / "new", create=True),
+        ):
             with pytest.raises(Unavailable, match="ulimit"):
-                collection.get([1, 2])
-            with pytest.raises(StorageFull):
-                collection.upsert(range(5000, 35_000), np.tile(ROWS, (3, 1)))  # for which the map must grow
-            with pytest.raises(Unavailable, match="ulimit"):
-                Catalog.create(Files(), tmp_path / "x.db", b"")
-            with pytest.raises(Unavailable, match="ulimit"):
-                Files().open(tmp_path / "db" / "database.db")
-            with pytest.raises(Unavailable, match="ulimit"):
-                Files().open(tmp_path / "new", create=True)
-        assert not collection.info().read_only
-        assert len(collection.get([1, 2])) == 2
-        collection.upsert(range(5000, 15_000), ROWS)
-        assert collection.count() == 10_100
+                refused()
+        with pytest.raises(StorageFull):
+            rows.append(ROWS.view(np.uint8))  # for which the map must grow
+    assert catalog.payloads([0], 0) == [None]
+    rows.append(ROWS.view(np.uint8))
+    rows.sync(0)
+    assert rows.rows == 10_010
+    rows.close()
+    catalog.close()
     with pytest.raises(CorruptData):
         Files().open(tmp_path / "nothing")
+
+
+def test_a_write_that_finds_no_descriptor_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        raise Unavailable("too many files are open")
+
+    with Database(tmp_path / "db") as database:
+        collection = database.create_collection("c", dim=64, metric="l2")
+        collection.upsert([1], ROWS[:1])
+        for place in ("live_slots", "commit"):
+            with monkeypatch.context() as short:
+                short.setattr(Catalog, place, refused)
+                with pytest.raises(Unavailable):
+                    collection.upsert([2, 3], ROWS[:2])
+        collection.upsert([4], ROWS[4:5])
+        assert not collection.info().read_only
+        assert collection.query(ROWS[4], 1)[0].id == 4
+        assert collection.count() == 2
