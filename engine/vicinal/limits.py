@@ -50,7 +50,8 @@ EXACT_BELOW_ROWS: Final = 2_000  # a scan of so few rows beats walking a graph a
 
 # Compaction: rewriting a collection without its dead slots, in the background
 COMPACT_SHARE: Final = 0.25  # of the slots, above which the dead are worth a rewrite
-COMPACT_ROWS_MIN: Final = 1024  # fewer dead slots cost nothing
+COMPACT_ROWS_MIN: Final = 1024  # fewer dead slots, or replaced payloads, cost nothing
+COMPACT_PAYLOADS: Final = 1.0  # replaced payloads per slot: a rewrite builds graphs anew, which costs more than disk
 
 # HTTP
 BODY_JSON_MAX: Final = 32 * 1024 * 1024  # floats grow about eightfold while JSON is decoded

@@ -79,8 +79,10 @@ class Succession:
 
     def _watch(self, view: View) -> None:
         """Begin a compaction in the background when there is much to gain; called by the indexer after every step."""
-        dead = view.n - view.alive
-        if dead < limits.COMPACT_ROWS_MIN or dead <= limits.COMPACT_SHARE * view.n or self._read_only:
+        dead, replaced = view.n - view.alive, view.changes.total  # since it was opened
+        dead_many = dead >= limits.COMPACT_ROWS_MIN and dead > limits.COMPACT_SHARE * view.n
+        replaced_many = replaced >= max(limits.COMPACT_ROWS_MIN, limits.COMPACT_PAYLOADS * view.n)
+        if self._read_only or not (dead_many or replaced_many):
             return
         if time.monotonic() >= self._not_before and self._turn.acquire(blocking=False):
             try:

@@ -201,7 +201,7 @@ def test_a_zeroed_page(saved: Callable[[str], Saved], kind: str, most: int, tmp_
 def test_an_older_derived_file_put_back(
     large: tuple[Path, laid_out.State], saved: Callable[[str], Saved], kind: str, tmp_path: Path
 ) -> None:
-    """Under the name of the newest: it covers less, which is followed, or what it covers has died since."""
+    """Under the name of the newest: it is whole, but not the one that the catalogue knows."""
     root, older = tmp_path / "new", saved(kind)
     shutil.copytree(older.root, root)
     with older.opening():
@@ -229,7 +229,10 @@ def test_an_older_derived_file_put_back(
                 else:
                     assert read_state(collection) == known
                 assert collection.flush(60)
-            assert collection.verify().problems == ()
+            named = collection.verify().problems  # unless a newer one was saved meanwhile
+            assert all("another commit; it is made again by itself" in problem for problem in named)
+        with Database(root) as database:
+            assert database.collection("c").verify().problems == ()
 
 
 @pytest.mark.parametrize("kind", ["catalog.db", "v-1.vec", "t-1.tok", "t-1.off", "t-1.sent"])

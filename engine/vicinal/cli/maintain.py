@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vicinal.cli.output import ApiKeyFile, JsonFlag, print_json, read_key, size_text
-from vicinal.errors import CorruptData, InvalidArgument
+from vicinal.errors import CorruptData, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from vicinal.client import RemoteDatabase
@@ -46,6 +46,8 @@ def compact(
 ) -> None:
     """Rewrite collections without their dead slots, and give the space back."""
     told = []
+    if "://" not in directory and not (Path(directory) / "database.db").exists():  # opening it would make one
+        raise NotFound(f"{directory} is no database", field="directory", value=directory)
     with _opened(directory, api_key_file) as database:
         for each in database.list_collections() if name is None else name:
             collection = database.collection(each)
@@ -84,7 +86,7 @@ def restore(
     as_json: JsonFlag = False,
 ) -> None:
     """Add the collections of an archive to a data directory, after everything in it was verified."""
-    with _local(directory) as database:
+    with _local(directory, reads=archive) as database:
         names = database.restore(archive, None if name is None else _renamed(name))
         told = {each: database.collection(each).info().points for each in names}
     if as_json:
@@ -118,10 +120,13 @@ def _opened(directory: str, api_key_file: str | None, *, read_only: bool = False
     return vicinal.connect(directory, api_key=read_key(api_key_file), read_only=read_only)
 
 
-def _local(directory: Path, *, read_only: bool = False) -> Database:
+def _local(directory: Path, *, read_only: bool = False, reads: Path | None = None) -> Database:
+    """The database of a folder; `reads`: a file without which none is made."""
     from vicinal.database import Database
 
     if str(directory).startswith(("http:/", "https:/")):
         message = f"{directory} is no folder: a server keeps backups itself, ask it by PUT /v1/backups/NAME"
         raise InvalidArgument(message, field="directory", value=str(directory))
+    if reads is not None and not reads.exists():
+        raise NotFound(f"there is no file {reads}", field="archive", value=str(reads))
     return Database(directory, read_only=read_only)

@@ -44,6 +44,7 @@ IoKind = Literal["create", "read", "write", "sync", "truncate", "rename", "remov
 NO_DESCRIPTORS: Final = "too many files are open; close some, or raise the limit (ulimit -n)"
 _TOO_MANY: Final = (errno.EMFILE, errno.ENFILE)
 Buffer = bytes | bytearray | memoryview
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)  # which opening again does not change
 
 
 class IoCall(NamedTuple):
@@ -98,6 +99,11 @@ def _writing(path: Path) -> Iterator[None]:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             message = f"no space left to write {path}; free some and write again"
             raise StorageFull(message, field=str(path)) from error
+        if error.errno in _REFUSED:
+            raise ReadOnly(
+                f"{path} may not be written ({error.strerror}); give this process the right to, or open read-only",
+                field=str(path),
+            ) from error
         raise _failed(path, error) from error
 
 
@@ -341,7 +347,10 @@ class Files:
                 value=holder,
             ) from error
         held = Lock(path, fd)
-        if not shared:
+        if shared:
+            with suppress(OSError):
+                os.ftruncate(fd, 0)  # who wrote before has gone
+        else:
             who = {
                 "pid": os.getpid(),
                 "host": socket.gethostname(),

@@ -87,6 +87,14 @@ def test_a_server_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
         assert capsys.readouterr().out.splitlines()[-1].startswith("c: whole; 97 points, 97 slots")
 
 
+def test_what_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, archive = str(tmp_path / "mistyped"), str(tmp_path / "none.tar")
+    for line in (["compact", folder], ["restore", archive, folder]):
+        assert main(line) == 1
+        assert "mistyped is no database" in (said := capsys.readouterr().err) or "there is no file" in said
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_address_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     for line in (["backup", "http://localhost:1", "b.tar"], ["restore", "b.tar", "https://localhost:1"]):

@@ -239,3 +239,21 @@ def test_a_lock_is_taken_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.undo()
     lock.release()
     Database(tmp_path / "db").close()
+
+
+def test_a_writer_that_ended_is_not_named_as_the_holder(tmp_path: Path) -> None:
+    _filled(tmp_path / "db")
+    with (
+        Database(tmp_path / "db", read_only=True),
+        pytest.raises(DatabaseLocked, match="in use by read-only openers"),
+    ):
+        Database(tmp_path / "db")
+
+
+def test_what_may_not_be_written_is_not_to_be_reopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("vicinal.storage.files.os.open", refused)
+    with pytest.raises(ReadOnly, match="give this process the right to"):
+        Files().open(tmp_path / "v", create=True)
