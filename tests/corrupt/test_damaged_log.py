@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,16 @@ def _killed(root: Path) -> Path:
     return log
 
 
+def _must_refuse(log: Path, content: bytes) -> None:
+    log.write_bytes(content)
+    for _ in range(2):  # the first refusal leaves everything as it is
+        with pytest.raises(CorruptData), Database(log.parents[2]) as database:
+            database.collection("c")
+    assert log.read_bytes() == content
+
+
 def damage() -> None:
-    """A bit in every frame but those of the last commit, one after another."""
+    """A bit, and a zeroed page, in every frame but those of the last commit, one after another; then in these."""
     with scratch_folder() as scratch:
         log = _killed(Path(scratch) / "db")
         whole = log.read_bytes()
@@ -42,15 +51,35 @@ def damage() -> None:
         for at in range(starts[0], ends[-2] + 1, FRAME):
             content = bytearray(whole)
             content[at + 24 + at % 4096] ^= 4
-            log.write_bytes(content)
-            for _ in range(2):  # the first refusal leaves everything as it is
-                with pytest.raises(CorruptData), Database(log.parents[2]) as database:
-                    database.collection("c")
-            assert log.read_bytes() == bytes(content)
+            _must_refuse(log, bytes(content))
+            if at < ends[-2]:  # without the end of the last but one, both look like one that was torn
+                _must_refuse(log, whole[:at] + bytes(4096) + whole[at + 4096 :])
         log.write_bytes(whole)
+        _last_commit(Path(scratch), log, [at for at in starts if at > ends[-2]])
         with Database(log.parents[2]) as database:
             assert database.collection("c").count() == 40
             assert database.collection("c").count("v = 1000") == 10
+
+
+def _last_commit(scratch: Path, log: Path, starts: list[int]) -> None:
+    """Damage there looks like a write that a crash has torn: the commit is gone, and no part of it is there."""
+    root, whole = log.parents[2], log.read_bytes()
+    for at in starts:
+        for flipped in (True, False):
+            copied = scratch / "copy"
+            shutil.copytree(root, copied)
+            content = bytearray(whole)
+            if flipped:
+                content[at + 24 + 1000] ^= 4
+            else:
+                content[at : at + 4096] = bytes(4096)
+            (copied / log.relative_to(root)).write_bytes(content)
+            with Database(copied) as database:
+                collection = database.collection("c")
+                assert (collection.count(), collection.count("v = 1000")) == (40, 9)
+                assert collection.flush(60)
+                assert collection.verify().problems == ()
+            shutil.rmtree(copied)
 
 
 def half_written() -> None:
