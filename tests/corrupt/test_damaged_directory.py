@@ -211,10 +211,11 @@ def test_an_older_derived_file_put_back(
                 after = laid_out.change(collection, large[1])
             else:
                 for seed in range(6):
-                    ids = list(range(seed, seed + 6))
+                    ids = list(range(6 + seed % 3, 12))
                     rows = [[seed, i, 1, 2] for i in ids]
-                    collection.upsert(ids, {"v": rows, "t": [[row] for row in rows]}, [{"n": seed}] * 6)
+                    collection.upsert(ids, {"v": rows, "t": [[row] for row in rows]}, [{"n": seed}] * len(ids))
                 collection.delete([7, 8])
+                collection.set_payload({"n": 77}, [p.id for p in collection.scroll(limit=2)[0]])  # where they lie
                 known = read_state(collection)
             assert collection.flush(60)
         newest = _file(root, kind)
