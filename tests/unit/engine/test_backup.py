@@ -17,6 +17,7 @@ from tests.support.kept import everything, filled
 
 from vicinal.database import Database
 from vicinal.errors import AlreadyExists, CorruptData, InvalidArgument, NotFound, ReadOnly, StorageFull, VicinalError
+from vicinal.storage import sqlite
 from vicinal.storage.database_catalog import DatabaseCatalog
 from vicinal.storage.files import Files, OpenFile
 from vicinal.storage.sqlite import close, connect
@@ -376,3 +377,19 @@ def test_a_catalogue_that_no_engine_writes(tmp_path: Path, what: str) -> None:
         with pytest.raises(CorruptData):
             database.restore(archive, {"c": "d"})
         assert len(folders(tmp_path / "db")) == 1
+
+
+def test_a_copied_catalogue_that_stays_in_its_log_is_no_backup(tmp_path: Path, monkeypatch: Any) -> None:
+    """Writes that fail while it is closed leave pages there, of which the archive would know nothing."""
+
+    def kept(connection: Any, **_: Any) -> None:
+        sqlite.close(connection, keep_log=True)
+
+    with Database(tmp_path / "db") as database:
+        filled(database)
+        with monkeypatch.context() as patched:
+            patched.setattr("vicinal.storage.catalog.close", kept)
+            with pytest.raises(StorageFull, match="written whole"):
+                database.backup(tmp_path / "b.tar")
+        assert [p.name for p in tmp_path.iterdir()] == ["db"]
+        database.backup(tmp_path / "b.tar")

@@ -13,7 +13,7 @@ import pytest
 from tests.support.crash_images import Disk, Recorder
 from tests.support.faulty_files import FaultAt
 
-from vicinal.errors import CorruptData, DatabaseLocked, ReadOnly, StorageFull
+from vicinal.errors import Closed, CorruptData, DatabaseLocked, ReadOnly, StorageFull
 from vicinal.storage.files import Files, IoCall
 
 
@@ -204,3 +204,26 @@ def test_a_failed_write_atomic_leaves_nothing_and_keeps_what_was(at: int, tmp_pa
         Files(FaultAt(at, "ENOSPC")).write_atomic(tmp_path / "f", [b"new", b"er"])
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
     assert (tmp_path / "f").read_bytes() == b"old"
+
+
+def test_a_full_disk_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the holder's name is not told; to read what there is takes a lock too."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        lock = Files().lock(tmp_path / "LOCK")
+    with pytest.raises(DatabaseLocked):
+        Files().lock(tmp_path / "LOCK")
+    lock.release()
+    Files().lock(tmp_path / "LOCK").release()
+
+
+def test_a_closed_file_says_so(tmp_path: Path) -> None:
+    file = Files().open(tmp_path / "f", create=True)
+    file.close()
+    for call in (file.size, file.disk_bytes, file.fdatasync, lambda: file.pread(1, 0), lambda: file.pwrite(b"x", 0)):
+        with pytest.raises(Closed, match="f was closed"):
+            call()

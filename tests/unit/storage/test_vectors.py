@@ -325,3 +325,34 @@ def test_an_empty_matrix(tmp_path: Path) -> None:
     file = _make("disk", tmp_path)
     assert file.matrix(np.float32, (DIM,)).shape == (0, DIM)
     file.close()
+
+
+def test_a_matrix_made_while_the_file_grows_is_not_kept_for_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The indexer asks for one while the writer appends."""
+    _make("disk", tmp_path).close()
+    file = RowFile.open(Files(), tmp_path / "v.vec", ROW, 0)
+    real = file._backing.map
+
+    def grown() -> NDArray[np.uint8]:
+        mapped = real()
+        monkeypatch.undo()
+        file.append(_block(3000))
+        return mapped
+
+    monkeypatch.setattr(file._backing, "map", grown)
+    assert len(file.matrix(np.uint8, (ROW,))) == 0
+    assert file.matrix(np.uint8, (ROW,))[:3000].tobytes() == _block(3000).tobytes()
+    file.close()
+
+
+def test_after_a_failure_no_sync_says_that_all_is_well(tmp_path: Path) -> None:
+    fault = FaultAt(10**9, "EIO")
+    file = RowFile.create(Files(fault), tmp_path / "v.vec", ROW)
+    file.append(_block(3))
+    fault.at = fault.calls + 1
+    for _ in range(2):
+        with pytest.raises(ReadOnly):
+            file.sync(0)
+    file.close()
