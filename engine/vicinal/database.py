@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -54,6 +54,7 @@ class Database:
         self._open: dict[str, Collection] = {}
         self._guard = threading.RLock()
         self._closed = False
+        self._written: set[Path] = set()  # backups that are being written
         self._memory = str(target) == MEMORY
         self._directory = None if self._memory else Path(target)
         if self._directory is None:
@@ -217,9 +218,23 @@ class Database:
         held = {one.name: one._generation for one in found}  # noqa: SLF001 - keeps their files
         aliases = {alias: name for alias, name in self._names.aliases().items() if name in held}
         opened = {name: generation.opened for name, generation in held.items()}
-        scratch = target.with_name(target.name + ".catalog")
-        self._files.write_atomic(target, archived(self._files, opened, aliases, scratch))
+        scratch, partial = (target.with_name(f".{target.name}.{what}") for what in ("catalog", "partial"))
+        with self._alone(target):
+            self._files.write_atomic(target, archived(self._files, opened, aliases, scratch), partial)
         return self._contents(target)
+
+    @contextmanager
+    def _alone(self, target: Path) -> Iterator[None]:
+        """AlreadyExists while another thread writes a backup there."""
+        place = target.resolve()
+        with self._guard:
+            if place in self._written:
+                raise AlreadyExists(f"{target} is being written: choose another name", field="path", value=str(target))
+            self._written.add(place)
+        try:
+            yield
+        finally:
+            self._written.discard(place)
 
     def _contents(self, path: Path) -> BackupInfo:
         with closing(Archive.open(self._files, path)) as archive:

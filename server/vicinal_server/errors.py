@@ -31,6 +31,7 @@ from vicinal.errors import (
 __all__ = [
     "BodyTimeout",
     "BodyTooLarge",
+    "Damaged",
     "Forbidden",
     "MalformedBody",
     "MethodNotAllowed",
@@ -106,6 +107,13 @@ class UnknownRoute(RequestError):
     code = "not_found"
 
 
+class Damaged(RequestError):
+    """What is stored is damaged, so it is not copied."""
+
+    status = 500
+    code = "corrupt_data"
+
+
 class MethodNotAllowed(RequestError):
     """The path has no such method."""
 
@@ -157,7 +165,7 @@ def _described(error: BaseException, status: int) -> dict[str, Any]:
         return _shape("storage_full", "the request needs more memory than there is: send less at once")
     if not isinstance(error, VicinalError):
         return _shape("internal", "the service failed; its log has this request id")
-    if status == 500 and not isinstance(error, FormatTooNew):
+    if status == 500 and not isinstance(error, FormatTooNew | Damaged):
         return _shape(error.code, "the service failed; its log has this request id")
     message, field = error.message, error.field
     if field is not None and Path(field).is_absolute():  # the engine names files in full; clients need not know

@@ -133,3 +133,20 @@ def test_no_room_for_the_folder_of_backups(served: Served, folder: Path, monkeyp
     error = tree(served.put("/v1/backups/monday", {}), 507)["error"]
     assert error["code"] == "storage_full"
     assert str(folder) not in error["message"]
+
+
+def test_what_is_damaged_is_named_where_it_is_not_copied(served: Served, folder: Path) -> None:
+    (file,) = (path for path in folder.rglob("*.vec") if path.parent.name in _uid(folder, "two"))
+    tree(served.get("/v1/collections/two"))
+    with file.open("r+b") as opened:
+        opened.seek(5000)
+        opened.write(b"\x01\x02\x03")
+    error = tree(served.post("/v1/collections/two/compact", {}), 500)["error"]
+    assert (error["code"], error["field"], error["value"]) == ("corrupt_data", "collection", "'two'")
+    error = tree(served.put("/v1/backups/monday", {}), 500)["error"]
+    assert (error["code"], error["field"]) == ("corrupt_data", "collections")
+    assert "/v1/verify" in error["message"]
+    tree(served.put("/v1/backups/one", {"collections": ["one"]}), 201)
+    error = tree(served.put("/v1/backups/one", {"collections": ["one"]}), 409)["error"]
+    assert (error["field"], error["value"]) == ("name", "'one'")
+    assert str(folder) not in str(error)

@@ -68,6 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         named = VicinalError(f"{error}: check that the path exists and may be read and written")
         output.print_error(named, as_json="--json" in given)
         return 1
+    except MemoryError as error:
+        named = VicinalError(f"no memory is left ({error}): give the process more, or ask for less at once")
+        output.print_error(named, as_json="--json" in given)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0

@@ -361,12 +361,13 @@ class Files:
                 os.pwrite(fd, json.dumps(who).encode(), 0)
         return held
 
-    def write_atomic(self, path: Path, chunks: Iterable[Buffer]) -> None:
+    def write_atomic(self, path: Path, chunks: Iterable[Buffer], partial: Path | None = None) -> None:
         """Write a whole file so that, after any crash, `path` holds all of it or what was there before.
 
+        `partial`: beside it, where it is written until it is whole; `path` with ".tmp" by default.
         A failure leaves nothing behind: what was written so far may be all that a full disk lacks.
         """
-        partial = path.with_name(path.name + ".tmp")
+        partial = path.with_name(path.name + ".tmp") if partial is None else partial
         if partial.exists():
             self.remove(partial)
         try:

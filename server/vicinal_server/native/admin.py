@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
-from vicinal.errors import CorruptData, FormatTooNew, InvalidArgument, NotFound
+from vicinal.errors import AlreadyExists, CorruptData, FormatTooNew, InvalidArgument, NotFound
 from vicinal.limits import NAME_PATTERN
 from vicinal.storage.files import Files
+from vicinal_server.errors import Damaged
 from vicinal_server.native import models
 from vicinal_server.native.routes import COLLECTION, parsed, replied, service_of
 from vicinal_server.native.schemas import described
@@ -28,7 +29,15 @@ async def compact(request: Request, c: str) -> Response:
     """Rewrite a collection without its dead slots; reads and writes go on."""
     service = service_of(request)
     await parsed(request, models.Compact)
-    freed = await service.wait(lambda: service.database.collection(c).compact())
+
+    def call() -> int:
+        try:
+            return int(service.database.collection(c).compact())
+        except CorruptData as error:
+            message = f"collection {c!r} is damaged and was left as it is: POST /v1/collections/{c}/verify says where"
+            raise Damaged(message, field="collection", value=c) from error
+
+    freed = await service.wait(call)
     return replied(request, {"freed": freed})
 
 
@@ -69,7 +78,13 @@ async def backup(request: Request, b: str) -> Response:
 
     def call() -> dict[str, Any]:
         Files().mkdir(path.parent)  # with errors of ours
-        told = service.database.backup(path, body.collections)
+        try:
+            told = service.database.backup(path, body.collections)
+        except CorruptData as error:
+            message = "a collection is damaged, so there is no backup: POST /v1/verify says which"
+            raise Damaged(message, field="collections", value=body.collections) from error
+        except AlreadyExists as error:
+            raise AlreadyExists(f"backup {b!r} exists: choose another name", field="name", value=b) from error
         return {"name": b, "bytes": told.bytes, "collections": dict(told.collections)}
 
     return replied(request, await service.wait(call), 201)

@@ -101,3 +101,12 @@ def test_an_address_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert main(line) == 1
         assert "/v1/backups/NAME" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_no_memory_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    def none_left(*_: Any) -> Any:
+        raise MemoryError("no memory is left to map it")
+
+    monkeypatch.setattr("vicinal.storage.files.OpenFile.map", none_left)
+    assert main(["verify", str(folder)]) == 1
+    assert capsys.readouterr().err.startswith("error: no memory is left (")
