@@ -141,7 +141,7 @@ def run(settings: Settings) -> None:
     _log_as_json(settings.log_level)
     with (
         _listening(settings.host, settings.port) as listener,
-        vicinal.connect(settings.dir, read_only=settings.read_only) as database,
+        vicinal.connect(settings.dir.absolute(), read_only=settings.read_only) as database,
     ):
         config = uvicorn.Config(
             create_app(settings, database),

@@ -100,7 +100,7 @@ class Service:
         sizes = {"read": self.settings.threads, "write": _WRITE_THREADS, "wait": _WAIT_THREADS}
         self._pools = {name: ThreadPoolExecutor(size, f"vicinal-{name}") for name, size in sizes.items()}
         if self._database is None:
-            connect = partial(vicinal.connect, str(self.settings.dir), read_only=self.settings.read_only)
+            connect = partial(vicinal.connect, str(self.settings.dir.absolute()), read_only=self.settings.read_only)
             self._database = await asyncio.to_thread(connect)
         self._ready = True
         self._warming = asyncio.create_task(asyncio.to_thread(self._ask_once))

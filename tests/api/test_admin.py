@@ -150,3 +150,18 @@ def test_what_is_damaged_is_named_where_it_is_not_copied(served: Served, folder:
     error = tree(served.put("/v1/backups/one", {"collections": ["one"]}), 409)["error"]
     assert (error["field"], error["value"]) == ("name", "'one'")
     assert str(folder) not in str(error)
+
+
+def test_a_relative_folder_is_not_told_either(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, **_: Any) -> None:
+        raise OSError(errno.ENOSPC, "no space left", str(path))
+
+    monkeypatch.chdir(folder.parent)
+    with serve(create_app(load_settings(dir="db"))) as client:
+        assert client.ready().status_code == 200
+        monkeypatch.setattr(Path, "mkdir", full)
+        for response in (client.put("/v1/backups/monday", {}), client.put("/v1/collections/new", {"dim": 3})):
+            error = tree(response, 507)["error"]
+            assert "a file of the data directory" in error["message"]
+            assert "db/" not in error["message"]
+        monkeypatch.undo()

@@ -118,7 +118,7 @@ async def restore(request: Request, b: str) -> Response:
 def _path(directory: Path, name: str) -> Path:
     if not re.fullmatch(NAME_PATTERN, name):
         raise InvalidArgument(f"a backup's name matches {NAME_PATTERN}", field="name", value=name, limit=NAME_PATTERN)
-    return directory / "backups" / (name + _SUFFIX)
+    return directory.absolute() / "backups" / (name + _SUFFIX)  # as errors hide paths in full
 
 
 def _existing(directory: Path, name: str) -> Path:
