@@ -194,10 +194,10 @@ def test_some_calls_fail() -> None:
 
 
 @pytest.mark.full
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("kind", KINDS)
 def test_power_loss_in_many_ways(kind: str) -> None:
-    print(run_alone(power_loss, kind, 8, timeout=1450))
+    print(run_alone(power_loss, kind, 8, timeout=2900))
 
 
 @pytest.mark.full

@@ -279,5 +279,6 @@ def test_collection_agrees_with_a_dict() -> None:
 
 
 @pytest.mark.full
+@pytest.mark.timeout(3000)
 def test_collection_agrees_with_a_dict_for_long() -> None:
     _run(5000, 50)
