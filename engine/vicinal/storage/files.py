@@ -149,6 +149,7 @@ class OpenFile:
                 offset += len(part)
                 length -= len(part)
         except OSError as error:
+            self._descriptor()  # which may have been closed meanwhile
             raise _read_error(self.path, error) from error
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -221,6 +221,19 @@ def test_a_full_disk_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     Files().lock(tmp_path / "LOCK").release()
 
 
+def test_a_file_closed_while_it_is_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = Files().open(tmp_path / "f", create=True)
+    real = os.pread
+
+    def closed(*arguments: int) -> bytes:
+        file.close()
+        return real(*arguments)
+
+    monkeypatch.setattr(os, "pread", closed)
+    with pytest.raises(Closed, match="f was closed"):
+        file.pread(1, 0)
+
+
 def test_a_closed_file_says_so(tmp_path: Path) -> None:
     file = Files().open(tmp_path / "f", create=True)
     file.close()
