@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.support.own_process import run_alone, scratch_folder
 
+from vicinal.collection import Collection
 from vicinal.database import Database
 from vicinal.errors import CorruptData
 
@@ -49,9 +51,10 @@ def damage() -> None:
         starts = range(32, len(whole), FRAME)
         ends = [at for at in starts if any(whole[at + 4 : at + 8])]
         for at in range(starts[0], ends[-2] + 1, FRAME):
-            content = bytearray(whole)
-            content[at + 24 + at % 4096] ^= 4
-            _must_refuse(log, bytes(content))
+            for offset in (24 + at % 4096, 16 + at % 8):  # what is summed, and its sum
+                content = bytearray(whole)
+                content[at + offset] ^= 4
+                _must_refuse(log, bytes(content))
             if at < ends[-2]:  # without the end of the last but one, both look like one that was torn
                 _must_refuse(log, whole[:at] + bytes(4096) + whole[at + 4096 :])
         log.write_bytes(whole)
@@ -97,6 +100,51 @@ def half_written() -> None:
         with Database(log.parents[2]) as database:
             assert database.collection("c").count() == 40
             assert database.collection("c").count("v = 1000") == 9
+
+
+def _ended(root: Path, work: Callable[[Collection], object]) -> None:
+    """Work in a process that ends without closing."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work(Database(root).collection("c"))
+        finally:
+            os._exit(9)
+    os.waitpid(child, 0)
+
+
+def _torn(log: Path) -> None:
+    """Power failed while the last commit was written: its first frame is not there."""
+    content = bytearray(log.read_bytes())
+    read = range(32, len(content), FRAME)
+    before = [at for at in read if any(content[at + 4 : at + 8])]
+    at = before[-2] + FRAME
+    content[at + 24 : at + FRAME] = os.urandom(4096)
+    log.write_bytes(content)
+
+
+def torn_again() -> None:
+    """A commit is torn, then one that was written over a part of it: what is left of the first follows no other."""
+    with scratch_folder() as scratch:
+        log = _killed(Path(scratch) / "db")
+        root = log.parents[2]
+        _ended(root, lambda c: c.upsert(range(100, 400), [[n, 1, 1, 1] for n in range(300)], [{"v": "x" * 900}] * 300))
+        whole = len(log.read_bytes())
+        _torn(log)
+        _ended(root, lambda c: c.delete([30]))
+        assert len(log.read_bytes()) == whole, "the second was written over the first"
+        content = bytearray(log.read_bytes())
+        starts = [at for at in range(32, len(content), FRAME) if any(content[at + 4 : at + 8])]
+        assert len(starts) > 3
+        at = starts[-3] + FRAME  # behind the last commit that is whole
+        content[at + 24 : at + FRAME] = os.urandom(4096)
+        log.write_bytes(content)
+        with Database(root) as database:
+            assert database.collection("c").count() == 40
+
+
+def test_a_commit_torn_over_another_torn_one_is_forgotten() -> None:
+    run_alone(torn_again)
 
 
 def test_a_commit_that_power_loss_left_half_is_forgotten() -> None:

@@ -22,7 +22,7 @@ from vicinal.limits import SLOTS_MAX
 from vicinal.storage import catalog_schema as sql
 from vicinal.storage.deep_checks import check_contents, check_tables
 from vicinal.storage.files import Files
-from vicinal.storage.log import check_log, frames
+from vicinal.storage.log import check_log, open_log
 from vicinal.storage.machine import free_space
 from vicinal.storage.points import (
     CHUNK,
@@ -78,11 +78,11 @@ class Catalog:
     def open(cls, files: Files, path: Path, read_only: bool = False) -> Catalog:
         """Open an existing catalogue; a WAL left by a crash is replayed. CorruptData, FormatTooNew."""
         with translated(path):
-            found = frames(files, path)
+            log = open_log(files, path)
             writer = connect(files, path, read_only=read_only)
             try:
                 check_format(writer, path, sql.APPLICATION_ID, sql.FORMAT)
-                check_log(writer, path, found)
+                check_log(writer, path, log)
                 check_tables(writer, path)  # before anything is read: a view may never end
                 return cls(files, path, writer, read_only=read_only)
             except BaseException:
