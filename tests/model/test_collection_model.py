@@ -270,7 +270,7 @@ def _run(examples: int, steps: int) -> None:
     run_machine(CollectionModel, examples, steps)
     print(told)
     assert told["sweep floats"] > examples // 4
-    assert told["sweep coded"] > examples // 20
+    assert told["sweep coded"] > examples // 100  # one example in eight has codes, by chance
     assert told["found"] >= RECALL * told["wanted"], told
 
 
