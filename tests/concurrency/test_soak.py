@@ -47,7 +47,7 @@ def _read(collection: Collection, rows: np.ndarray, stop: threading.Event) -> No
 
 
 def soak(folder: str, seconds: int, warm: int) -> None:
-    """Sample memory and descriptors; the slope is that of a line through the least of each window after `warm` seconds."""
+    """Sample memory and descriptors; the slope is that of a line through the least of each window after `warm`."""
     rows = np.random.default_rng(0).standard_normal((POINTS, DIM)).astype(np.float32)
     stop = threading.Event()
     samples: list[tuple[float, int, int]] = []
