@@ -38,7 +38,7 @@ class Log(NamedTuple):
 
     def goes_on(self, frame: int) -> bool:
         """Whether the next frame was written after this one, one of them perhaps damaged since."""
-        if frame + 1 >= len(self.ends):
+        if frame + 1 >= len(self.ends) or self.ends[frame + 1] is None:
             return False
         known = [self._said(frame)]
         if frame:
