@@ -131,7 +131,7 @@ class FieldIndex:
         if self._cells is not None or self._wants_cells(stop):
             self._extend_cells(rows, stop, cancel, dead)
         elif self._large is None and not self._wants_build(stop - int(self._small.removed.sum())):
-            self._small.extend(rows, min(stop, self._small.n + CHUNK_ROWS), cancel)
+            self._small.extend(rows, min(stop, self._small.n + CHUNK_ROWS), cancel, reached=True)
         elif self._large is None or prefers_rebuild(self._large.n, stop) or self._worn:
             self._build(rows, stop, cancel, self._gone(stop) if dead is None else dead)
         else:

@@ -62,22 +62,23 @@ class HnswIndex:
         """What a reader needs; stays searchable whatever the writer does next."""
         return GraphPicture(self._arrays, self.n, int(self._state[ENTRY]), int(self._state[TOP]))
 
-    def extend(self, rows: Rows, stop: int, cancel: Callable[[], bool] | None = None) -> None:
+    def extend(self, rows: Rows, stop: int, cancel: Callable[[], bool] | None = None, *, reached: bool = False) -> None:
         """Insert slots n .. stop - 1, whose rows must be in place; returns early when `cancel()` is true.
 
-        `n` says how far it came. Equal slots in equal batches give equal bytes.
+        `n` says how far it came. Equal slots in equal batches give equal bytes. reached: see that every slot can be
+        reached afterwards, which takes a look at all links; else that is done now and then.
         """
         self._check(rows, stop)
         space = space_of(self.metric, rows)
         while self.n < stop:
             if cancel is not None and cancel():
-                return
+                break
             end = min(self.n + _CHUNK, stop)
             self._make_room(end, stop)
             graph = self._graph(end)
             insert(space, graph, self._work(graph.capacity), self._builder(), self.n, end)
             self.n = end
-        if self.n - self._mended > self.n // _MEND_SHARE:
+        if self.n - self._mended > (0 if reached else self.n // _MEND_SHARE):
             self.mend(rows)
 
     def _check(self, rows: Rows, stop: int) -> None:

@@ -132,6 +132,17 @@ def test_later_rows_are_inserted(plain):
     assert _recall(index, rows, plain[3900:3950], 64) > 0.9
 
 
+@pytest.mark.parametrize("seed", [6, 8, 10])
+def test_every_slot_of_a_small_graph_is_reached_after_every_step(seed):
+    """Equal rows under dot, where long ones take all links: an insertion alone leaves some out."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.integers(-2, 3, (365, 6)).astype(np.float32) + np.float32(0.5)
+    rows, index = Rows(vectors, NONE), FieldIndex(Metric.DOT, 6, HnswParams(M=4, ef_construction=16))
+    for stop in sorted({*rng.integers(1, 365, 3).tolist(), 365}):
+        index.extend(rows, stop, lambda: False)
+        assert check_graph(index._small.picture()).problems == []
+
+
 @pytest.mark.parametrize(("coded_from", "first"), [(1000, 3000), (None, 1500)])
 def test_arrays_stay_where_they_are_until_there_is_no_room(plain, coded_from, first):
     """What memory the next rows take is foretold by it: no copy comes sooner."""
