@@ -284,7 +284,7 @@ def _durability(answer: dict[str, Any]) -> None:
             places = np.arange(len(dims)) + width * (number - (len(stores) - 1) / 2)
             left.bar(places, rates, width * 0.9, label=name, color=colours.get(name, f"C{number}"))
         left.set_xticks(range(len(dims)), [f"{dim} dimensions" for dim in dims])
-        left.set_ylabel("points per second, acknowledged one batch of 1,000 after the other")
+        left.set_ylabel("points per second, acknowledged")
         plain_numbers(left.yaxis)
         points = [int(count) for count in answer["recovery"]]
         for key, words, line in (("clean", "after a clean close", "solid"), ("killed", "after kill -9", "dashed")):
@@ -292,7 +292,7 @@ def _durability(answer: dict[str, Any]) -> None:
             right.plot(points, times, color="black", marker="o", linestyle=line, label=words)
         right.set_ylim(bottom=0)
         right.set_xlabel("points")
-        right.set_ylabel("seconds from opening to the first answer, median")
+        right.set_ylabel("seconds, median")
         plain_numbers(right.xaxis)
         for axes in (left, right):
             axes.legend(frameon=False, fontsize=8)
