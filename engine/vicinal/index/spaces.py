@@ -37,12 +37,13 @@ VECTOR_DTYPES = tuple(_ELEMENTS)
 class _Known(NamedTuple):
     vectors: weakref.ref[NDArray[Any]]
     inv_norms: weakref.ref[NDArray[Any]]
-    metric: Metric
     block: NDArray[np.int64]
     at: tuple[Any, int]
 
 
-_known: dict[int, _Known] = {}  # by the identity of the vectors' array
+# by the identity of both arrays, and metric: another thread that compares the same vectors in another way must not take
+# away the block that a kernel is about to read
+_known: dict[tuple[int, int, Metric], _Known] = {}
 
 
 def space_of(metric: Metric, rows: Rows) -> kernel.Space:
@@ -78,14 +79,14 @@ def space_at(metric: Metric, rows: Rows) -> tuple[Any, int]:
     Looked up when the same arrays were seen before (1 us, otherwise 10).
     """
     vectors, norms = rows
-    key = id(vectors)
+    key = id(vectors), id(norms), metric
     known = _known.get(key)
-    if known and known.vectors() is vectors and known.inv_norms() is norms and known.metric is metric:
+    if known and known.vectors() is vectors and known.inv_norms() is norms:
         return known.at
     space = space_of(metric, rows)
     block = np.array(space[:-1], np.int64)
-    gone = weakref.ref(vectors, lambda _: _known.pop(key, None))
-    known = _Known(gone, weakref.ref(norms), metric, block, (space.element, address(block)))
+    gone = [weakref.ref(array, lambda _: _known.pop(key, None)) for array in (vectors, norms)]
+    known = _Known(gone[0], gone[1], block, (space.element, address(block)))
     _known[key] = known
     return known.at
 

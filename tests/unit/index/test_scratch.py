@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -56,11 +57,24 @@ def test_rows_are_remembered_while_they_live():
     at = spaces.space_at(Metric.L2, rows)
     assert spaces.space_at(Metric.L2, rows) == at
     assert spaces.space_at(Metric.DOT, rows) != at
-    key = id(rows.vectors)
-    assert key in spaces._known
+    keys = [key for key in spaces._known if key[0] == id(rows.vectors)]
+    assert len(keys) == 2
     del rows
     gc.collect()
-    assert key not in spaces._known
+    assert not any(key in spaces._known for key in keys)
+
+
+@pytest.mark.parametrize("changed", ["metric", "norms"])
+def test_what_one_thread_was_given_stays_while_another_looks_in_another_way(changed):
+    """A kernel reads the block after the call: it must not be freed because the same vectors are compared otherwise."""
+    rows = rows_of(Metric.COSINE, clustered(5, 4, 1))
+    metric = Metric.L2 if changed == "metric" else Metric.COSINE
+    other = rows if changed == "metric" else rows._replace(inv_norms=rows.inv_norms.copy())
+    spaces.space_at(Metric.COSINE, rows)
+    block = weakref.ref(next(known.block for key, known in spaces._known.items() if key[0] == id(rows.vectors)))
+    spaces.space_at(metric, other)
+    gc.collect()
+    assert block() is not None
 
 
 def test_other_norms_are_another_space():
@@ -70,7 +84,8 @@ def test_other_norms_are_another_space():
     spaces.space_at(Metric.COSINE, rows)
     spaces.space_at(Metric.COSINE, other)
     expected = spaces.space_of(Metric.COSINE, other)
-    assert tuple(spaces._known[id(other.vectors)].block) == expected[:-1] != first[:-1]
+    key = id(other.vectors), id(other.inv_norms), Metric.COSINE
+    assert tuple(spaces._known[key].block) == expected[:-1] != first[:-1]
 
 
 def test_norms_of_another_type_are_refused():
