@@ -225,7 +225,13 @@ class Lock:
         _held.add(self)
 
     def release(self) -> None:
-        """Give the lock back. May be called twice."""
+        """Give the lock back, also where a child just forked has the descriptor still. May be called twice."""
+        if self._fd >= 0:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+            self.leave()
+
+    def leave(self) -> None:
+        """Close this process's descriptor; another's that shares it keeps the lock."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -237,7 +243,7 @@ _held: weakref.WeakSet[Lock] = weakref.WeakSet()
 def _leave_locks() -> None:
     """A forked child has the parent's descriptors: with one of them it would keep a lock that the parent gave back."""
     for lock in list(_held):
-        lock.release()
+        lock.leave()
 
 
 os.register_at_fork(after_in_child=_leave_locks)
